@@ -1,0 +1,42 @@
+# make test, make demo and make lint need nothing but Python >= 3.10: each sets up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-slow lint format demo bench constraints clean
+
+help:  ## list what make can do
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(READY)  ## install everything into .venv
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: $(READY)  ## the tests, without those that take minutes
+	$(BIN)/python -m pytest -q
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff rewrite what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+constraints: $(READY)  ## choose newer versions of everything
+	$(UV) pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
+		--upgrade --extra dev pyproject.toml --output-file constraints.txt
+
+clean:  ## remove .venv and everything built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,67 @@
+"""What a judge says of one answer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+Category = Literal["correct", "incorrect", "intrinsic", "extrinsic", "unscored"]
+"""EMT §4.2's kinds of error, and `unscored` for what a judge could not decide."""
+
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One label found in an answer.
+
+    `start` and `end` are character offsets into the answer as the model wrote it; `how` says which kind of name
+    matched: `name`, `synonym`, `subtype`, `misspelling`, `letter`, `option` or `answer`.
+    """
+
+    label: str
+    start: int
+    end: int
+    text: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judge's decision on one answer.
+
+    `confidence` lies between 0 and 1; `reason` is one sentence for a person; `raw` keeps what an LLM judge
+    answered, word for word.
+    """
+
+    category: Category
+    matches: tuple[Match, ...]
+    judge: str
+    confidence: float
+    reason: str
+    raw: str | None = None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer counts as right."""
+        return self.category == "correct"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the verdict as JSON-ready values, without the fields that hold None."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the per-sample metrics: `accuracy` and one 0/1 a category, which sum to 1.
+
+        An unscored answer is neither right nor wrong: all but `unscored` are None, so that every mean leaves it
+        out.
+        """
+        if self.category == "unscored":
+            return {"accuracy": None, "incorrect": None, "intrinsic": None, "extrinsic": None, "unscored": 1.0}
+        return {
+            "accuracy": float(self.correct),
+            "incorrect": float(self.category == "incorrect"),
+            "intrinsic": float(self.category == "intrinsic"),
+            "extrinsic": float(self.category == "extrinsic"),
+            "unscored": 0.0,
+        }

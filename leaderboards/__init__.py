@@ -1,0 +1,1 @@
+"""Forgetting, its statistics, the release gate and the reports. Never imports torch."""
