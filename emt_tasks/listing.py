@@ -1,0 +1,139 @@
+"""`emt tasks` and `emt data`: what there is, where its data comes from, and building it from disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emt_tasks.sources import DATA_DIR_VARIABLE, SOURCES, source
+from judges import UserError
+
+tasks_app = typer.Typer(no_args_is_help=True, help="List our tasks and groups.")
+data_app = typer.Typer(no_args_is_help=True, help="See where the tasks' data comes from; build it from your disk.")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
+
+
+@tasks_app.command("list")
+def list_tasks(as_json: JsonOption = False) -> None:
+    """List every task and group, with its data set.
+
+    Example: emt tasks list --json | jq -r .name
+    """
+    from emt_tasks import registry
+
+    rows = [
+        {
+            "name": entry.name,
+            "kind": "group" if entry.members else "task",
+            "data": entry.source or ", ".join(entry.members),
+            "about": entry.summary,
+        }
+        for entry in sorted(registry.entries().values(), key=lambda entry: (not entry.members, entry.name))
+    ]
+    _print_rows(rows, as_json)
+
+
+@tasks_app.command("path")
+def path() -> None:
+    """Print the folder with the tasks, for lmms-eval's --include_path.
+
+    Example: lmms-eval --include_path "$(emt tasks path)" --tasks emt_cifar10 …
+    """
+    from emt_tasks import registry
+
+    typer.echo(str(registry.FOLDER))
+
+
+@data_app.command("list")
+def list_data(
+    names: Annotated[list[str] | None, typer.Argument(help="Tasks, groups or data sets; all where none.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say for each task where its data would come from and whether it is there.
+
+    Exits with 1 where something is missing. Example: emt data list forgetting_matrix
+    """
+    from emt_tasks.checks import availability
+
+    found = {name: availability(source(name)) for name in _source_names(names or [])}
+    rows = [
+        {
+            "data": name,
+            "split": entry.split,
+            "documents": entry.documents,
+            "from": entry.origin,
+            "state": "missing" if entry.problem else "there",
+        }
+        for name, entry in found.items()
+    ]
+    _print_rows(rows, as_json)
+    problems = [entry.problem for entry in found.values() if entry.problem]
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+@data_app.command("prepare")
+def prepare_data(
+    name: Annotated[str, typer.Argument(help=f"A task or one of: {', '.join(SOURCES)}.")],
+    folder: Annotated[Path, typer.Option("--from", help="The folder or archive that holds the data set.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help=f"Where NAME/SPLIT.parquet goes; ${DATA_DIR_VARIABLE}.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="One split only; else all that are found.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The images' folder, where it is another one.")] = None,
+    allow_missing: Annotated[bool, typer.Option(help="Leave out rows whose image is not there.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+) -> None:
+    """Build a data set's parquet files from what you have on disk.
+
+    Example: emt data prepare cifar10 --from cifar-10-python.tar.gz -o ~/emt-data
+    """
+    from emt_tasks import prepare
+
+    root = output or (Path(os.environ[DATA_DIR_VARIABLE]) if os.environ.get(DATA_DIR_VARIABLE) else None)
+    if root is None:
+        raise UserError(f"--output: not given and {DATA_DIR_VARIABLE} is not set; say where the data should go")
+    (data_set,) = _source_names([name])
+    for file in prepare.prepare(
+        data_set, folder, root, split=split, images=images, allow_missing=allow_missing, overwrite=overwrite
+    ):
+        typer.echo(str(file))
+
+
+def _source_names(names: list[str]) -> list[str]:
+    """The data sets behind these names of tasks, groups or data sets; all of them for no names."""
+    from emt_tasks import registry
+
+    if not names:
+        return list(SOURCES)
+    found: list[str] = []
+    for name in names:
+        sources = [name] if name in SOURCES else [task.source for task in registry.tasks([name]) if task.source]
+        if not sources:
+            raise UserError(f"{name!r} is no task, group or data set of ours; see: emt tasks list")
+        found.extend(sources)
+    return list(dict.fromkeys(found))
+
+
+def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows of equal keys as a table, or as JSON lines for a program to read."""
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for key in rows[0]:
+        table.add_column(key, overflow="fold", justify="right" if key == "documents" else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table, markup=False)

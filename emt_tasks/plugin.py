@@ -1,0 +1,96 @@
+"""What makes plain `lmms-eval` know our models and tasks; the only module that touches its internals.
+
+lmms-eval loads the entry point `manifests` when `lmms_eval.models` is imported. It has an entry point for models
+but none for tasks, so the same call also adds our registry to the folders that its TaskManager searches, and lets
+the TaskManager look for our tasks' data before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from judges import UserError, one_line
+
+REGISTRY = Path(__file__).with_name("registry")
+_HOOKED = "_emt_hooked"
+
+
+def manifests() -> list[Any]:
+    """Return our models for lmms-eval's registry, and make its TaskManager know our tasks. Safe to call again."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    try:
+        _hook_task_manager()
+    except (ImportError, AttributeError) as error:
+        print(  # noqa: T201 (lmms-eval shows no plug-in's log before its own logger is set up)
+            f"emt-eval: this lmms-eval does not find our tasks by itself ({one_line(error)}); "
+            f'add --include_path "{REGISTRY}"',
+            file=sys.stderr,
+        )
+    return [ModelManifest(model_id="emt_vlm", simple_class_path="emt_tasks.models.vlm.EmtVLM")]
+
+
+def _hook_task_manager() -> None:
+    from lmms_eval.tasks import TaskManager
+
+    if getattr(TaskManager, _HOOKED, False):
+        return
+    TaskManager.initialize_tasks = _with_registry(TaskManager.initialize_tasks)
+    TaskManager.match_tasks = _with_data_check(TaskManager.match_tasks)
+    setattr(TaskManager, _HOOKED, True)
+
+
+def _with_registry(initialize_tasks: Callable[..., Any]) -> Callable[..., Any]:
+    """Search our registry besides the folders that were asked for."""
+
+    @functools.wraps(initialize_tasks)
+    def wrapper(
+        self: Any, include_path: str | Sequence[str] | None = None, include_defaults: bool = True, **kwargs: Any
+    ) -> Any:
+        paths = [include_path] if isinstance(include_path, str) else list(include_path or ())
+        if include_defaults and str(REGISTRY) not in paths:
+            paths.append(str(REGISTRY))
+        return initialize_tasks(self, include_path=paths, include_defaults=include_defaults, **kwargs)
+
+    return wrapper
+
+
+def _with_data_check(match_tasks: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """Stop before a model is loaded where the data of one of our tasks cannot be had.
+
+    Only lmms-eval's command line matches task names, and it exits with 0 after an exception; so this exits.
+    """
+
+    @functools.wraps(match_tasks)
+    def wrapper(self: Any, task_list: Sequence[str]) -> list[str]:
+        names = match_tasks(self, task_list)
+        from emt_tasks.checks import check_data
+
+        try:
+            check_data(names)
+        except UserError as error:
+            sys.exit(f"emt-eval: {one_line(error)}")
+        return names
+
+    return wrapper
+
+
+def run_lmms_eval(arguments: Iterable[str]) -> dict[str, Any]:
+    """Run lmms-eval in this process as its command line would, but let exceptions through; returns its results.
+
+    Raises:
+        UserError: lmms-eval ran on a process that is not the first, or returned no results.
+    """
+    from lmms_eval import __main__ as lmms_eval_main
+
+    argv, sys.argv = sys.argv, ["lmms-eval", *arguments]
+    try:
+        _, parsed = lmms_eval_main.parse_eval_args()
+    finally:
+        sys.argv = argv
+    results, _ = lmms_eval_main.cli_evaluate_single(parsed)
+    return results or {}
