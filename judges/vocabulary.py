@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from judges.errors import UserError
+
+ENTRY_POINT_GROUP = "judges.vocabularies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +34,58 @@ class Vocabulary:
     """The labels of one task in the data set's own order.
 
     Two classes may bear the same name (ImageNet-1k has two missiles); `named` returns them all, so that nothing
-    depends on which comes first. Compared and hashed by identity: load each vocabulary once.
+    depends on which comes first. `others` are names that hold a label's name but mean something else ("prairie
+    dog"). Compared and hashed by identity: load each vocabulary once.
     """
 
     name: str
     labels: tuple[Label, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, tuple[Label, ...]]:
-        names: dict[str, list[Label]] = defaultdict(list)
-        for label in self.labels:
-            names[label.name.casefold()].append(label)
-        return {name: tuple(labels) for name, labels in names.items()}
+        return _index((label.name.casefold(), label) for label in self.labels)
+
+    @cached_property
+    def _by_exact_name(self) -> dict[str, tuple[Label, ...]]:
+        """Names and synonyms, cases kept: "Cardigan" is the dog where "cardigan" is the garment."""
+        names = _index((label.name, label) for label in self.labels)
+        synonyms = _index((synonym, label) for label in self.labels for synonym in label.synonyms)
+        return {**synonyms, **names}
+
+    @cached_property
+    def _by_any_name(self) -> dict[str, tuple[Label, ...]]:
+        """Loose spelling of a name, synonym or subtype → the classes it fits best: a name outranks a synonym."""
+        found: dict[str, tuple[Label, ...]] = {}
+        found.update(_index((_loose(name), label) for label in self.labels for name in label.subtypes))
+        found.update(_index((_loose(name), label) for label in self.labels for name in label.synonyms))
+        found.update(_index((_loose(label.name), label) for label in self.labels))
+        return found
 
     def named(self, name: str) -> tuple[Label, ...]:
         """Return every class whose name this is, whatever the case; empty where there is none."""
         return self._by_name.get(name.replace("_", " ").casefold(), ())
+
+    def resolve(self, label: int | str) -> tuple[Label, ...]:
+        """Return the classes that a gold label stands for: its index, its name, or another of its names.
+
+        One class, save where two classes share the name.
+
+        Raises:
+            UserError: the vocabulary has no such class.
+        """
+        if isinstance(label, str):
+            text = label.strip().replace("_", " ")
+            found = self._by_exact_name.get(text) or self._by_any_name.get(_loose(text))
+            if found:
+                return found
+            if not text.isdecimal():
+                raise UserError(f"label {label!r} is no class of {self.name}; expected e.g. {self.labels[0].name!r}")
+        index = int(label)
+        if not 0 <= index < len(self.labels):
+            raise UserError(f"label {index} is no class of {self.name}; expected 0 to {len(self.labels) - 1}")
+        return (self.labels[index],)
 
     @property
     def names(self) -> list[str]:
@@ -65,4 +105,48 @@ class Vocabulary:
             )
             for index, entry in enumerate(data["labels"])
         )
-        return cls(name=data["name"], labels=labels, provenance=data.get("provenance", {}))
+        others = tuple(data.get("others", ()))
+        return cls(name=data["name"], labels=labels, provenance=data.get("provenance", {}), others=others)
+
+
+class VocabularyProvider(Protocol):
+    """What a distribution offers under the entry-point group `judges.vocabularies`."""
+
+    names: Sequence[str]
+
+    def __call__(self, task: str) -> Vocabulary | None:
+        """Return the vocabulary of a data set or task, or None where it is not this provider's."""
+        ...
+
+
+def find_vocabulary(task: str) -> Vocabulary:
+    """Return the vocabulary of a data set or task, from whatever installed distribution provides it.
+
+    Raises:
+        UserError: no provider knows the task.
+    """
+    providers = _providers()
+    for provider in providers:
+        if (vocabulary := provider(task)) is not None:
+            return vocabulary
+    known = ", ".join(name for provider in providers for name in provider.names) or f"no {ENTRY_POINT_GROUP} installed"
+    raise UserError(f"task {task!r} has no vocabulary of labels; known: {known}")
+
+
+@cache
+def _providers() -> tuple[VocabularyProvider, ...]:
+    points = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
+    return tuple(point.load() for point in points)
+
+
+def _index(pairs: Iterable[tuple[str, Label]]) -> dict[str, tuple[Label, ...]]:
+    found: defaultdict[str, dict[int, Label]] = defaultdict(dict)
+    for name, label in pairs:
+        found[name][label.index] = label
+    return {name: tuple(labels.values()) for name, labels in found.items()}
+
+
+def _loose(name: str) -> str:
+    """Return a name without case, accents apart, hyphens, apostrophes and other punctuation."""
+    kept = "".join(char if char.isalnum() else " " for char in name.casefold().replace("'", ""))
+    return " ".join(kept.split())
