@@ -25,6 +25,15 @@ test: $(READY)  ## the tests, without those that take minutes
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
+demo: $(READY)  ## two tasks through plain lmms-eval, on a small model and small data made on the spot
+	rm -rf out/demo
+	$(BIN)/python tools/sample_data.py out/demo/data
+	$(BIN)/python tools/tiny_checkpoints.py llava out/demo/model
+	EMT_DATA_DIR=out/demo/data HF_HUB_OFFLINE=1 $(BIN)/lmms-eval --model emt_vlm \
+		--model_args pretrained=out/demo/model --tasks emt_cifar10,imagewikiqa --batch_size 32 --device cpu \
+		--output_path out/demo/run --log_samples
+	@test -n "$$(find out/demo/run -name '*_results.json')"
+
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
