@@ -4,6 +4,7 @@ Start with `judge`. Imports nothing else of this project, and never torch at imp
 """
 
 from judges.errors import UserError, one_line
+from judges.judging import JUDGE_NAMES, Judge, get_judge, judge
 from judges.target import Classification, MultipleChoice, ShortAnswer, Target
 from judges.verdict import CATEGORIES, Category, Match, Verdict
 from judges.vocabulary import Label, Vocabulary
@@ -11,7 +12,9 @@ from judges.vocabulary import Label, Vocabulary
 __all__ = [
     "CATEGORIES",
     "Category",
+    "JUDGE_NAMES",
     "Classification",
+    "Judge",
     "Label",
     "Match",
     "MultipleChoice",
@@ -20,5 +23,7 @@ __all__ = [
     "UserError",
     "Verdict",
     "Vocabulary",
+    "get_judge",
+    "judge",
     "one_line",
 ]

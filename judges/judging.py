@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Protocol
+from threading import RLock
+from typing import Any, Protocol
 
 from judges.errors import UserError
+from judges.settings import CascadeSettings, EmbeddingSettings, LLMSettings, Settings
 from judges.target import Target
 from judges.verdict import Verdict
 
@@ -26,23 +28,49 @@ class Judge(Protocol):
         ...
 
 
-_JUDGES = {
-    "fuzzy": "judges.rules:RuleJudge",
+_JUDGES: dict[str, tuple[str, type[Settings]]] = {
+    "cascade": ("judges.cascade:CascadeJudge", CascadeSettings),
+    "embedding": ("judges.embedding:EmbeddingJudge", EmbeddingSettings),
+    "emt-paper": ("judges.llm:paper_judge", LLMSettings),
+    "fuzzy": ("judges.rules:RuleJudge", Settings),
+    "llm": ("judges.llm:category_judge", LLMSettings),
 }
+JUDGE_NAMES = tuple(_JUDGES)
+
+# Re-entrant: some judges are built upon others.
+_building = RLock()
+
+
+def get_judge(name: str = "fuzzy", **settings: Any) -> Judge:
+    """Return the judge of that name; the same one for the same settings.
+
+    `settings` are those of `judges.settings`: what is not given comes from the environment as it is now.
+
+    Raises:
+        UserError: no judge has that name, or it has no such setting.
+    """
+    if name not in _JUDGES:
+        raise UserError(f"judge {name!r} is not known; choose one of {', '.join(JUDGE_NAMES)}")
+    try:
+        resolved = _JUDGES[name][1].resolve(settings)
+    except UserError as error:
+        raise UserError(f"judge {name!r}: {error}") from error
+    with _building:
+        return _build(name, resolved)
 
 
 @cache
-def get_judge(name: str = "fuzzy") -> Judge:
-    """Return the judge of that name, with its default settings.
+def _build(name: str, settings: Settings) -> Judge:
+    module, attribute = _JUDGES[name][0].split(":")
+    factory = getattr(importlib.import_module(module), attribute)
+    # The rules have nothing to set.
+    built: Judge = factory() if type(settings) is Settings else factory(settings)
+    return built
 
-    Raises:
-        UserError: no judge has that name.
-    """
-    if name not in _JUDGES:
-        raise UserError(f"judge {name!r} is not known; choose one of {', '.join(sorted(_JUDGES))}")
-    module, attribute = _JUDGES[name].split(":")
-    judge: Judge = getattr(importlib.import_module(module), attribute)()
-    return judge
+
+def signature(judge: Judge) -> str:
+    """Name a judge with all that its verdicts depend on: its model, its prompt's version, its threshold."""
+    return str(getattr(judge, "signature", judge.name))
 
 
 def judge(prediction: str, target: Target, *, by: str = "fuzzy") -> Verdict:

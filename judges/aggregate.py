@@ -1,0 +1,101 @@
+"""The means in an lmms-eval results file, computed again from samples that were judged again."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Scores = Mapping[str, Sequence[float | None]]
+"""A task's per-sample metrics by name; None where a sample is unscored."""
+
+_NOT_AVAILABLE = "N/A"
+
+
+def recompute(results: dict[str, Any], scores: Mapping[str, Scores]) -> None:
+    """Bring a results file's contents up to date, in place.
+
+    `scores` holds the tasks that were judged again. Their means leave unscored samples out, and are None where
+    nothing is scored. A group's mean is formed as it was before, weighted by size or not, whichever gave the old
+    value; where neither did, it becomes None. Standard errors are lmms-eval's: s/√n for a task, the pooled one for
+    a group. Those that it could not give (`N/A`) stay so.
+    """
+    entries: dict[str, dict[str, Any]] = results["results"]
+    before = {name: dict(entry) for name, entry in entries.items()}
+    for task, metrics in scores.items():
+        for key, metric, statistic in _statistics(entries.get(task, {})):
+            if metric in metrics:
+                entries[task][key] = _statistic(statistic, metrics[metric], entries[task][key])
+    members = results.get("group_subtasks") or {}
+    for group in members:
+        if group in entries and group not in scores:
+            tasks = [task for task in _leaves(group, members) if task in entries]
+            _recompute_group(group, tasks, entries, before)
+    for group, entry in (results.get("groups") or {}).items():
+        entry.update({key: value for key, value in entries.get(group, {}).items() if key in entry})
+
+
+def _statistics(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield each key of a results entry with its metric and statistic: `accuracy_stderr,none` is accuracy's stderr."""
+    for key in entry:
+        name, comma, _filter = key.partition(",")
+        if comma:
+            metric, _, statistic = name.partition("_stderr")
+            yield key, metric, ("stderr" + statistic) if "_stderr" in name else "mean"
+
+
+def _statistic(statistic: str, values: Sequence[float | None], old: Any) -> Any:
+    scored = [value for value in values if value is not None]
+    if statistic == "mean":
+        return statistics.fmean(scored) if scored else None
+    if old == _NOT_AVAILABLE or len(scored) < 2 or statistic == "stderr_clustered":
+        return _NOT_AVAILABLE
+    return statistics.stdev(scored) / math.sqrt(len(scored))
+
+
+def _leaves(group: str, members: Mapping[str, Sequence[str]]) -> list[str]:
+    """The tasks of a group, those of its sub-groups among them."""
+    return [
+        task for member in members[group] for task in (_leaves(member, members) if members.get(member) else [member])
+    ]
+
+
+def _recompute_group(
+    group: str, tasks: Sequence[str], entries: dict[str, dict[str, Any]], before: Mapping[str, Mapping[str, Any]]
+) -> None:
+    for key, _metric, statistic in list(_statistics(entries[group])):
+        having = [task for task in tasks if key in entries[task]]
+        old, new = ([table[task][key] for task in having] for table in (before, entries))
+        sizes = [entries[task].get("samples", 0) for task in having]
+        if old == new:
+            continue
+        if statistic == "mean":
+            entries[group][key] = _group_mean(entries[group][key], old, new, sizes)
+        elif statistic == "stderr":
+            entries[group][key] = _pooled(new, sizes)
+
+
+def _group_mean(group_value: Any, old: list[Any], new: list[Any], sizes: list[int]) -> float | None:
+    if not all(_is_number(value) for value in (group_value, *old, *new)):
+        return None
+    for weights in (sizes, [1] * len(sizes)):
+        if sum(weights) and math.isclose(group_value, _weighted(old, weights), abs_tol=1e-9):
+            return _weighted(new, weights)
+    return None
+
+
+def _weighted(values: Sequence[float], weights: Sequence[int]) -> float:
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+
+
+def _pooled(errors: list[Any], sizes: list[int]) -> Any:
+    """The standard error of the mean over all samples, as if drawn from one population (pooled variance)."""
+    if not all(_is_number(error) for error in errors) or sum(sizes) <= len(sizes):
+        return _NOT_AVAILABLE
+    squares = sum((size - 1) * size * error**2 for size, error in zip(sizes, errors, strict=True))
+    return math.sqrt(squares / (sum(sizes) - len(sizes)) / sum(sizes))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
