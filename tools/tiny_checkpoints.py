@@ -158,8 +158,236 @@ def llava() -> Parts:
     return LlavaForConditionalGeneration(config), processor
 
 
+def llava_onevision() -> Parts:
+    """Return LLaVA-OneVision: SigLIP over tiles of any shape, and Qwen2."""
+    from transformers import (
+        LlavaOnevisionConfig,
+        LlavaOnevisionForConditionalGeneration,
+        LlavaOnevisionImageProcessor,
+        LlavaOnevisionProcessor,
+        LlavaOnevisionVideoProcessor,
+        Qwen2Config,
+        SiglipVisionConfig,
+    )
+
+    words = tokenizer(["<|im_start|>"], bos=None, eos="<|im_end|>", image_token="<image>", video_token="<video>")
+    tiles = [[IMAGE, 2 * IMAGE], [2 * IMAGE, IMAGE], [2 * IMAGE, 2 * IMAGE]]
+    config = LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(**vision_settings(), vision_use_head=False).to_dict(),
+        text_config=Qwen2Config(**text_settings(words)).to_dict(),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        video_token_index=words.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=tiles,
+    )
+    size = {"height": IMAGE, "width": IMAGE}
+    processor = LlavaOnevisionProcessor(
+        image_processor=LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=tiles),
+        tokenizer=words,
+        video_processor=LlavaOnevisionVideoProcessor(size=size),
+        num_image_tokens=(IMAGE // PATCH) ** 2,
+        vision_feature_select_strategy="full",
+        chat_template=chat_template("<image>\n", *CHATML),
+    )
+    return LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def instructblip() -> Parts:
+    """Return InstructBLIP: a Q-Former that reads the prompt too, and OPT. Its processor has no chat template."""
+    from transformers import (
+        BlipImageProcessor,
+        InstructBlipConfig,
+        InstructBlipForConditionalGeneration,
+        InstructBlipProcessor,
+        InstructBlipQFormerConfig,
+        InstructBlipVisionConfig,
+        OPTConfig,
+    )
+
+    words, questions = tokenizer([]), tokenizer([], bos=None)
+    queries = 8
+    processor = InstructBlipProcessor(  # first of all: it adds the image token to the tokenizer
+        image_processor=BlipImageProcessor(size={"height": IMAGE, "width": IMAGE}),
+        tokenizer=words,
+        qformer_tokenizer=questions,
+        num_query_tokens=queries,
+    )
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": HIDDEN,
+        "word_embed_proj_dim": HIDDEN,
+        "ffn_dim": 2 * HIDDEN,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 1024,
+        "init_std": SPREAD,
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
+    qformer = {
+        "vocab_size": len(questions),
+        "hidden_size": HIDDEN,
+        "intermediate_size": 2 * HIDDEN,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "encoder_hidden_size": HIDDEN,
+        "initializer_range": SPREAD,
+        "max_position_embeddings": 1024,
+        "pad_token_id": questions.pad_token_id,
+    }
+    config = InstructBlipConfig(
+        vision_config=InstructBlipVisionConfig(**vision_settings()).to_dict(),
+        qformer_config=InstructBlipQFormerConfig(**qformer).to_dict(),
+        text_config=OPTConfig(**text).to_dict(),
+        num_query_tokens=queries,
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        initializer_range=SPREAD,
+    )
+    return InstructBlipForConditionalGeneration(config), processor
+
+
+def qwen2_5_vl() -> Parts:
+    """Return Qwen2.5-VL: images at their own size, windowed attention, positions in three dimensions."""
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2_5_VLProcessor,
+        Qwen2VLImageProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    words = tokenizer(
+        ["<|im_start|>", "<|vision_start|>", "<|vision_end|>"],
+        bos=None,
+        eos="<|im_end|>",
+        image_token="<|image_pad|>",
+        video_token="<|video_pad|>",
+    )
+    patch = {"patch_size": PATCH, "temporal_patch_size": 2, "merge_size": 2}
+    pixels = {"min_pixels": (2 * PATCH) ** 2, "max_pixels": (8 * PATCH) ** 2}
+    config = Qwen2_5_VLConfig(
+        vision_config={
+            "depth": 2,
+            "hidden_size": HIDDEN,
+            "intermediate_size": 2 * HIDDEN,
+            "num_heads": 2,
+            "patch_size": PATCH,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 4 * PATCH,
+            "out_hidden_size": HIDDEN,
+            "fullatt_block_indexes": [1],
+            "initializer_range": SPREAD,
+        },
+        text_config={
+            **text_settings(words),
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+        },
+        image_token_id=words.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=words.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=words.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=words.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    processor = Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**patch, **pixels),
+        tokenizer=words,
+        video_processor=Qwen2VLVideoProcessor(**patch, **pixels),
+        chat_template=chat_template("<|vision_start|><|image_pad|><|vision_end|>", *CHATML),
+    )
+    return Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def idefics3() -> Parts:
+    """Return Idefics3, the architecture of the first SmolVLM: tiles and an overview of each image, pixel shuffle."""
+    from transformers import (
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
+        Idefics3ImageProcessor,
+        Idefics3Processor,
+        LlamaConfig,
+    )
+
+    rows = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
+    words = tokenizer(
+        ["<|im_start|>", "<fake_token_around_image>", "<global-img>", *rows],
+        bos=None,
+        eos="<end_of_utterance>",
+        image_token="<image>",
+    )
+    config = Idefics3Config(
+        vision_config=vision_settings(),
+        text_config=LlamaConfig(**text_settings(words)).to_dict(),
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        pad_token_id=words.pad_token_id,
+    )
+    processor = Idefics3Processor(
+        image_processor=Idefics3ImageProcessor(
+            size={"longest_edge": 2 * IMAGE}, max_image_size={"longest_edge": IMAGE}
+        ),
+        tokenizer=words,
+        image_seq_len=(IMAGE // PATCH // 2) ** 2,
+        chat_template=chat_template("<image>", "<|im_start|>{role}: {content}<end_of_utterance>\n", "Assistant:"),
+    )
+    return Idefics3ForConditionalGeneration(config), processor
+
+
+def gemma3() -> Parts:
+    """Return Gemma 3: SigLIP, attention both ways within an image, a sliding window in every other layer."""
+    from transformers import (
+        Gemma3Config,
+        Gemma3ForConditionalGeneration,
+        Gemma3ImageProcessor,
+        Gemma3Processor,
+        Gemma3TextConfig,
+        SiglipVisionConfig,
+    )
+
+    words = tokenizer(
+        ["<start_of_turn>"],
+        bos="<bos>",
+        eos="<end_of_turn>",
+        image_token="<image_soft_token>",
+        boi_token="<start_of_image>",
+        eoi_token="<end_of_image>",
+    )
+    image_tokens = 4
+    text = Gemma3TextConfig(
+        **text_settings(words),
+        head_dim=HIDDEN // 4,
+        query_pre_attn_scalar=HIDDEN // 4,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention"],
+    )
+    config = Gemma3Config(
+        text_config=text.to_dict(),
+        vision_config=SiglipVisionConfig(**vision_settings(), vision_use_head=False).to_dict(),
+        mm_tokens_per_image=image_tokens,
+        image_token_index=words.convert_tokens_to_ids("<image_soft_token>"),
+        boi_token_index=words.convert_tokens_to_ids("<start_of_image>"),
+        eoi_token_index=words.convert_tokens_to_ids("<end_of_image>"),
+        initializer_range=SPREAD,
+        tie_word_embeddings=False,
+    )
+    turns = chat_template(
+        "<start_of_image>", "<start_of_turn>{role}\n{content}<end_of_turn>\n", "<start_of_turn>model\n"
+    )
+    processor = Gemma3Processor(
+        image_processor=Gemma3ImageProcessor(size={"height": IMAGE, "width": IMAGE}),
+        tokenizer=words,
+        image_seq_length=image_tokens,
+        chat_template="{{ bos_token }}" + turns,
+    )
+    return Gemma3ForConditionalGeneration(config), processor
+
+
 ARCHITECTURES: dict[str, Callable[[], Parts]] = {
     "llava": llava,
+    "llava_onevision": llava_onevision,
+    "instructblip": instructblip,
+    "qwen2_5_vl": qwen2_5_vl,
+    "idefics3": idefics3,
+    "gemma3": gemma3,
 }
 
 
@@ -182,6 +410,9 @@ def build(architecture: str, folder: Path, seed: int = 0, *, with_chat_template:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, processor = ARCHITECTURES[architecture]()
+        for weights in model.parameters():
+            if not weights.any():  # biases, and Gemma 3's projection: zero until trained, which hides the image
+                torch.nn.init.normal_(weights, std=SPREAD)
     if not with_chat_template:
         processor.chat_template = None
     words = processor.tokenizer

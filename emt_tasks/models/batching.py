@@ -1,0 +1,134 @@
+"""Batches: which requests go together, in what order, and made ready while the device computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from emt_tasks.models.documents import Request
+from emt_tasks.models.prompting import Prompter
+from judges import UserError, one_line
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What goes through the model at once.
+
+    `numbers` are the requests' places in their list, `inputs` the model's tensors, `prompts` the rendered texts and
+    `border` what a template put behind the task's prompt in each of them.
+    """
+
+    numbers: list[int]
+    inputs: Any
+    prompts: list[str]
+    border: str
+
+
+def batches(
+    requests: Sequence[Request], size: int, keys: Sequence[Hashable], among: Iterable[int] | None = None
+) -> Iterator[list[int]]:
+    """Yield batches of request numbers: equal keys only, longest prompts first.
+
+    The longest first, so that a batch too large for the memory fails at once and the progress bar is pessimistic.
+    Ties keep the order of the requests, so that the same requests give the same batches.
+
+    Args:
+        requests: all requests.
+        size: of a batch, at most.
+        keys: one for each request; requests of different keys never share a batch.
+        among: the numbers to batch; all where left out.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for number in range(len(requests)) if among is None else among:
+        groups.setdefault(keys[number], []).append(number)
+    for numbers in groups.values():
+        numbers.sort(key=lambda number: -len(requests[number].context))
+        for start in range(0, len(numbers), size):
+            yield numbers[start : start + size]
+
+
+def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2) -> Iterator[Made]:
+    """Yield `make(item)` for every item in order, made in a background thread up to `depth` items ahead.
+
+    One thread: tokenizers and image processors are not safe to share between several. What `make` raises comes out
+    of the iterator at that item's place.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="emt-vlm") as worker:
+        ahead: deque[Future[Made]] = deque()
+        try:
+            for item in items:
+                ahead.append(worker.submit(make, item))
+                if len(ahead) > depth:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+class Collator:
+    """Turns prompts and images into the tensors a model takes.
+
+    Works on the processor it is given: give it one of its own, since padding is set on the tokenizer.
+    """
+
+    def __init__(self, processor: Any, prompter: Prompter) -> None:
+        self._processor = processor
+        self._prompter = prompter
+        if processor.tokenizer.pad_token is None:
+            processor.tokenizer.pad_token = processor.tokenizer.eos_token
+
+    def __call__(
+        self,
+        requests: Sequence[Request],
+        numbers: Sequence[int],
+        images: Mapping[int, list[Image.Image]],
+        padding_side: str,
+    ) -> list[Batch]:
+        """Return the model inputs of some requests: one batch for each number of images a request may have.
+
+        Processors take text alone or text with images, and not every one takes both in the same batch.
+
+        Args:
+            requests: all requests.
+            numbers: the ones to batch.
+            images: the images of each of these.
+            padding_side: `left` to generate, `right` to score.
+
+        Raises:
+            UserError: the processor refuses the prompts or the images; names the first document.
+        """
+        self._processor.tokenizer.padding_side = padding_side
+        order = sorted(numbers, key=lambda number: len(images[number]))
+        return [
+            self._batch(requests, list(group), images, count)
+            for count, group in groupby(order, key=lambda number: len(images[number]))
+        ]
+
+    def _batch(
+        self, requests: Sequence[Request], numbers: list[int], images: Mapping[int, list[Image.Image]], count: int
+    ) -> Batch:
+        try:
+            texts = [self._prompter.render(requests[number].context, count) for number in numbers]
+            special = self._prompter.adds_special_tokens(texts[0])
+            settings = {"padding": True, "return_tensors": "pt", "add_special_tokens": special}
+            if count:
+                inputs = self._processor(text=texts, images=[images[number] for number in numbers], **settings)
+            else:
+                inputs = self._processor.tokenizer(texts, **settings)
+        except (UserError, ValueError, IndexError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{requests[numbers[0]].where}: the checkpoint's processor refuses the prompt or its {count} images "
+                f"({one_line(error)})"
+            ) from error
+        return Batch(numbers, inputs, texts, self._prompter.frame(count)[1])

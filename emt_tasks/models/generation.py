@@ -1,0 +1,112 @@
+"""From a task's generation settings to `generate`, and from its tokens back to text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from judges import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to generate.
+
+    `until` are the texts at which an answer ends; `options` are arguments of transformers' `generate`.
+    """
+
+    until: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_task(cls, settings: Mapping[str, Any], max_new_tokens: int) -> Settings:
+        """Read a task's `generation_kwargs`.
+
+        Greedy unless they say `do_sample: true` or a temperature above 0. What the checkpoint's own generation
+        config says of sampling is never used; the rest of it (as a repetition penalty) is.
+
+        Args:
+            settings: the task's mapping; left as it is.
+            max_new_tokens: used where the task names no limit.
+
+        Raises:
+            UserError: a setting that `generate` does not know, or two that contradict each other.
+        """
+        options = {key: value for key, value in settings.items() if value is not None}
+        until = options.pop("until", ())
+        until = (until,) if isinstance(until, str) else tuple(until)
+        if not all(isinstance(text, str) for text in until):
+            raise UserError(f"generation_kwargs.until: expected a text or a list of texts, found {list(until)}")
+        _refuse_unknown(options)
+        temperature = float(options.get("temperature", 0))
+        sample = bool(options.get("do_sample", temperature > 0))
+        if sample and "temperature" in options and temperature <= 0:
+            raise UserError("generation_kwargs: do_sample is true but temperature is 0; set one or the other")
+        options["do_sample"] = sample
+        if not sample:
+            options.update(dict.fromkeys(SAMPLING))  # None: said to be unset, so that `generate` does not warn
+        if "max_length" not in options:
+            options.setdefault("max_new_tokens", max_new_tokens)
+        return cls(until=tuple(text for text in until if text), options=options)
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    from transformers import GenerationConfig, GenerationMixin
+
+    known = {*vars(GenerationConfig()), *inspect.signature(GenerationMixin.generate).parameters} - {"kwargs", "self"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise UserError(
+            f"generation_kwargs.{unknown[0]}: transformers' generate has no such setting; "
+            "expected until, max_new_tokens, do_sample, temperature, top_p, num_beams or another of its arguments"
+        )
+
+
+def stopping(until: Sequence[str], tokenizer: Any, prompt_length: int) -> Any:
+    """Return stopping criteria that end a row once its answer holds one of the texts.
+
+    Only the answer is looked at: transformers' own `stop_strings` also matches a text that begins in the prompt.
+    """
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    # A token is at least one byte long, so the last this many tokens hold any text that has just ended.
+    tail = max(len(text.encode()) for text in until) + 1
+
+    class StopAtText(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+            start = max(prompt_length, input_ids.shape[1] - tail)
+            texts = tokenizer.batch_decode(input_ids[:, start:], skip_special_tokens=True)
+            ended = [any(stop in text for stop in until) for text in texts]
+            return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
+
+    return StoppingCriteriaList([StopAtText()])
+
+
+def cut(text: str, until: Sequence[str]) -> str:
+    """Return the text up to the first of the stop texts in it."""
+    ends = [position for position in (text.find(stop) for stop in until) if position >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def new_tokens(output: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+    """Return what was generated, `(batch, new)`, whether or not the model repeats the prompt before it."""
+    length = input_ids.shape[1]
+    repeats = output.shape[1] >= length and bool((output[:, :length] == input_ids).all())
+    return output[:, length:] if repeats else output
+
+
+def count_tokens(tokens: torch.Tensor, ends: set[int]) -> list[int]:
+    """Return how many tokens each row of `(batch, new)` has up to its end token, that one included."""
+    counts = []
+    for row in tokens.tolist():
+        length = next((position for position, token in enumerate(row) if token in ends), len(row) - 1)
+        counts.append(length + 1)
+    return counts

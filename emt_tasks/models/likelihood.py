@@ -1,0 +1,249 @@
+"""Log-likelihoods of many continuations of one prompt, with the prompt and its image computed once.
+
+The prompt runs through the model a single time; its key-value cache is then repeated for a batch of continuations
+at a time. Models whose forward pass takes no cache run the whole sequence for each continuation instead.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emt_tasks.models.parts import is_encoder_decoder
+
+if TYPE_CHECKING:
+    import torch
+
+_log = logging.getLogger(__name__)
+
+TOKEN_FIELDS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+"""Model inputs with one value a token; the last two say which tokens stand for images."""
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely one continuation is.
+
+    `nll` is its negative log-likelihood in nats, summed over its tokens; `greedy` says whether every token of it is
+    the model's first choice.
+    """
+
+    nll: float
+    greedy: bool
+
+
+class ContinuationTokenizer:
+    """Cuts continuations into the tokens that the model would generate.
+
+    The prompt's tokens are fixed, as they are when generating. A continuation is tokenised behind the last words of
+    the prompt, so that it gets the tokens it has in running text (a word behind a colon keeps its leading space);
+    where a token would straddle the border, the continuation is tokenised alone. A single leading space is the
+    harness's delimiter: it is dropped where the prompt already ends in white space, as most chat templates do.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[tuple[str, str], Tokens] = {}
+
+    def __call__(self, prompt: str, border: str, continuations: Sequence[str]) -> list[Tokens]:
+        """Return each continuation's tokens.
+
+        Args:
+            prompt: the rendered prompt.
+            border: the part of it that stands behind the task's prompt; the same for every document, so that each
+                label is tokenised once a task.
+            continuations: the texts to score.
+        """
+        tail = border or prompt[prompt.rfind(" ") + 1 :]
+        texts = [
+            text[1:] if text[:1] == " " and prompt[-1:].isspace() and text[1:2] != " " else text
+            for text in continuations
+        ]
+        missing = sorted({text for text in texts if (tail, text) not in self._known})
+        if missing:
+            before = self._encode([tail])[0]
+            joined = self._encode([tail + text for text in missing])
+            alone = self._encode(missing)
+            for text, whole, single in zip(missing, joined, alone, strict=True):
+                fits = whole[: len(before)] == before
+                self._known[tail, text] = whole[len(before) :] if fits else single
+        return [self._known[tail, text] for text in texts]
+
+    def _encode(self, texts: Sequence[str]) -> list[Tokens]:
+        return [tuple(ids) for ids in self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+
+class Scorer:
+    """Scores continuations with one model.
+
+    Args:
+        model: an image-text-to-text model in evaluation mode.
+        batch_size: how many continuations go through the model at a time.
+        pad_token_id: fills the ends of short rows; its value never counts.
+    """
+
+    def __init__(self, model: Any, batch_size: int, pad_token_id: int) -> None:
+        self.model = model
+        self._batch_size = batch_size
+        self._pad = pad_token_id
+        self._parameters = inspect.signature(model.forward).parameters
+        self._is_encoder_decoder = is_encoder_decoder(model)
+        self.reuses_prompt: bool | None = None if "past_key_values" in self._parameters else False
+        """Whether the prompt is computed once: None until the first prompt with several continuations has told."""
+
+    def score(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
+        """Score continuations of one prompt.
+
+        Args:
+            inputs: model inputs of a batch of one, without padding.
+            continuations: tokens; any number, each scored once.
+        """
+        unique = sorted(set(continuations), key=lambda tokens: (len(tokens), tokens))
+        if self.reuses_prompt is None and len(unique) > 1:
+            self.reuses_prompt = self._can_reuse(inputs, [unique[0], unique[-1]])
+        scorer = self._behind_cache if self.reuses_prompt and len(unique) > 1 else self._repeated
+        scores = dict(zip(unique, scorer(inputs, unique), strict=True))
+        return [scores[tokens] for tokens in continuations]
+
+    def score_rows(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
+        """Score one continuation for each prompt by running prompt and continuation through the model.
+
+        Args:
+            inputs: model inputs of as many prompts as there are continuations, padded on the right.
+            continuations: tokens, one tuple a prompt.
+        """
+        import torch
+
+        if self._is_encoder_decoder:
+            return _scores(self._decoder_logits(inputs, continuations), continuations)
+        logits = self.model(**append(inputs, continuations, self._pad), use_cache=False).logits
+        last = inputs["attention_mask"].sum(-1, keepdim=True) - 1
+        steps = torch.arange(max(map(len, continuations)), device=last.device)
+        places = (last + steps).clamp(max=logits.shape[1] - 1)
+        rows = torch.arange(len(continuations), device=last.device).unsqueeze(1)
+        return _scores(logits[rows, places], continuations)
+
+    def _decoder_logits(self, inputs: Any, continuations: Sequence[Tokens]) -> torch.Tensor:
+        """Return `(rows, tokens, vocabulary)` logits of a model whose decoder sees only the continuation."""
+        start = self.model.config.get_text_config().decoder_start_token_id
+        decoder = right_padded([(start, *tokens[:-1]) for tokens in continuations], self._pad, inputs["input_ids"])
+        logits: torch.Tensor = self.model(**inputs, decoder_input_ids=decoder).logits
+        return logits
+
+    def _repeated(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
+        """Run the prompt again for each continuation."""
+        scores: list[Score] = []
+        for start in range(0, len(continuations), self._batch_size):
+            chunk = continuations[start : start + self._batch_size]
+            scores += self.score_rows(repeat(inputs, len(chunk)), chunk)
+        return scores
+
+    def _behind_cache(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
+        """Run the prompt once, then the continuations behind its cache. They come shortest first."""
+        import torch
+
+        forget_positions(self.model)
+        last = {"logits_to_keep": 1} if "logits_to_keep" in self._parameters else {}
+        prompt = self.model(**inputs, use_cache=True, **last)
+        first = prompt.logits[0, -1:]
+        scores: list[Score] = []
+        for start in range(0, len(continuations), self._batch_size):
+            chunk = continuations[start : start + self._batch_size]
+            logits = first.expand(len(chunk), 1, -1)
+            if len(chunk[-1]) > 1:  # otherwise the prompt's own last logits say all
+                cache = copy.deepcopy(prompt.past_key_values)
+                cache.batch_repeat_interleave(len(chunk))
+                rows = right_padded([tokens[:-1] for tokens in chunk], self._pad, inputs["input_ids"])
+                # No attention mask: nothing is padded before a token, and the mask is causal. Given one of the whole
+                # length, some models (Qwen2.5-VL) compute positions for all of it instead of for the new tokens.
+                behind = self.model(input_ids=rows, past_key_values=cache, use_cache=True).logits
+                logits = torch.cat([logits, behind], dim=1)
+            scores += _scores(logits, chunk)
+        return scores
+
+    def _can_reuse(self, inputs: Any, continuations: Sequence[Tokens]) -> bool:
+        """Find out by trying whether scores behind the cache equal those of whole passes."""
+        import torch
+
+        expected = self._repeated(inputs, continuations)
+        try:
+            found = self._behind_cache(inputs, continuations)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            _log.warning("the prompt is run again for each label: %s cannot reuse it (%s)", _name(self.model), error)
+            return False
+        exact = self.model.dtype == torch.float32
+        for one, other, tokens in zip(found, expected, continuations, strict=True):
+            allowed = 1e-3 if exact else 0.2 * len(tokens)  # half precision: some 1e-2 of noise a logit
+            if abs(one.nll - other.nll) > allowed:
+                _log.warning("the prompt is run again for each label: %s does not reuse it right", _name(self.model))
+                return False
+        return True
+
+
+def append(inputs: Any, continuations: Sequence[Tokens], pad: int) -> dict[str, Any]:
+    """Return model inputs with a continuation behind each prompt, padded on the right.
+
+    Args:
+        inputs: model inputs, `(rows, tokens)` for those in `TOKEN_FIELDS`; `attention_mask` says which are padding.
+        continuations: tokens, one tuple a row.
+        pad: token that fills the rows.
+    """
+    fields = dict(inputs)
+    keep = inputs["attention_mask"].bool().tolist()
+    for name in (name for name in TOKEN_FIELDS if name in fields):
+        rows = []
+        for values, mask, tokens in zip(fields[name].tolist(), keep, continuations, strict=True):
+            behind = tokens if name == "input_ids" else [int(name == "attention_mask")] * len(tokens)
+            rows.append((*(value for value, kept in zip(values, mask, strict=True) if kept), *behind))
+        fields[name] = right_padded(rows, pad if name == "input_ids" else 0, fields[name])
+    return fields
+
+
+def repeat(inputs: Any, times: int) -> dict[str, Any]:
+    """Return the model inputs of one prompt as if it stood in the batch that many times.
+
+    Images of a batch follow one another in the first dimension, whatever a model calls them and whether an image is
+    one entry there (LLaVA) or one for each patch (Qwen2.5-VL): so that dimension is tiled.
+    """
+    return {name: value.repeat(times, *[1] * (value.dim() - 1)) for name, value in inputs.items()}
+
+
+def right_padded(rows: Sequence[Sequence[int]], pad: int, like: torch.Tensor) -> torch.Tensor:
+    """Return `(rows, longest)` values of the type and on the device of another tensor."""
+    longest = max(map(len, rows))
+    return like.new_tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
+
+
+def forget_positions(model: Any) -> None:
+    """Forget what models with image positions (Qwen2-VL and kin) remember of the prompt before.
+
+    They keep an offset from the last prompt with an image, and would use it behind a prompt that has none.
+    """
+    for module in model.modules():
+        if hasattr(module, "rope_deltas"):
+            module.rope_deltas = None
+
+
+def _scores(logits: torch.Tensor, continuations: Sequence[Tokens]) -> list[Score]:
+    """Score continuations by the logits that predict them, `(rows, tokens, vocabulary)`."""
+    import torch
+
+    longest = max(map(len, continuations))
+    padded = [[*tokens, *[-100] * (longest - len(tokens))] for tokens in continuations]
+    targets = torch.tensor(padded, dtype=torch.long, device=logits.device)
+    logits = logits[:, :longest].float()
+    nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=-100, reduction="none")
+    greedy = ((logits.argmax(-1) == targets) | (targets == -100)).all(-1)
+    return [Score(*pair) for pair in zip(nll.sum(-1).tolist(), greedy.tolist(), strict=True)]
+
+
+def _name(model: Any) -> str:
+    return type(model).__name__

@@ -1,0 +1,215 @@
+"""Checkpoints and adapters from disk or hub, each fault told in one line before anything runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from judges import UserError, one_line
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def accelerator_for(device: str | None) -> Any:
+    """Return the accelerator of this process; one that talks over gloo where several processes run on a CPU."""
+    from accelerate import Accelerator
+
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return Accelerator(cpu=True) if several and device == "cpu" else Accelerator()
+
+
+def device_for(device: str | None, accelerator: Any) -> Any:
+    """Return the torch device of this process: under several processes each gets its own of the kind asked for.
+
+    Raises:
+        UserError: no such device.
+    """
+    import torch
+
+    if device is None:
+        return accelerator.device
+    try:
+        several = device == "cuda" and accelerator.num_processes > 1
+        found = torch.device("cuda", accelerator.local_process_index) if several else torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={device}: cannot be used ({one_line(error)}); expected cpu, cuda or cuda:N") from error
+    return found
+
+
+def load_processor(pretrained: str, *, revision: str, trust_remote_code: bool) -> Any:
+    """Return a checkpoint's processor: tokenizer and image processor in one.
+
+    Raises:
+        UserError: there is none, or only half of one.
+    """
+    from transformers import AutoProcessor
+
+    _refuse_non_checkpoint(pretrained)
+    try:
+        processor = AutoProcessor.from_pretrained(pretrained, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise UserError(
+            f"pretrained={pretrained}: no processor can be loaded ({one_line(error)}); "
+            "save the base model's processor beside the weights with processor.save_pretrained"
+        ) from error
+    # AutoProcessor falls back to a bare tokenizer or a bare image processor where files are missing.
+    for part, files in (("tokenizer", "tokenizer.json"), ("image_processor", "processor_config.json")):
+        if getattr(processor, part, None) is None:
+            raise UserError(
+                f"pretrained={pretrained}: the processor has no {part.replace('_', ' ')} (found "
+                f"{type(processor).__name__}; expected {files}); save the base model's processor beside the weights"
+            )
+    return processor
+
+
+def load_model(
+    pretrained: str,
+    *,
+    revision: str,
+    dtype: str,
+    attn_implementation: str | None,
+    device: Any,
+    device_map: str | None,
+    trust_remote_code: bool,
+) -> Any:
+    """Return an image-text-to-text model in evaluation mode, on its device.
+
+    Args:
+        pretrained: folder, or name on the hub.
+        revision: branch, tag or commit on the hub.
+        dtype: one of `DTYPES`; `auto` is float32 on a CPU and the checkpoint's own type elsewhere.
+        attn_implementation: as transformers names it (`sdpa`, `eager`, `flash_attention_2`).
+        device: a torch device; not used where `device_map` is given.
+        device_map: spreads the model over devices, as `auto`.
+        trust_remote_code: run the code that a checkpoint brings.
+
+    Raises:
+        UserError: no such checkpoint, not of this kind, or weights that are missing or of another shape.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    if dtype not in DTYPES:
+        raise UserError(f"dtype={dtype}: expected one of {', '.join(DTYPES)}")
+    _refuse_non_checkpoint(pretrained)
+    on_cpu = not device_map and device.type == "cpu"
+    try:
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            pretrained,
+            revision=revision,
+            dtype=torch.float32 if dtype == "auto" and on_cpu else dtype,
+            attn_implementation=attn_implementation,
+            device_map=device_map,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise UserError(f"pretrained={pretrained}: no model can be loaded ({one_line(error)})") from error
+    lost = sorted(info["missing_keys"])
+    if lost:  # transformers fills them with random numbers and goes on
+        raise UserError(
+            f"pretrained={pretrained}: {len(lost)} weights are missing, the first {lost[0]}; "
+            f"expected all of {type(model).__name__}"
+        )
+    return (model if device_map else model.to(device)).eval()
+
+
+def adapter_base(peft: str) -> str | None:
+    """Return the base model that an adapter folder was trained on, where it says so.
+
+    Raises:
+        UserError: not an adapter folder.
+    """
+    config = Path(peft) / "adapter_config.json"
+    if not config.is_file():
+        raise UserError(f"peft={peft}: expected a PEFT adapter folder, found no adapter_config.json there")
+    try:
+        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{config}: not JSON as PEFT writes it ({one_line(error)})") from error
+    return str(base) if base else None
+
+
+def check_adapter_base(peft: str, pretrained: str) -> None:
+    """Refuse an adapter that was trained on another model.
+
+    Folders are compared by where they lead, hub names as they are. Where the adapter names a folder that is no
+    longer there, or one of the two is a hub name and the other a folder, the last part of the names decides.
+
+    Raises:
+        UserError: the two differ.
+    """
+    base = adapter_base(peft)
+    if base is None or base == pretrained:
+        return
+    if Path(base).is_dir() and Path(pretrained).is_dir():
+        same = Path(base).resolve() == Path(pretrained).resolve()
+    elif Path(base).is_dir() or Path(pretrained).is_dir() or Path(base).is_absolute():
+        same = _short_name(base) == _short_name(pretrained)
+    else:
+        same = base.strip("/").casefold() == pretrained.strip("/").casefold()
+    if not same:
+        raise UserError(
+            f"peft={peft}: the adapter was trained on {base}, not on pretrained={pretrained}; "
+            "leave pretrained out, or name the adapter's base (base_model_name_or_path in adapter_config.json)"
+        )
+
+
+def load_adapter(model: Any, peft: str) -> Any:
+    """Return the model with an adapter in place, not merged: merging in half precision rounds small changes away.
+
+    Raises:
+        UserError: the adapter does not fit the model, or is of a kind that only lives in its own wrapper.
+    """
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            wrapped = PeftModel.from_pretrained(model, peft)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        _misfit(peft, model, _reason(error), error)
+    missing = [str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)]
+    if missing:
+        _misfit(peft, model, missing[0][:200])
+    if wrapped.active_peft_config.is_prompt_learning:
+        raise UserError(
+            f"peft={peft}: {wrapped.active_peft_config.peft_type.value} adapters change the prompt; "
+            "expected one that changes weights, as LoRA"
+        )
+    return wrapped.get_base_model().eval()
+
+
+def _misfit(peft: str, model: Any, reason: str, cause: Exception | None = None) -> NoReturn:
+    raise UserError(f"peft={peft}: the adapter does not fit {type(model).__name__} ({reason})") from cause
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of a loading error that names the weight: torch puts it second."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith("size mismatch")), one_line(error))[:300]
+
+
+def _refuse_non_checkpoint(pretrained: str) -> None:
+    """Refuse what is plainly no checkpoint, before the hub is asked about it."""
+    path = Path(pretrained)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            adapter = (path / "adapter_config.json").is_file()
+            hint = "it holds an adapter: pass it as peft=" if adapter else "expected a checkpoint folder"
+            raise UserError(f"pretrained={pretrained}: no config.json in this folder; {hint}")
+    elif path.is_file() or path.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") > 1:
+        raise UserError(f"pretrained={pretrained}: no such folder; expected a checkpoint folder or a name on the hub")
+
+
+def _short_name(name: str) -> str:
+    """Return the last part of a path or hub name; of a file in the hub's cache, the repository's name."""
+    parts = Path(name).parts
+    for part in parts:
+        if part.startswith("models--"):
+            return part.rsplit("--", 1)[-1].casefold()
+    return parts[-1].casefold() if parts else ""

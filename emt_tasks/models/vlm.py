@@ -1,0 +1,315 @@
+"""`emt_vlm`: any Hugging Face image-text-to-text checkpoint as an lmms-eval model, with or without an adapter."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import chain
+from typing import Any, NoReturn
+
+import torch
+from accelerate import Accelerator
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.model import lmms
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from emt_tasks.models import loading
+from emt_tasks.models.batching import Batch, Collator, batches, prefetch
+from emt_tasks.models.documents import Request, continuation, load_images
+from emt_tasks.models.generation import Settings, count_tokens, cut, new_tokens, stopping
+from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer, Tokens
+from emt_tasks.models.parts import base_model, is_encoder_decoder, part_for
+from emt_tasks.models.prompting import Prompter
+from judges import UserError
+
+
+class EmtVLM(lmms):  # type: ignore[misc]
+    """An image-text-to-text model of transformers behind lmms-eval's simple interface.
+
+    Prompts go in to the letter, images as the task gives them, an unreadable image stops the run and names its
+    document. Decoding is greedy unless a task says otherwise. Runs on a CPU, on one GPU, on several processes under
+    `accelerate launch` (each with a copy of the model), or spread over GPUs with `device_map=auto`.
+
+    Args:
+        pretrained: checkpoint folder or hub name. May be left out where `peft` is given: then the adapter's base.
+        peft: folder of a PEFT adapter, loaded on top and left unmerged.
+        revision: branch, tag or commit on the hub.
+        dtype: `auto` (float32 on a CPU, else the checkpoint's), `float32`, `bfloat16` or `float16`.
+        attn_implementation: `sdpa`, `eager`, `flash_attention_2`, …; transformers' choice where left out.
+        device: `cpu`, `cuda`, `cuda:1`, …; the accelerator's where left out.
+        device_map: spreads one model over devices, as `auto`; one process only.
+        batch_size: prompts, or continuations of one prompt, that go through the model at a time.
+        max_new_tokens: used where a task sets no limit.
+        trust_remote_code: run the code that a checkpoint brings. Off unless asked.
+        chat_template: a Jinja template or a file that holds one, instead of the checkpoint's.
+        system_prompt: text of a system message, or a file that holds it. None unless asked.
+        max_batch_size: given by lmms-eval; not used.
+
+    Raises:
+        UserError: an argument that is not one of these, or a checkpoint or adapter that cannot be used.
+
+    Example:
+        lmms-eval --model emt_vlm --model_args pretrained=llava-hf/llava-1.5-7b-hf --tasks emt_cifar10 --batch_size 32
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        peft: str | None = None,
+        revision: str = "main",
+        dtype: str = "auto",
+        attn_implementation: str | None = None,
+        device: str | None = None,
+        device_map: str | None = None,
+        batch_size: int | str = 1,
+        max_new_tokens: int = 128,
+        trust_remote_code: bool = False,
+        chat_template: str | None = None,
+        system_prompt: str | None = None,
+        max_batch_size: int | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        if unknown:
+            known = [name for name in inspect.signature(EmtVLM).parameters if name != "unknown"]
+            raise UserError(f"model_args: emt_vlm has no argument {sorted(unknown)[0]!r}; it has {', '.join(known)}")
+        if not pretrained:
+            pretrained = loading.adapter_base(peft) if peft else None
+            if not pretrained:
+                raise UserError("model_args: pretrained= is missing; expected a checkpoint folder or a name on the hub")
+        if peft:
+            loading.check_adapter_base(peft, pretrained)
+        accelerator = loading.accelerator_for(device)
+        if device_map and accelerator.num_processes > 1:
+            raise UserError(f"device_map={device_map}: spreads one model over devices; run it with one process")
+        revision = str(revision)  # lmms-eval turns a commit of digits only into a number
+        processor = loading.load_processor(pretrained, revision=revision, trust_remote_code=trust_remote_code)
+        model = loading.load_model(
+            pretrained,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            device=loading.device_for(device, accelerator),
+            device_map=device_map,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
+        if peft:
+            model = loading.load_adapter(model, peft)
+        self._owns_model = True
+        self._set_up(model, processor, accelerator, batch_size, max_new_tokens, chat_template, system_prompt)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: torch.nn.Module,
+        processor: Any,
+        *,
+        batch_size: int = 1,
+        max_new_tokens: int = 128,
+        chat_template: str | None = None,
+        system_prompt: str | None = None,
+        accelerator: Accelerator | None = None,
+    ) -> EmtVLM:
+        """Return an lmms-eval model around one that is already built, as when evaluating during training.
+
+        The model is borrowed: it stays where it is and in the mode it was in, module by module, after every call;
+        lmms-eval's `clean` does not touch it. The processor is copied.
+
+        Args:
+            model: an image-text-to-text model, also one wrapped by accelerate or PEFT.
+            processor: its processor.
+            batch_size: as in the class.
+            max_new_tokens: as in the class.
+            chat_template: as in the class.
+            system_prompt: as in the class.
+            accelerator: the training loop's, where there is one.
+        """
+        lm = cls.__new__(cls)
+        lmms.__init__(lm)
+        lm._owns_model = False
+        accelerator = accelerator or Accelerator()
+        lm._set_up(model, processor, accelerator, batch_size, max_new_tokens, chat_template, system_prompt)
+        return lm
+
+    def _set_up(
+        self,
+        model: Any,
+        processor: Any,
+        accelerator: Accelerator,
+        batch_size: int | str,
+        max_new_tokens: int,
+        chat_template: str | None,
+        system_prompt: str | None,
+    ) -> None:
+        self._model = model
+        self.accelerator = accelerator
+        self._rank = accelerator.process_index
+        self._world_size = accelerator.num_processes
+        self.batch_size = _positive("batch_size", batch_size)
+        self.max_new_tokens = _positive("max_new_tokens", max_new_tokens)
+        processor = copy.deepcopy(processor)  # padding is set on it, from the thread that prepares batches
+        self._prompter = Prompter(processor, chat_template, system_prompt)
+        self._collate = Collator(processor, self._prompter)
+        # Answers are decoded while the next batch is tokenised in another thread: not with the same tokenizer.
+        self._tokenizer = copy.deepcopy(processor.tokenizer)
+        self._continuations = ContinuationTokenizer(copy.deepcopy(processor.tokenizer))
+
+    @property
+    def model(self) -> Any:
+        """The model itself, out of any wrapper for training on several devices or with an adapter."""
+        return base_model(self.accelerator.unwrap_model(self._model))
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer."""
+        return self._tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where model inputs go, and what lmms-eval gathers counts on."""
+        model = getattr(self, "_model", None)
+        device: torch.device = self.accelerator.device if model is None else next(model.parameters()).device
+        return device
+
+    def clean(self) -> None:
+        """Free the model after an evaluation, unless it is borrowed."""
+        if self._owns_model:
+            super().clean()
+
+    def render(self, prompt: str, images: int = 1) -> str:
+        """Return the text that the checkpoint sees for a task's prompt, before image tokens are expanded."""
+        return self._prompter.render(prompt, images)
+
+    def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """Answer requests with the arguments `(context, gen_kwargs, doc_to_visual, doc_id, task, split)`.
+
+        Returns:
+            One text a request, in their order, with the numbers of tokens read and written.
+        """
+        todo = [Request.from_arguments(instance.args) for instance in requests]
+        keys = [json.dumps(request.payload, sort_keys=True, default=str) for request in todo]
+        settings = {
+            key: Settings.from_task(request.payload, self.max_new_tokens)
+            for key, request in zip(keys, todo, strict=True)
+        }
+        results: dict[int, GenerationResult] = {}
+        with self._inference() as model, self._progress(len(todo)) as progress:
+            prepare = partial(self._prepare, todo, "right" if is_encoder_decoder(model) else "left")
+            for batch in chain.from_iterable(prefetch(prepare, batches(todo, self.batch_size, keys))):
+                answers = self._generate(model, batch, settings[keys[batch.numbers[0]]])
+                results.update(zip(batch.numbers, answers, strict=True))
+                progress.update(len(batch.numbers))
+        return [results[number] for number in range(len(todo))]
+
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
+        """Score requests with the arguments `(context, continuation, doc_to_visual, doc_id, task, split)`.
+
+        Requests about the same document with the same prompt share one pass over prompt and image.
+
+        Returns:
+            For each request, in their order, the negative log-likelihood of its continuation in nats, summed over
+            its tokens, and whether greedy decoding would write it. Lower is better: lmms-eval's own multiple choice
+            takes the smallest, as its models return losses.
+        """
+        todo = [Request.from_arguments(instance.args) for instance in requests]
+        texts = [continuation(request, self.task_dict) for request in todo]
+        same_prompt: dict[Any, list[int]] = {}
+        for number, request in enumerate(todo):
+            same_prompt.setdefault(request.prompt_key, []).append(number)
+        several = [group for group in same_prompt.values() if len(group) > 1]
+        single = [group[0] for group in same_prompt.values() if len(group) == 1]
+
+        scores: dict[int, Score] = {}
+        with self._inference() as model, self._progress(len(todo)) as progress:
+            scorer = cache(partial(Scorer, batch_size=self.batch_size, pad_token_id=self._tokenizer.pad_token_id))
+            firsts = ([group[0]] for group in sorted(several, key=lambda group: -len(todo[group[0]].context)))
+            alone = batches(todo, self.batch_size, [None] * len(todo), single)
+            prepare = partial(self._prepare, todo, "right")
+            for batch in chain.from_iterable(prefetch(prepare, chain(firsts, alone))):
+                numbers = batch.numbers
+                if len(numbers) == 1:
+                    numbers = same_prompt[todo[numbers[0]].prompt_key]
+                found = self._score(scorer(part_for(model, batch.inputs)), batch, [texts[n] for n in numbers])
+                scores.update(zip(numbers, found, strict=True))
+                progress.update(len(numbers))
+        return [(scores[number].nll, scores[number].greedy) for number in range(len(todo))]
+
+    def generate_until_multi_round(self, requests: Sequence[Instance]) -> NoReturn:
+        """Not offered: no task of this project asks in rounds."""
+        raise NotImplementedError("emt_vlm answers single prompts; multi-round tasks need another model of lmms-eval")
+
+    def _prepare(self, todo: Sequence[Request], padding_side: str, numbers: list[int]) -> list[Batch]:
+        """Read the images of a batch of requests and return what the model takes; runs in the background."""
+        images = {number: load_images(todo[number], self.task_dict) for number in numbers}
+        return self._collate(todo, numbers, images, padding_side)
+
+    def _generate(self, model: Any, batch: Batch, settings: Settings) -> list[GenerationResult]:
+        """Answer one batch."""
+        inputs = _moved(batch.inputs, model)
+        part = part_for(model, inputs)
+        start = 1 if is_encoder_decoder(model) else inputs["input_ids"].shape[1]
+        stops = {"stopping_criteria": stopping(settings.until, self._tokenizer, start)} if settings.until else {}
+        pad = self._tokenizer.pad_token_id
+        output = part.generate(**inputs, **settings.options, **stops, pad_token_id=pad, use_cache=True)
+        tokens = new_tokens(output, inputs["input_ids"])
+        written = count_tokens(tokens, _end_tokens(part))
+        read = inputs["attention_mask"].sum(-1).tolist()
+        answers = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [
+            GenerationResult(cut(answer, settings.until), TokenCounts(input_tokens=before, output_tokens=after))
+            for answer, before, after in zip(answers, read, written, strict=True)
+        ]
+
+    def _score(self, scorer: Scorer, batch: Batch, continuations: list[str]) -> list[Score]:
+        """Score many continuations of one prompt, or one continuation of each prompt in a batch."""
+        inputs = _moved(batch.inputs, scorer.model)
+        if len(batch.prompts) == 1:
+            return scorer.score(inputs, self._continuations(batch.prompts[0], batch.border, continuations))
+        tokens: list[Tokens] = []
+        for prompt, text in zip(batch.prompts, continuations, strict=True):
+            tokens += self._continuations(prompt, batch.border, [text])
+        return scorer.score_rows(inputs, tokens)
+
+    @contextmanager
+    def _inference(self) -> Iterator[Any]:
+        """Yield the model in evaluation mode without gradients, and put every module back in its mode after."""
+        model = self.model
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            # Not inference_mode: what models keep from a pass (rotary tables) must stay usable in training.
+            with torch.no_grad():
+                yield model
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def _progress(self, total: int) -> Any:
+        return tqdm(total=total, disable=self.rank != 0, desc="emt_vlm")
+
+
+def _moved(inputs: Any, model: Any) -> dict[str, Any]:
+    """Return model inputs on the model's device, images in its number type."""
+    return {
+        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+        for name, value in inputs.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _end_tokens(model: Any) -> set[int]:
+    ends = model.generation_config.eos_token_id
+    return set() if ends is None else set(ends) if isinstance(ends, list) else {ends}
+
+
+def _positive(name: str, value: int | str) -> int:
+    number = int(value) if str(value).isdecimal() else 0
+    if number < 1:
+        raise UserError(f"{name}={value}: expected a whole number of at least 1")
+    return number
