@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,16 +103,18 @@ def _check(data_set: DataSet, split: str, rows: Split, allow_missing: bool, cons
 
 
 def _write(data_set: DataSet, splits: Mapping[str, Split], targets: Mapping[str, Path], console: Console) -> None:
+    from rich.progress import Progress
+
     from emt_tasks.prepare.images import truncation_is_an_error
     from emt_tasks.prepare.parquet import replacing, write_parquet
 
     features = data_set.features()
-    with truncation_is_an_error(), replacing(list(targets.values())) as partials:
-        for (split, rows), partial in zip(splits.items(), partials, strict=True):
-            with closing(_rows(data_set, rows, next(iter(features)))) as written:
-                write_parquet(
-                    partial, features, _with_progress(written, f"{data_set.name}, {split}", rows.count, console)
-                )
+    bar = Progress(console=console, disable=not console.is_terminal)
+    with truncation_is_an_error(), replacing(list(targets.values())) as partials, bar:
+        for (split, content), partial in zip(splits.items(), partials, strict=True):
+            with closing(_rows(data_set, content, next(iter(features)))) as rows:
+                description = f"{data_set.name}, {split}"
+                write_parquet(partial, features, bar.track(rows, total=content.count, description=description))
     for split, target in targets.items():
         _say(console, f"wrote {target}: {splits[split].count:,} rows, {target.stat().st_size / 2**20:,.1f} MiB")
 
@@ -127,14 +129,6 @@ def _rows(data_set: DataSet, split: Split, image_column: str) -> Generator[dict[
             if data_set.size_columns:
                 row |= dict(zip(data_set.size_columns, (image.width, image.height), strict=True))
             yield row
-
-
-def _with_progress(
-    rows: Iterator[dict[str, Any]], description: str, total: int, console: Console
-) -> Iterator[dict[str, Any]]:
-    from rich.progress import track
-
-    return iter(track(rows, description, total=total, console=console, disable=not console.is_terminal))
 
 
 def _say(console: Console, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from copies import noise, prepare, rows, write_image, write_mnist
 from PIL import Image, ImageFile
+from rich.console import Console
 
 import emt_tasks.prepare
 from emt_tasks.prepare import DATA_SETS, LAYOUTS
@@ -185,6 +187,19 @@ def test_what_is_said_goes_to_stderr(tmp_path, capsys):
         "mnist, test",
         f"wrote {tmp_path}/data/mnist/test.parquet",
     ]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_progress_bar_leaves_a_clean_terminal(tmp_path, damaged):
+    write_image(tmp_path / "test" / "4" / "a.png")
+    (tmp_path / "test" / "4" / "b.png").write_bytes(b"" if damaged else write_image(tmp_path / "b.png"))
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    with contextlib.suppress(UserError):
+        emt_tasks.prepare.prepare("mnist", tmp_path, tmp_path / "data", console=terminal)
+    said = terminal.file.getvalue()
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+    assert said.index(hide) < said.index("mnist, test ") < said.index(show)
+    assert ("100%" in said) is not damaged
 
 
 def test_the_list_of_layouts_is_cheap():
