@@ -138,8 +138,11 @@ def _display_variants(name: str) -> list[str]:
 def _subtype_names(wordnet: WordNet, synset: Synset) -> Iterable[str]:
     """Yield the lemmas that mean this even without context: "toy" is rarely a dog, though "toy dog" is."""
     for lemma in synset.lemmas:
-        if " " in lemma or "-" in lemma or (len(lemma) >= SHORTEST_SUBTYPE and wordnet.is_main_sense(lemma, synset)):
+        if " " in lemma or "-" in lemma:
             yield lemma
+        elif len(lemma) >= SHORTEST_SUBTYPE and not lemma.isupper() and wordnet.is_main_sense(lemma, synset):
+            if not {"a", "r"}.intersection(wordnet.parts_of_speech.get(lemma.lower(), "")):
+                yield lemma
 
 
 def remove_shared(entries: list[Entry]) -> None:
@@ -158,6 +161,14 @@ def remove_shared(entries: list[Entry]) -> None:
         for rank, entry, name in claims:
             if rank >= SYNONYM and (rank > best or tied):
                 del entry.ranks[name]
+
+
+def remove_hypernyms(wordnet: WordNet, entries: list[Entry]) -> None:
+    """Take from the subtypes every name of something above a class: "turtle" is a jersey, but also a loggerhead."""
+    classes = [wordnet.by_wnid(entry.wnid) for entry in entries if entry.wnid]
+    above = {key(lemma) for synset in classes for parent in wordnet.above(synset) for lemma in parent.lemmas}
+    for entry in entries:
+        entry.ranks = {name: rank for name, rank in entry.ranks.items() if rank < SUBTYPE or key(name) not in above}
 
 
 def other_names(wordnet: WordNet, entries: list[Entry]) -> list[str]:
@@ -196,6 +207,7 @@ def build(wordnet: WordNet, name: str) -> dict[str, Any]:
     if name not in {"mnist", "cifar10", "cifar100"} and curated:
         raise SystemExit(f"{name}.yaml: {sorted(curated)} are no classes")
     remove_shared(entries)
+    remove_hypernyms(wordnet, entries)
     return {
         "name": name,
         "provenance": {

@@ -76,13 +76,20 @@ class WordNet:
 
     def below(self, synset: Synset) -> list[Synset]:
         """Return every hyponym at any depth, without the meaning itself, in a fixed order."""
+        return self._closure(synset, "hyponyms")
+
+    def above(self, synset: Synset) -> list[Synset]:
+        """Return every hypernym at any height, without the meaning itself, in a fixed order."""
+        return self._closure(synset, "hypernyms")
+
+    def _closure(self, synset: Synset, relation: str) -> list[Synset]:
         seen: dict[str, Synset] = {}
-        stack = list(reversed(synset.hyponyms))
+        stack = list(reversed(getattr(synset, relation)))
         while stack:
-            child = self.synsets[stack.pop()]
-            if child.offset not in seen:
-                seen[child.offset] = child
-                stack.extend(reversed(child.hyponyms))
+            found = self.synsets[stack.pop()]
+            if found.offset not in seen:
+                seen[found.offset] = found
+                stack.extend(reversed(getattr(found, relation)))
         return list(seen.values())
 
     def is_main_sense(self, lemma: str, synset: Synset) -> bool:
