@@ -1,0 +1,60 @@
+"""An estimate that carries its uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from statistics import NormalDist
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A number, the interval around it, and how many samples it rests on.
+
+    Whatever is undefined is None: with `n` of 0 the estimate too. `level` is the two-sided confidence, `method` the
+    name of the interval.
+    """
+
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    n: int
+    level: float
+    method: str
+
+    def scaled(self, factor: float) -> Interval:
+        """Return the same interval in another unit: `scaled(100)` turns proportions into percent."""
+
+        def scale(value: float | None) -> float | None:
+            return None if value is None else value * factor
+
+        return replace(self, estimate=scale(self.estimate), lower=scale(self.lower), upper=scale(self.upper))
+
+    def as_dict(self) -> dict[str, float | int | str | None]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+
+def undefined(n: int, level: float, method: str) -> Interval:
+    """Return an interval of which nothing is known but the number of samples."""
+    return Interval(None, None, None, n, level, method)
+
+
+def normal_quantile(alpha: float) -> float:
+    """Return the upper `alpha` quantile of the standard normal distribution: 1.645 for 0.05."""
+    return -NormalDist().inv_cdf(alpha)
+
+
+def quantile(alpha: float, freedom: int | None) -> float:
+    """Return the upper `alpha` quantile of Student's t with that many degrees of freedom; None: of the normal."""
+    if freedom is None:
+        return normal_quantile(alpha)
+    from scipy.special import stdtrit
+
+    return -float(stdtrit(freedom, alpha))
+
+
+def tail(statistic: float, freedom: int | None) -> float:
+    """Return P(T > statistic) for Student's t with that many degrees of freedom; None: for the normal."""
+    from scipy.special import ndtr, stdtr
+
+    return float(ndtr(-statistic) if freedom is None else stdtr(freedom, -statistic))

@@ -1,0 +1,194 @@
+"""One task's paired scores, summed up: all that its intervals and tests need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isnan, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaderboards.statistics.clusters import design_effect, mean_covariance
+from leaderboards.statistics.difference import mcnemar, score_bound, score_statistic
+from leaderboards.statistics.interval import Interval, quantile, tail
+from leaderboards.statistics.means import mean_interval, ratio_of_means
+from leaderboards.statistics.planning import detectable_drop
+from leaderboards.statistics.proportions import paired_ratio_interval
+
+CORRECTION = 0.5
+"""The gate's continuity correction, in samples; see `PairedSample.p_values`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedSample:
+    """Two models' scores on the same documents of one task.
+
+    `lost` counts the documents on which the base scores higher, `gained` those on which the candidate does, `both`
+    those that both get fully right. `binary`: every score is 0 or 1. `covariance` is that of the two means
+    (base, candidate), robust to clusters; `clusters` is their number, or None where every document is its own.
+    Means and differences are proportions, not percent.
+    """
+
+    n: int
+    base: float
+    candidate: float
+    both: int
+    lost: int
+    gained: int
+    binary: bool
+    covariance: tuple[float, float, float]
+    design_effect: float = 1.0
+    clusters: int | None = None
+
+    @classmethod
+    def from_scores(
+        cls,
+        base: NDArray[np.float64],
+        candidate: NDArray[np.float64],
+        clusters: NDArray[np.int64] | None = None,
+    ) -> PairedSample | None:
+        """Sum up two score arrays of the same shape (documents,); None where they are empty.
+
+        `clusters` numbers each document's cluster from 0 on.
+        """
+        n = len(base)
+        if n == 0:
+            return None
+        scores = np.stack([base, candidate], axis=1)
+        groups = None if clusters is None else int(clusters.max()) + 1
+        if groups == n:
+            clusters = groups = None
+        covariance = mean_covariance(scores, clusters)
+        independent = covariance if clusters is None else mean_covariance(scores)
+        return cls(
+            n=n,
+            base=float(base.mean()),
+            candidate=float(candidate.mean()),
+            both=int(((base == 1) & (candidate == 1)).sum()),
+            lost=int((base > candidate).sum()),
+            gained=int((base < candidate).sum()),
+            binary=bool(np.isin(scores, (0.0, 1.0)).all()),
+            covariance=(float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])),
+            design_effect=design_effect(_variance_of_difference(covariance), _variance_of_difference(independent)),
+            clusters=groups,
+        )
+
+    @property
+    def difference(self) -> float:
+        """The drop, base − candidate."""
+        return (self.lost - self.gained) / self.n if self.binary else self.base - self.candidate
+
+    @property
+    def standard_error(self) -> float | None:
+        """The standard error of the drop, robust to clusters; None for a single document or cluster."""
+        variance = self.covariance[0] - 2 * self.covariance[1] + self.covariance[2]
+        return None if isnan(variance) else sqrt(max(variance, 0.0))
+
+    @property
+    def discordant(self) -> float:
+        """The share of documents on which the two scores differ."""
+        return (self.lost + self.gained) / self.n
+
+    @property
+    def method(self) -> str:
+        """The name of the drop's interval."""
+        name = "Tango score" if self._by_counts else "paired t"
+        return name if self.clusters is None else f"{name}, {self.clusters} clusters"
+
+    @property
+    def _by_counts(self) -> bool:
+        # Scores that never differ have no spread to estimate; the counts still bound how often they could differ.
+        return self.binary or self.lost == self.gained == 0
+
+    def _effective(self, size: float) -> tuple[float, float, float]:
+        factor = size / self.design_effect
+        return self.lost * factor, self.gained * factor, self.n * factor
+
+    def bounds(self, alpha: float, *, correction: float = 0.0, size: float = 1.0) -> tuple[float, float] | None:
+        """Return the one-sided `alpha` bounds of the drop below and above; None where the spread is unknown.
+
+        0/1 scores: Tango's score bounds on the effective counts, that is, counts / design effect. Other scores: mean
+        ± t·standard error. Where there are G clusters, the quantile is Student's with G − 1 degrees of freedom.
+        `size` is the bounds' sample size relative to this one, for planning; `correction` is in samples.
+        """
+        if self.clusters is not None and self.clusters < 2:
+            return None
+        if self._by_counts:
+            freedom = None if self.clusters is None else self.clusters - 1
+            lost, gained, n = self._effective(size)
+            lower, upper = score_bound(lost, gained, n, quantile(alpha, freedom), correction=correction)
+            return float(lower), float(upper)
+        error = self.standard_error
+        if not error:
+            return None
+        half = quantile(alpha, (self.clusters or self.n) - 1) * error / sqrt(size)
+        return self.difference - half, self.difference + half
+
+    def p_values(self, margin: float) -> tuple[float, float] | None:
+        """Return the p-values of "the drop is below the margin" and "the drop is above the margin".
+
+        The first is the non-inferiority test, H0: drop ≥ margin; the second tests H0: drop ≤ margin. For 0/1 scores
+        both are Tango's score test with a continuity correction of half a sample. Without it, the second rejects at
+        up to 7.3 % where 5 % are asked for, n is a hundred or two and few answers changed; with it, the exact rate
+        stays below 5.5 % from n = 100 on (`tests/leaderboards/test_gate_error_rates.py` sums it up).
+        """
+        if self.bounds(0.5) is None:
+            return None
+        if self._by_counts:
+            freedom = None if self.clusters is None else self.clusters - 1
+            lost, gained, n = self._effective(1.0)
+            below = -score_statistic(lost, gained, n, margin, correction=-CORRECTION)
+            above = score_statistic(lost, gained, n, margin, correction=CORRECTION)
+            return tail(float(below), freedom), tail(float(above), freedom)
+        assert self.standard_error
+        t = (margin - self.difference) / self.standard_error
+        freedom = (self.clusters or self.n) - 1
+        return tail(t, freedom), tail(-t, freedom)
+
+    def p_no_change(self) -> tuple[float, str] | None:
+        """Return the two-sided p-value of "nothing changed" and the test's name.
+
+        McNemar's exact test for 0/1 scores of independent documents; the score test on effective counts where they
+        come in clusters, and the paired t test for other scores.
+        """
+        if self.binary and self.clusters is None:
+            return mcnemar(self.lost, self.gained), "McNemar exact"
+        if self.lost == self.gained == 0:
+            return 1.0, self.method
+        if self.bounds(0.5) is None:
+            return None
+        freedom = (self.clusters or self.n) - 1
+        if self.binary:
+            statistic = float(score_statistic(*self._effective(1.0), 0.0))
+        else:
+            assert self.standard_error
+            statistic = self.difference / self.standard_error
+        return min(1.0, 2 * tail(abs(statistic), freedom)), self.method
+
+    def drop(self, *, level: float = 0.95) -> Interval:
+        """Return the drop with its two-sided interval."""
+        bounds = self.bounds((1 - level) / 2)
+        if bounds is None:
+            return Interval(self.difference, None, None, self.n, level, self.method)
+        return Interval(self.difference, *bounds, self.n, level, self.method)
+
+    def retention(self, *, level: float = 0.95) -> Interval:
+        """Return candidate / base: of paired proportions by Bonett and Price, of other means by the delta method."""
+        if self.binary:
+            lost, gained, n = self._effective(1.0)
+            both = self.both / self.design_effect
+            return replace(paired_ratio_interval(both, lost, gained, n, level=level), n=self.n)
+        return ratio_of_means(self.base, self.candidate, self.covariance, self.n, level=level)
+
+    def accuracy(self, of: str, *, level: float = 0.95) -> Interval:
+        """Return the mean score of the "base" or "candidate": Wilson's interval for 0/1 scores, else Student's."""
+        mean, variance = (self.base, self.covariance[0]) if of == "base" else (self.candidate, self.covariance[2])
+        return mean_interval(mean, variance, self.n, binary=self.binary, clusters=self.clusters, level=level)
+
+    def detectable_drop(self) -> float | None:
+        """Return the smallest drop that this sample could have shown, for 0/1 scores; None for others."""
+        return detectable_drop(self.n / self.design_effect, self.discordant) if self.binary else None
+
+
+def _variance_of_difference(covariance: NDArray[np.float64]) -> float:
+    return float(covariance[0, 0] - 2 * covariance[0, 1] + covariance[1, 1])
