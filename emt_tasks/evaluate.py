@@ -31,7 +31,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task; for a try.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge of the answers; else $EMT_JUDGE, else fuzzy.")] = None,
     model_args: Annotated[str, typer.Option(help="More for the model: dtype=bfloat16,attn_implementation=sdpa,…")] = "",
-    overwrite: Annotated[bool, typer.Option(help="Replace the results that the folder holds.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results that the folder holds.")] = False,
 ) -> None:
     """Evaluate one model on our tasks, through lmms-eval.
 

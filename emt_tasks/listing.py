@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emt_tasks.prepare import LAYOUTS
 from emt_tasks.sources import DATA_DIR_VARIABLE, SOURCES, source
 from judges import UserError
 
@@ -79,7 +80,7 @@ def list_data(
         raise typer.Exit(1)
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", epilog="\n\n".join(f"{name}: {layout}." for name, layout in LAYOUTS.items()))
 def prepare_data(
     name: Annotated[str, typer.Argument(help=f"A task or one of: {', '.join(SOURCES)}.")],
     folder: Annotated[Path, typer.Option("--from", help="The folder or archive that holds the data set.")],
@@ -87,22 +88,25 @@ def prepare_data(
         Path | None, typer.Option("--output", "-o", help=f"Where NAME/SPLIT.parquet goes; ${DATA_DIR_VARIABLE}.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="One split only; else all that are found.")] = None,
-    images: Annotated[Path | None, typer.Option(help="The images' folder, where it is another one.")] = None,
-    allow_missing: Annotated[bool, typer.Option(help="Leave out rows whose image is not there.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="ImageWikiQA's JSONL, OCR-VQA's dataset.json, ImageNet's devkit, where they lie elsewhere."),
+    ] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Leave out rows whose image is not there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Build a data set's parquet files from what you have on disk.
+    """Build a data set's parquet files from what you have on disk; below, what each may look like.
 
     Example: emt data prepare cifar10 --from cifar-10-python.tar.gz -o ~/emt-data
     """
-    from emt_tasks import prepare
+    from emt_tasks.prepare import prepare
 
     root = output or (Path(os.environ[DATA_DIR_VARIABLE]) if os.environ.get(DATA_DIR_VARIABLE) else None)
     if root is None:
         raise UserError(f"--output: not given and {DATA_DIR_VARIABLE} is not set; say where the data should go")
     (data_set,) = _source_names([name])
-    for file in prepare.prepare(
-        data_set, folder, root, split=split, images=images, allow_missing=allow_missing, overwrite=overwrite
+    for file in prepare(
+        data_set, folder, root, split=split, annotations=annotations, allow_missing=allow_missing, overwrite=overwrite
     ):
         typer.echo(str(file))
 
