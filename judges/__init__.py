@@ -7,12 +7,12 @@ from judges.errors import UserError, one_line
 from judges.judging import JUDGE_NAMES, Judge, get_judge, judge
 from judges.target import Classification, MultipleChoice, ShortAnswer, Target
 from judges.verdict import CATEGORIES, Category, Match, Verdict
-from judges.vocabulary import Label, Vocabulary
+from judges.vocabulary import Label, Vocabulary, find_vocabulary
 
 __all__ = [
     "CATEGORIES",
-    "Category",
     "JUDGE_NAMES",
+    "Category",
     "Classification",
     "Judge",
     "Label",
@@ -23,6 +23,7 @@ __all__ = [
     "UserError",
     "Verdict",
     "Vocabulary",
+    "find_vocabulary",
     "get_judge",
     "judge",
     "one_line",

@@ -65,7 +65,8 @@ class Reply:
 class Chat:
     """Asks one model on one server.
 
-    `calls` counts what was asked, `failures` what got no answer, and `last_error` says why the last of them did not.
+    `calls` counts the questions that neither the cache nor the limit answered, `failures` those of them that the server
+    left without an answer, and `last_error` says why.
     Runs its own event loop in a thread, so that any number of threads can wait for answers. Time-outs, lost
     connections, 408, 409, 429 and 5xx are tried again by the client, with exponential backoff, jitter and the
     server's Retry-After; after `give_up_after` failed calls in a row nothing more is asked. Only well-formed
@@ -127,14 +128,16 @@ class Chat:
         return future
 
     async def _request(self, key: str, question: Question) -> Reply:
+        limit = self.settings.give_up_after
         async with self._semaphore:
-            if self._failures_in_a_row >= self.settings.give_up_after:
-                return Reply(None, f"the server failed {self._failures_in_a_row} times in a row", failed=True)
+            if self._failures_in_a_row >= limit:
+                self.failures += 1
+                return Reply(None, f"not asked, the server failed {limit} times in a row", failed=True)
             reply = await self._complete(question)
         if reply.failed:
             self.failures += 1
-            self.last_error = reply.error or ""
             self._failures_in_a_row += 1
+            self.last_error = reply.error or ""
             return reply
         self._failures_in_a_row = 0
         if self._cache and reply.text is not None and question.well_formed(reply.text):

