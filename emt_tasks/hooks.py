@@ -19,7 +19,9 @@ from emt_tasks.sources import SOURCES, Source
 
 
 def __getattr__(name: str) -> Any:
-    source = next((source for source in SOURCES.values() if name.startswith(f"{source.name}_")), None)
+    # The longest name: demo_digits_qa_path is of demo_digits_qa, not of demo_digits.
+    sources = (source for source in SOURCES.values() if name.startswith(f"{source.name}_"))
+    source = max(sources, key=lambda source: len(source.name), default=None)
     if source is None:
         raise AttributeError(f"module {__name__!r} has no hook {name!r}")
     hook = name.removeprefix(f"{source.name}_")
@@ -40,9 +42,9 @@ def _data(source: Source, hook: str) -> Any:
 
 @cache
 def _hooks(name: str) -> dict[str, Callable[..., Any]]:
-    if name == "imagewikiqa":
+    if name in ("imagewikiqa", "demo_digits_qa"):
         return {"score": wikiqa.score, "score_distractor": wikiqa.score_distractor}
-    if name == "ocr_vqa":
+    if name in ("ocr_vqa", "demo_shapes_qa"):
         return {"score": ocr_vqa.score}
     task = ClassificationTask(name, label_column=SOURCES[name].columns[1])
     return {"target": task.target, "choices": task.choices, "score": task.score, "score_closed": task.score_closed}

@@ -1,4 +1,4 @@
-"""Where each data set comes from: a parquet file under $EMT_DATA_DIR, else the hub.
+"""Where each data set comes from: a parquet file under $EMT_DATA_DIR, else the hub; the demo's are made on the spot.
 
 `SOURCES` is the one list of data sets; tasks, `emt data` and training all read it.
 """
@@ -59,6 +59,20 @@ class Source:
         return f"{self.name}: {found} ({where}); run: emt data prepare {self.name} --from FOLDER"
 
 
+@dataclass(frozen=True)
+class GeneratedSource(Source):
+    """One data set of the demo, written into the user's cache folder on first use."""
+
+    def local_file(self, split: str) -> Path | None:
+        """The split's parquet file under $EMT_DATA_DIR where it exists, else the one in the cache folder."""
+        given = super().local_file(split)
+        if given is not None and given.is_file():
+            return given
+        from emt_tasks.demo import cached
+
+        return cached(self.name, split)
+
+
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
@@ -76,6 +90,10 @@ SOURCES: dict[str, Source] = {
             home="github.com/yuhui-zh15/VLMClassifier",
         ),
         Source("ocr_vqa", ("image", "image_id", "questions", "answers"), "test", "howard-hou/OCR-VQA"),
+        GeneratedSource("demo_digits", ("image", "label"), "test"),
+        GeneratedSource("demo_shapes", ("image", "label"), "test"),
+        GeneratedSource("demo_digits_qa", ("image", "image_path", "text", "label", "classname"), "test"),
+        GeneratedSource("demo_shapes_qa", ("image", "image_id", "questions", "answers"), "test"),
     )
 }
 

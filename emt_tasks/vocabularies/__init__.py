@@ -1,6 +1,7 @@
 """The labels of every classification task: `load("cifar10")`, or `find("emt_cifar10_lite")` by a task's name.
 
-The JSON files beside this module are written by `tools/build_vocabularies.py`; they name their sources and licences.
+The JSON files beside this module are written by `tools/build_vocabularies.py`, the demo's by hand; they name their
+sources and licences.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from judges.vocabulary import Vocabulary
 
 __all__ = ["NAMES", "find", "load"]
 
-NAMES = ("cifar10", "cifar100", "flowers102", "imagenet1k", "miniimagenet", "mnist")
+NAMES = ("cifar10", "cifar100", "demo_digits", "demo_shapes", "flowers102", "imagenet1k", "miniimagenet", "mnist")
 
 _ALIASES = {
     "102flowers": "flowers102",
+    "demodigits": "demo_digits",
+    "demoshapes": "demo_shapes",
     "flowers": "flowers102",
     "ilsvrc2012": "imagenet1k",
     "imagenet": "imagenet1k",

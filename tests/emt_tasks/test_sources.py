@@ -79,4 +79,4 @@ def test_a_broken_file_is_named(data_dir, content, message):
 def test_every_source_is_used_by_a_task():
     from emt_tasks import registry
 
-    assert {task.source for task in registry.tasks(["emt", "forgetting_matrix"])} == set(SOURCES)
+    assert {task.source for task in registry.tasks(["emt", "forgetting_matrix", "demo_matrix"])} == set(SOURCES)

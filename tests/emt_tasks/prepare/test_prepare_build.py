@@ -19,13 +19,14 @@ import emt_tasks.prepare
 from emt_tasks.prepare import DATA_SETS, LAYOUTS
 from emt_tasks.prepare.images import map_ahead
 from emt_tasks.prepare.parquet import replacing, write_parquet
-from emt_tasks.sources import SOURCES
+from emt_tasks.sources import SOURCES, GeneratedSource
 from judges import UserError
 
 
 def test_every_source_of_the_tasks_can_be_prepared():
-    assert set(DATA_SETS) == set(LAYOUTS) == set(SOURCES)
-    for name, source in SOURCES.items():
+    published = {name: source for name, source in SOURCES.items() if not isinstance(source, GeneratedSource)}
+    assert set(DATA_SETS) == set(LAYOUTS) == set(published)
+    for name, source in published.items():
         assert source.evaluation_split in DATA_SETS[name].rows
         assert set(source.columns) <= set(DATA_SETS[name].features())
 
