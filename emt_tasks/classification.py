@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from emt_tasks import vocabularies
-from emt_tasks.documents import Document
-from emt_tasks.scoring import score_answer, score_likelihoods
+from emt_tasks.documents import Document, origin
+from emt_tasks.scoring import choose_likeliest, judge_answer, sample
 from judges import Classification, Vocabulary
 
 
@@ -35,13 +35,14 @@ class ClassificationTask:
 
     def score(self, document: Document, results: Sequence[str], *, judge: str | None = None) -> dict[str, Any]:
         """Judge the model's answer."""
-        return score_answer(results[0], self._judge_target(document), judge=judge)
+        target = self._judge_target(document)
+        return sample(judge_answer(results[0], target, judge), target) | origin(document)
 
     def score_closed(self, document: Document, results: Sequence[Any]) -> dict[str, Any]:
         """Score by which label is likeliest. A name that two classes share is right for both."""
         names = self.vocabulary.names
         right = {label.index for label in self.vocabulary.named(self.target(document))}
-        return score_likelihoods(results, names, self._judge_target(document), right)
+        return sample(choose_likeliest(results, names, right), self._judge_target(document)) | origin(document)
 
     def _judge_target(self, document: Document) -> Classification:
         return Classification(label=document[self.label_column], vocabulary=self.vocabulary)

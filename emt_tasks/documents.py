@@ -28,8 +28,22 @@ def image(document: Document) -> list[Image.Image]:
 
 
 def lite(dataset: Dataset) -> Dataset:
-    """Keep at most 2,000 documents, every class in its share, the same ones on every machine."""
-    return dataset.select(stratified_sample(strata(dataset), LITE_SIZE))
+    """Keep at most 2,000 documents, every class in its share, the same ones on every machine.
+
+    The column `row` keeps where each document stood.
+    """
+    rows = stratified_sample(strata(dataset), LITE_SIZE)
+    return dataset.select(rows).add_column("row", rows)
+
+
+def origin(document: Document, cluster: str | None = None) -> dict[str, Any]:
+    """Where a document comes from, as every sample logs it.
+
+    `row` is its row in the data set's file, where that is not its number in the task. `cluster` names the column
+    whose value documents about one image share: such documents are not independent of each other.
+    """
+    row = {"row": document["row"]} if "row" in document else {}
+    return row | ({"cluster": str(document[cluster])} if cluster else {})
 
 
 def strata(dataset: Dataset) -> list[str]:

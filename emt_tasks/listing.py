@@ -92,7 +92,9 @@ def prepare_data(
         Path | None,
         typer.Option(help="ImageWikiQA's JSONL, OCR-VQA's dataset.json, ImageNet's devkit, where they lie elsewhere."),
     ] = None,
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Leave out rows whose image is not there.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out rows whose image is not there.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Build a data set's parquet files from what you have on disk; below, what each may look like.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from emt_tasks.documents import LITE_SIZE, Document, strata, stratified_sample
-from emt_tasks.scoring import score_answer
+from emt_tasks.documents import LITE_SIZE, Document, origin, strata, stratified_sample
+from emt_tasks.scoring import judge_answer, sample
 from judges import ShortAnswer
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def questions_lite(books: Dataset) -> Dataset:
 def score(document: Document, results: Sequence[str], *, judge: str | None = None) -> dict[str, Any]:
     """Judge a short answer."""
     target = ShortAnswer(document["answer"])
-    return score_answer(results[0], target, judge=judge) | {"cluster": document["image_id"]}
+    return sample(judge_answer(results[0], target, judge), target) | origin(document, "image_id")
 
 
 def _flatten(books: Dataset, keep: int | None) -> Dataset:
@@ -34,12 +34,14 @@ def _flatten(books: Dataset, keep: int | None) -> Dataset:
 
     columns = books.with_format(None).select_columns(["questions", "answers"])
     rows = [
-        {"book": book, "question": question, "answer": answer}
+        {"row": book, "question": question, "answer": answer}
         for book, row in enumerate(columns)
         for question, answer in zip(row["questions"], row["answers"], strict=True)
     ]
     flat = Dataset.from_list(rows)
     if keep is not None:
         flat = flat.select(stratified_sample(strata(flat), keep))
-    documents = books.select(flat["book"]).remove_columns(["questions", "answers"])
-    return documents.add_column("question", flat["question"]).add_column("answer", flat["answer"])
+    documents = books.select(flat["row"]).remove_columns(["questions", "answers"])
+    for column in ("row", "question", "answer"):
+        documents = documents.add_column(column, flat[column])
+    return documents

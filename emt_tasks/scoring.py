@@ -14,32 +14,32 @@ from judges.judging import get_judge
 JUDGE_VARIABLE = "EMT_JUDGE"
 
 
-def score_answer(answer: str, target: Target, *, judge: str | None = None) -> dict[str, Any]:
-    """Judge a generated answer; returns the sample's metrics, its verdict and what it was judged against.
-
-    `judge` is the one that the task's YAML asks for; else $EMT_JUDGE, else `fuzzy`.
-    """
-    verdict = get_judge(judge or os.environ.get(JUDGE_VARIABLE) or "fuzzy").judge(answer, target)
-    return _sample(verdict, target)
+def judge_answer(answer: str, target: Target, judge: str | None = None) -> Verdict:
+    """Judge a generated answer by the judge that the task's YAML asks for; else by $EMT_JUDGE, else by `fuzzy`."""
+    return get_judge(judge or os.environ.get(JUDGE_VARIABLE) or "fuzzy").judge(answer, target)
 
 
-def score_likelihoods(results: Sequence[Any], names: Sequence[str], target: Target, right: set[int]) -> dict[str, Any]:
-    """Choose the label with the smallest negative log-likelihood; returns as `score_answer`.
+def choose_likeliest(results: Sequence[Any], names: Sequence[str], right: set[int]) -> Verdict:
+    """Choose the label with the smallest negative log-likelihood.
 
     `results` holds one (negative log-likelihood in nats, is greedy) a name; `right` the indices that are correct.
+    The confidence is the probability that the model gives its choice among these labels.
     """
     losses = [_loss(result) for result in results]
     best = min(range(len(losses)), key=losses.__getitem__)
-    # The probability that the model gives its choice among these labels.
     confidence = 1 / sum(math.exp(losses[best] - loss) for loss in losses)
-    verdict = Verdict(
+    return Verdict(
         category="correct" if best in right else "incorrect",
         matches=(Match(names[best], 0, 0, "", "likelihood"),),
         judge="likelihood",
         confidence=round(confidence, 6),
         reason=f"'{names[best]}' is the likeliest of {len(names)} labels.",
     )
-    return _sample(verdict, target)
+
+
+def sample(verdict: Verdict, target: Target) -> dict[str, Any]:
+    """What is logged of a judged answer: the metrics, the verdict, and what it was judged against."""
+    return {**verdict.metrics(), "verdict": verdict.as_dict(), "judge_target": describe_target(target)}
 
 
 def mean(scores: Sequence[float | None]) -> float:
@@ -58,10 +58,6 @@ def describe_target(target: Target) -> dict[str, Any]:
     if isinstance(target, ShortAnswer):
         return {"kind": "short_answer", "label": target.label}
     raise TypeError(f"{type(target).__name__} is no target")
-
-
-def _sample(verdict: Verdict, target: Target) -> dict[str, Any]:
-    return {**verdict.metrics(), "verdict": verdict.as_dict(), "judge_target": describe_target(target)}
 
 
 def _loss(result: Any) -> float:

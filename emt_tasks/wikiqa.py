@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from emt_tasks.documents import Document
-from emt_tasks.scoring import score_answer, score_likelihoods
-from judges import MultipleChoice, UserError
+from emt_tasks.documents import Document, origin
+from emt_tasks.scoring import choose_likeliest, judge_answer, sample
+from judges import MultipleChoice, UserError, Verdict
+from judges.rows import class_name_chosen
 
 LETTERS = "ABCD"
 _QUESTION = re.compile(r"(?P<stem>.*?)\nA\. (.*?)\nB\. (.*?)\nC\. (.*?)\nD\. (.*?)\n(?P<tail>Choose [^\n]*)", re.DOTALL)
@@ -63,14 +64,14 @@ def distractor_text(document: Document) -> str:
 def score(document: Document, results: Sequence[str], *, judge: str | None = None) -> dict[str, Any]:
     """Judge which option the answer commits to."""
     target = _target(document, parse(document["text"]))
-    return score_answer(results[0], target, judge=judge) | _cluster(document)
+    return _sample(document, judge_answer(results[0], target, judge), target)
 
 
 def score_distractor(document: Document, results: Sequence[str], *, judge: str | None = None) -> dict[str, Any]:
     """Judge as `score`, and say whether the answer fell for the class name."""
     target = _target(document, with_distractor(document))
-    sample = score_answer(results[0], target, judge=judge)
-    return sample | _class_name_chosen(sample, target) | _cluster(document)
+    verdict = judge_answer(results[0], target, judge)
+    return _sample(document, verdict, target) | {"class_name_chosen": class_name_chosen(verdict, target)}
 
 
 def letters(_document: Document) -> list[str]:
@@ -81,34 +82,23 @@ def letters(_document: Document) -> list[str]:
 def score_closed(document: Document, results: Sequence[Any]) -> dict[str, Any]:
     """Score by which letter is likeliest."""
     target = _target(document, parse(document["text"]))
-    return score_likelihoods(results, LETTERS, target, {LETTERS.index(target.label)}) | _cluster(document)
+    return _sample(document, _likeliest(results, target), target)
 
 
 def score_distractor_closed(document: Document, results: Sequence[Any]) -> dict[str, Any]:
     """Score as `score_closed`, and say whether the likeliest letter is the class name's."""
     target = _target(document, with_distractor(document))
-    sample = score_likelihoods(results, LETTERS, target, {LETTERS.index(target.label)})
-    return sample | _class_name_chosen(sample, target) | _cluster(document)
+    verdict = _likeliest(results, target)
+    return _sample(document, verdict, target) | {"class_name_chosen": class_name_chosen(verdict, target)}
+
+
+def _likeliest(results: Sequence[Any], target: MultipleChoice) -> Verdict:
+    return choose_likeliest(results, LETTERS, {LETTERS.index(target.label)})
 
 
 def _target(document: Document, question: Question) -> MultipleChoice:
     return MultipleChoice(document["label"], question.choices, class_name=document["classname"])
 
 
-def _class_name_chosen(sample: dict[str, Any], target: MultipleChoice) -> dict[str, float | None]:
-    """1 where the answer commits to the wrong option that is the class name; None where the sample is unscored."""
-    if sample["unscored"]:
-        return {"class_name_chosen": None}
-    name = (target.class_name or "").casefold()
-    distractors = {
-        letter
-        for letter, choice in zip(LETTERS, target.choices, strict=True)
-        if choice.casefold() == name and letter != target.label
-    }
-    chosen = {match["label"] for match in sample["verdict"]["matches"]}
-    return {"class_name_chosen": float(len(chosen) == 1 and chosen <= distractors)}
-
-
-def _cluster(document: Document) -> dict[str, str]:
-    """Questions about one image are not independent of each other."""
-    return {"cluster": document["image_path"]}
+def _sample(document: Document, verdict: Verdict, target: MultipleChoice) -> dict[str, Any]:
+    return sample(verdict, target) | origin(document, "image_path")
