@@ -16,7 +16,9 @@ def wilson_bounds(successes: float, n: float, z: float) -> tuple[float, float]:
     centre = p + z * z / (2 * n)
     half = z * sqrt(max(p * (1 - p), 0.0) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    lower = 0.0 if successes <= 0 else (centre - half) / scale  # exactly, whatever rounding does
+    upper = 1.0 if successes >= n else (centre + half) / scale
+    return lower, upper
 
 
 def wilson_interval(successes: float, n: int, *, level: float = 0.95, design_effect: float = 1.0) -> Interval:
