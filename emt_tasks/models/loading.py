@@ -12,6 +12,12 @@ from judges import UserError, one_line
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
+PROCESSOR_FILES = {
+    "image processor": ("processor_config.json", "preprocessor_config.json"),
+    "tokenizer": ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"),
+}
+"""One file of each group is in every checkpoint folder that has a processor."""
+
 
 def accelerator_for(device: str | None) -> Any:
     """Return the accelerator of this process; one that talks over gloo where several processes run on a CPU."""
@@ -49,21 +55,25 @@ def load_processor(pretrained: str, *, revision: str, trust_remote_code: bool) -
     from transformers import AutoProcessor
 
     _refuse_non_checkpoint(pretrained)
+    if Path(pretrained).is_dir():
+        for part, files in PROCESSOR_FILES.items():
+            if not any((Path(pretrained) / name).is_file() for name in files):
+                _no_processor(pretrained, f"no {part} files, expected {' or '.join(files)}")
     try:
         processor = AutoProcessor.from_pretrained(pretrained, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise UserError(
-            f"pretrained={pretrained}: no processor can be loaded ({one_line(error)}); "
-            "save the base model's processor beside the weights with processor.save_pretrained"
-        ) from error
-    # AutoProcessor falls back to a bare tokenizer or a bare image processor where files are missing.
-    for part, files in (("tokenizer", "tokenizer.json"), ("image_processor", "processor_config.json")):
-        if getattr(processor, part, None) is None:
-            raise UserError(
-                f"pretrained={pretrained}: the processor has no {part.replace('_', ' ')} (found "
-                f"{type(processor).__name__}; expected {files}); save the base model's processor beside the weights"
-            )
+        raise UserError(f"pretrained={pretrained}: the processor cannot be loaded ({one_line(error)})") from error
+    for part in PROCESSOR_FILES:  # AutoProcessor falls back to a bare tokenizer or a bare image processor
+        if getattr(processor, part.replace(" ", "_"), None) is None:
+            _no_processor(pretrained, f"no {part} in what was found, {type(processor).__name__}")
     return processor
+
+
+def _no_processor(pretrained: str, found: str) -> NoReturn:
+    raise UserError(
+        f"pretrained={pretrained}: {found}; save the base model's processor beside the weights "
+        "(processor.save_pretrained)"
+    )
 
 
 def load_model(
@@ -91,6 +101,7 @@ def load_model(
         UserError: no such checkpoint, not of this kind, or weights that are missing or of another shape.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
     if dtype not in DTYPES:
@@ -107,7 +118,7 @@ def load_model(
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"pretrained={pretrained}: no model can be loaded ({one_line(error)})") from error
     lost = sorted(info["missing_keys"])
     if lost:  # transformers fills them with random numbers and goes on
@@ -166,16 +177,21 @@ def load_adapter(model: Any, peft: str) -> Any:
         UserError: the adapter does not fit the model, or is of a kind that only lives in its own wrapper.
     """
     from peft import PeftModel
+    from safetensors import SafetensorError
 
+    weights = ("adapter_model.safetensors", "adapter_model.bin")
+    if not any((Path(peft) / name).is_file() for name in weights):
+        raise UserError(f"peft={peft}: the adapter has no weights; expected {' or '.join(weights)}")
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             wrapped = PeftModel.from_pretrained(model, peft)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         _misfit(peft, model, _reason(error), error)
-    missing = [str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)]
-    if missing:
-        _misfit(peft, model, missing[0][:200])
+    for warning in caught:
+        if "missing adapter keys" in str(warning.message):  # PEFT fills them with what changes nothing, and goes on
+            _misfit(peft, model, str(warning.message)[:200])
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if wrapped.active_peft_config.is_prompt_learning:
         raise UserError(
             f"peft={peft}: {wrapped.active_peft_config.peft_type.value} adapters change the prompt; "

@@ -71,6 +71,8 @@ class Prompter:
     def _plain(self, images: int) -> str:
         system = f"{self._system_prompt}\n" if self._system_prompt else ""
         if self.inserts_images:
+            if images > 1:
+                raise UserError(f"the processor places images by itself and takes one for a prompt, found {images}")
             return system + _PROMPT
         if images and not self.image_token:
             raise UserError("the processor has no image token and no chat template; pass chat_template=")

@@ -81,8 +81,9 @@ class EmtVLM(lmms):  # type: ignore[misc]
             raise UserError(f"model_args: emt_vlm has no argument {sorted(unknown)[0]!r}; it has {', '.join(known)}")
         if not pretrained:
             pretrained = loading.adapter_base(peft) if peft else None
+            reason = "the adapter does not name its base" if peft else "it is missing"
             if not pretrained:
-                raise UserError("model_args: pretrained= is missing; expected a checkpoint folder or a name on the hub")
+                raise UserError(f"pretrained: {reason}; expected a checkpoint folder or a name on the hub")
         if peft:
             loading.check_adapter_base(peft, pretrained)
         accelerator = loading.accelerator_for(device)
