@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from judges.errors import UserError, one_line
 
@@ -24,32 +25,43 @@ class AnswerCache:
     """
 
     def __init__(self, path: str | Path) -> None:
+        self._path = path
         self._lock = Lock()
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.execute(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            raise UserError(
-                f"judge cache {path}: {one_line(error)}; choose another file by EMT_JUDGE_CACHE, or 'off'"
-            ) from error
+            raise self._mistake(error) from error
+        self._execute("PRAGMA journal_mode=WAL")
+        self._execute("PRAGMA synchronous=NORMAL")
+        self._execute(_SCHEMA)
 
     def get(self, key: str) -> str | None:
         """Return the answer kept under a key."""
-        with self._lock:
-            row = self._connection.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        row = self._execute("SELECT answer FROM answers WHERE key = ?", key)
         return None if row is None else str(row[0])
 
     def put(self, key: str, answer: str, *, model: str, prompt: str) -> None:
         """Keep an answer; `model` and `prompt` (the prompt's version) are for people who look into the file."""
         # SQLite holds UTF-8 only.
         text = answer.encode("utf-8", "replace").decode()
-        with self._lock:
-            self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, model, prompt, text))
+        self._execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", key, model, prompt, text)
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+    def _execute(self, statement: str, *values: str) -> Any:
+        """Run a statement and return its first row."""
+        try:
+            with self._lock:
+                return self._connection.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise self._mistake(error) from error
+
+    def _mistake(self, error: Exception) -> UserError:
+        """What is wrong with the file: full disk, no permission, no data base."""
+        return UserError(
+            f"judge cache {self._path}: {one_line(error)}; choose another file by EMT_JUDGE_CACHE, or 'off'"
+        )

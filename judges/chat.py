@@ -66,16 +66,17 @@ class Chat:
     """Asks one model on one server.
 
     `calls` counts the questions that neither the cache nor the limit answered, `failures` those of them that the server
-    left without an answer, and `last_error` says why.
-    Runs its own event loop in a thread, so that any number of threads can wait for answers. Time-outs, lost
-    connections, 408, 409, 429 and 5xx are tried again by the client, with exponential backoff, jitter and the
-    server's Retry-After; after `give_up_after` failed calls in a row nothing more is asked. Only well-formed
-    answers go into the cache: everything else is asked again by the next run.
+    left without an answer, and `last_error` says why. Its event loop runs in a thread of its own, so that any number
+    of threads can wait for answers. Time-outs, lost connections, 408, 409, 429 and 5xx are tried again by the client,
+    with exponential backoff, jitter and the server's Retry-After; after `give_up_after` failed calls in a row nothing
+    more is asked. Only well-formed answers go into the cache: everything else is asked again by the next run.
     """
 
     def __init__(self, settings: LLMSettings) -> None:
         if not settings.configured:
             raise UserError(f"no LLM to judge with: {settings.HOW} (see judges.settings)")
+        if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
+            raise UserError(f"base URL {settings.base_url!r} of the LLM judge: expected http://… or https://…")
         self.settings = settings
         self.model = settings.model or ""
         self.calls = 0
@@ -84,7 +85,6 @@ class Chat:
         self._failures_in_a_row = 0
         self._asked: dict[str, Future[Reply]] = {}
         self._lock = Lock()
-        self._cache = AnswerCache(settings.cache) if settings.cache else None
         self._process = os.getpid()
 
     def ask(self, question: Question) -> Future[Reply]:
@@ -111,15 +111,17 @@ class Chat:
         return self._cache is not None and self._cache.get(question.key(self.model)) is not None
 
     def close(self) -> None:
-        """Close the connections, the loop and the cache."""
+        """Close connections, loop and cache; they open again when something is asked again."""
         if "_client" in self.__dict__:
             self._submit(self._client.close()).result()
         if "_loop" in self.__dict__:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
-        if self._cache:
-            self._cache.close()
+        if cache := self.__dict__.get("_cache"):
+            cache.close()
+        for name in ("_client", "_semaphore", "_loop", "_cache"):
+            self.__dict__.pop(name, None)
 
     def _answered(self, key: str, reply: Reply) -> Future[Reply]:
         future: Future[Reply] = Future()
@@ -153,7 +155,7 @@ class Chat:
         try:
             completion = await create(model=self.model, messages=messages, **dict(question.sampling))
         except OpenAIError as error:
-            return Reply(None, f"{type(error).__name__}: {one_line(error)}", failed=True)
+            return Reply(None, _described(error), failed=True)
         except ValueError as error:
             return Reply(None, f"the server's answer is no JSON: {one_line(error)}", failed=True)
         # The client does not check what the server sent: it may be a page of HTML, or JSON of another kind.
@@ -162,6 +164,10 @@ class Chat:
         except (AttributeError, IndexError, TypeError):
             return Reply(None, f"the server's answer is no chat completion: {str(completion)[:80]!r}", failed=True)
         return Reply(text) if isinstance(text, str) else Reply(None, "the model answered without text")
+
+    @cached_property
+    def _cache(self) -> AnswerCache | None:
+        return AnswerCache(self.settings.cache) if self.settings.cache else None
 
     @cached_property
     def _client(self) -> AsyncOpenAI:
@@ -189,3 +195,9 @@ class Chat:
 
     def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+
+def _described(error: Exception) -> str:
+    """An error of the client in one line, with its cause: `APIConnectionError` alone does not say what went wrong."""
+    cause = f" ({one_line(error.__cause__)})" if error.__cause__ and str(error.__cause__) else ""
+    return f"{type(error).__name__}: {one_line(error).rstrip('.')}{cause}"

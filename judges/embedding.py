@@ -84,7 +84,7 @@ class EmbeddingJudge:
         """The labels' unit vectors, shape (labels, dim)."""
         with self._lock:
             if names not in self._phrases:
-                self._phrases[names] = self._encode([self.settings.template.format(label=name) for name in names])
+                self._phrases[names] = self._encode([self.settings.template.replace("{label}", name) for name in names])
             return self._phrases[names]
 
     @cached_property

@@ -15,6 +15,7 @@ from judges.vocabulary import find_vocabulary
 Row = dict[str, Any]
 
 KINDS = ("classification", "multiple_choice", "short_answer")
+_OTHER_NAMES = {"open_vqa": "short_answer"}
 _OPEN_QUESTIONS = "ocr_vqa"
 
 
@@ -87,6 +88,7 @@ def _target(data: Any, where: str) -> Target:
         raise UserError(f"{where}: field 'label': expected a text or a number, found {_shown(data, 'label')}")
     task = str(data.get("vocabulary") or data.get("task") or "")
     kind = data.get("kind") or _kind(task, choices)
+    kind = _OTHER_NAMES.get(kind, kind)
     if kind == "short_answer":
         return ShortAnswer(str(label))
     if kind == "multiple_choice":

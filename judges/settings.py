@@ -42,6 +42,13 @@ def _whole_number(text: str) -> int:
     return number
 
 
+def _number(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise ValueError(text)
+    return number
+
+
 def _cache_path(text: str) -> str | None:
     return None if text.casefold() == "off" else str(Path(text).expanduser())
 
@@ -88,7 +95,7 @@ class LLMSettings(Settings):
     api_key: str | None = _from("EMT_JUDGE_API_KEY", "OPENAI_API_KEY", default=None, repr=False)
     cache: str | None = _from("EMT_JUDGE_CACHE", read=_cache_path, default_factory=_default_cache)
     concurrency: int = _from("EMT_JUDGE_CONCURRENCY", read=_whole_number, default=16)
-    timeout_s: float = _from("EMT_JUDGE_TIMEOUT", read=float, default=60.0)
+    timeout_s: float = _from("EMT_JUDGE_TIMEOUT", read=_number, default=60.0)
     max_retries: int = _from("EMT_JUDGE_RETRIES", read=_whole_number, default=5)
     max_calls: int | None = _from("EMT_JUDGE_MAX_CALLS", read=_whole_number, default=None)
     give_up_after: int = 20
@@ -105,7 +112,7 @@ class LLMSettings(Settings):
 class CascadeSettings(LLMSettings):
     """An LLM's settings, and the confidence of the rules' verdict below which it is asked."""
 
-    threshold: float = _from("EMT_JUDGE_THRESHOLD", read=float, default=0.7)
+    threshold: float = _from("EMT_JUDGE_THRESHOLD", read=_number, default=0.7)
 
 
 @dataclass(frozen=True)

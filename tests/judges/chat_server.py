@@ -40,6 +40,13 @@ def failure(status: int) -> Response:
     return Response(status, json.dumps({"error": {"message": f"failing with {status}"}}), headers)
 
 
+class Server(ThreadingHTTPServer):
+    """Takes many connections at once; the default queue of five turns some away."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class ChatServer:
     """Serves on a free port; `behave` maps (number of the request from 0, its JSON) to what is answered."""
 
@@ -49,8 +56,7 @@ class ChatServer:
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 

@@ -19,6 +19,7 @@ CIFAR = find_vocabulary("cifar10")
         ({"task": "imagewikiqa", "label": "B", "choices": ["x", "y"]}, MultipleChoice("B", ("x", "y"))),
         ({"task": "ocr_vqa", "label": "1998"}, ShortAnswer("1998")),
         ({"task": "my_own", "kind": "short_answer", "label": 1998}, ShortAnswer("1998")),
+        ({"task": "my_own", "kind": "open_vqa", "label": "Yes"}, ShortAnswer("Yes")),
     ],
 )
 def test_plain_rows(row, target):

@@ -1,0 +1,77 @@
+"""Settings of the judges: given, from the environment, by default."""
+
+from __future__ import annotations
+
+import pytest
+
+from judges import UserError, get_judge
+from judges.chat import Chat
+from judges.settings import CascadeSettings, EmbeddingSettings, LLMSettings, Settings
+
+VARIABLES = ("EMT_JUDGE_MODEL", "EMT_JUDGE_BASE_URL", "OPENAI_BASE_URL", "EMT_JUDGE_API_KEY", "OPENAI_API_KEY")
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch, tmp_path):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_defaults(tmp_path):
+    settings = LLMSettings.resolve({})
+    assert (settings.model, settings.base_url, settings.api_key) == (None, None, None)
+    assert settings.cache == str(tmp_path / "emt-eval" / "judge.sqlite")
+    assert not settings.configured
+
+
+def test_what_is_given_goes_before_the_environment_and_ours_before_openais(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://openai/v1")
+    assert LLMSettings.resolve({}).base_url == "http://openai/v1"
+    monkeypatch.setenv("EMT_JUDGE_BASE_URL", "http://ours/v1")
+    assert LLMSettings.resolve({"base_url": None}).base_url == "http://ours/v1"
+    assert LLMSettings.resolve({"base_url": "http://given/v1"}).base_url == "http://given/v1"
+
+
+@pytest.mark.parametrize(
+    ("given", "configured"),
+    [
+        ({"model": "m"}, False),
+        ({"base_url": "http://x"}, False),
+        ({"model": "m", "base_url": "http://x"}, True),
+        ({"model": "m", "api_key": "k"}, True),
+    ],
+)
+def test_configured(given, configured):
+    assert LLMSettings.resolve(given).configured is configured
+
+
+def test_values_are_read_by_their_type(monkeypatch):
+    for name, text in [("CACHE", "off"), ("TIMEOUT", "2.5"), ("MAX_CALLS", "0"), ("THRESHOLD", "0.9")]:
+        monkeypatch.setenv(f"EMT_JUDGE_{name}", text)
+    settings = CascadeSettings.resolve({})
+    assert (settings.cache, settings.timeout_s, settings.max_calls, settings.threshold) == (None, 2.5, 0, 0.9)
+    monkeypatch.setenv("EMT_JUDGE_EMBEDDING", "some/model")
+    assert EmbeddingSettings.resolve({}).model == "some/model"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("TIMEOUT", "soon"), ("TIMEOUT", "nan"), ("RETRIES", "-1"), ("CONCURRENCY", "1.5")]
+)
+def test_a_wrong_number_names_its_variable(monkeypatch, name, text):
+    monkeypatch.setenv(f"EMT_JUDGE_{name}", text)
+    with pytest.raises(UserError, match=f"EMT_JUDGE_{name}='{text}': expected a number that is not negative"):
+        LLMSettings.resolve({})
+
+
+def test_an_unknown_setting_names_those_that_exist():
+    with pytest.raises(UserError, match="setting 'modle' is not known; choose from model, base_url"):
+        LLMSettings.resolve({"modle": "m"})
+    with pytest.raises(UserError, match="judge 'fuzzy': setting 'model' is not known; choose from none"):
+        get_judge("fuzzy", model="m")
+    assert Settings.resolve({}) == Settings()
+
+
+def test_a_base_url_without_scheme_is_named():
+    with pytest.raises(UserError, match="base URL 'localhost:8000/v1' of the LLM judge: expected http"):
+        Chat(LLMSettings(model="m", base_url="localhost:8000/v1"))
