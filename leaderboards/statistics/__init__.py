@@ -4,7 +4,7 @@ Start with `PairedSample`. Proportions in, proportions out: percent is for those
 """
 
 from leaderboards.statistics.clusters import design_effect, mean_covariance
-from leaderboards.statistics.difference import mcnemar, newcombe_interval, score_bound, score_statistic, tango_interval
+from leaderboards.statistics.difference import mcnemar, score_bound, score_statistic
 from leaderboards.statistics.divergence import jensen_shannon
 from leaderboards.statistics.interval import Interval
 from leaderboards.statistics.means import mean_interval, mean_of_intervals, ratio_of_means
@@ -27,11 +27,9 @@ __all__ = [
     "mean_covariance",
     "mean_interval",
     "mean_of_intervals",
-    "newcombe_interval",
     "paired_ratio_interval",
     "ratio_of_means",
     "score_bound",
     "score_statistic",
-    "tango_interval",
     "wilson_interval",
 ]

@@ -1,14 +1,9 @@
-"""The difference of two paired proportions: score statistic, intervals, exact test. Works on whole arrays."""
+"""The difference of two paired proportions: Tango's score statistic and interval, McNemar's exact test."""
 
 from __future__ import annotations
 
-from math import sqrt
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from leaderboards.statistics.interval import Interval, normal_quantile, undefined
-from leaderboards.statistics.proportions import wilson_bounds
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +41,8 @@ def score_bound(
 ) -> tuple[Floats, Floats]:
     """Return the lower and upper bound of P(lost) − P(gained) at the quantile `z`, by inverting `score_statistic`.
 
-    The lower bound is the difference at which Z = z, the upper one the difference at which the mirrored Z = −z.
+    This is Tango's score interval. The lower bound is the difference at which Z = z, the upper one that at which the
+    mirrored Z = −z; with z = 1.96 the interval's level is 95 %, and each bound's, one-sided, 97.5 %.
     """
     lower = _lower_bound(lost, gained, n, z, correction)
     return lower, -_lower_bound(gained, lost, n, z, correction)
@@ -60,44 +56,6 @@ def _lower_bound(lost: ArrayLike, gained: ArrayLike, n: ArrayLike, z: ArrayLike,
         above = score_statistic(lost, gained, n, middle, correction=correction) > z
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     return low
-
-
-def tango_interval(lost: float, gained: float, n: int, *, level: float = 0.95) -> Interval:
-    """Return Tango's score interval of the paired difference P(lost) − P(gained).
-
-    `lost` counts the pairs that only the base model got right, `gained` those that only the candidate did.
-    Source: Tango, Statistics in Medicine 17 (1998) 891–908.
-    """
-    if n == 0:
-        return undefined(n, level, "Tango score")
-    lower, upper = score_bound(lost, gained, n, normal_quantile((1 - level) / 2))
-    return Interval((lost - gained) / n, float(lower), float(upper), n, level, "Tango score")
-
-
-def newcombe_interval(both: float, lost: float, gained: float, neither: float, *, level: float = 0.95) -> Interval:
-    """Return Newcombe's interval of the paired difference: method 10, square-and-add with corrected correlation.
-
-    With l, u the Wilson bounds of base p₁ = (both + lost)/n and candidate p₂ = (both + gained)/n:
-    lower = d − √((p₁−l₁)² − 2φ(p₁−l₁)(u₂−p₂) + (u₂−p₂)²), upper likewise with the other bounds. φ is the correlation
-    of the table, its numerator ad − bc reduced by n/2 where it is positive, but not below 0; 0 where a margin is empty.
-    Source: Newcombe, Statistics in Medicine 17 (1998) 2635–2650.
-    """
-    method = "Newcombe 10"
-    n = both + lost + gained + neither
-    if n == 0:
-        return undefined(0, level, method)
-    z = normal_quantile((1 - level) / 2)
-    p1, p2 = (both + lost) / n, (both + gained) / n
-    l1, u1 = wilson_bounds(both + lost, n, z)
-    l2, u2 = wilson_bounds(both + gained, n, z)
-    margins = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
-    covariance = both * neither - lost * gained
-    if covariance > 0:
-        covariance = max(covariance - n / 2, 0.0)
-    phi = covariance / sqrt(margins) if margins > 0 else 0.0
-    below = sqrt(max((p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2, 0.0))
-    above = sqrt(max((u1 - p1) ** 2 - 2 * phi * (u1 - p1) * (p2 - l2) + (p2 - l2) ** 2, 0.0))
-    return Interval(p1 - p2, p1 - p2 - below, p1 - p2 + above, int(n), level, method)
 
 
 def mcnemar(lost: int, gained: int, *, mid_p: bool = False) -> float:

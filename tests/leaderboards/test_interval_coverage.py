@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leaderboards.statistics import PairedSample, mean_bounds, newcombe_interval, paired_ratio_interval, score_bound
+from leaderboards.statistics import PairedSample, mean_bounds, paired_ratio_interval, score_bound
 
 Z95 = 1.959963984540054
 PAIRS = 2000
@@ -30,14 +30,6 @@ def test_tango_interval_covers(n: int, model: str) -> None:
     truth = MODELS[model][1] - MODELS[model][2]
     lower, upper = score_bound(table[:, 1], table[:, 2], n, Z95)
     assert 0.93 <= np.mean((lower <= truth) & (truth <= upper)) <= 0.97
-
-
-@pytest.mark.parametrize("n", [100, 1000])
-@pytest.mark.parametrize("model", MODELS)
-def test_newcombe_interval_covers(n: int, model: str) -> None:
-    truth = MODELS[model][1] - MODELS[model][2]
-    intervals = [newcombe_interval(*map(int, row)) for row in draw(n, model)]
-    assert 0.93 <= np.mean([(i.lower or 0) <= truth <= (i.upper or 0) for i in intervals]) <= 0.97
 
 
 @pytest.mark.parametrize("n", [100, 1000])
