@@ -8,7 +8,7 @@ from emt_tasks import registry, vocabularies
 
 TASKS = {
     "emt": ["emt_mnist", "emt_cifar10", "emt_cifar100", "emt_miniimagenet"],
-    "forgetting_matrix": ["imagenet_vqa", "flowers102", "imagewikiqa", "imagewikiqa_distractor", "ocr_vqa"],
+    "forgetting_matrix": ["imagenet_vqa", "flowers102", "imagewikiqa", "ocr_vqa", "imagewikiqa_distractor"],
 }
 
 
