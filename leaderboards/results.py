@@ -116,7 +116,8 @@ def _task(name: str, stamp: str, folder: Path, results: Mapping[str, Any]) -> Ta
     def of(key: str) -> Any:
         return (results.get(key) or {}).get(name)
 
-    scores = [key.split(",", 1) for key in results["results"].get(name, {}) if "," in key]
+    keys = results["results"].get(name, {})
+    scores = [key.split(",", 1) for key in keys if "," in key and "_stderr" not in key]
     counts = of("n-samples") or {}
     version = of("versions")
     return Task(
@@ -124,7 +125,7 @@ def _task(name: str, stamp: str, folder: Path, results: Mapping[str, Any]) -> Ta
         samples=folder / f"{stamp}_samples_{name}.jsonl",
         version=None if version is None else str(version),
         config=of("configs") or {},
-        metrics=tuple(dict.fromkeys(metric for metric, _ in scores if "_stderr" not in metric)),
+        metrics=tuple(dict.fromkeys(metric for metric, _ in scores)),
         filters=tuple(dict.fromkeys(name for _, name in scores)),
         higher_is_better=of("higher_is_better") or {},
         original=counts.get("original"),

@@ -140,11 +140,15 @@ def _layout(task: Task, wanted: str | None) -> _Layout:
     def values(name: str) -> list[Any]:
         return [row[name] for row in rows if row.get(name) is not None]
 
+    verdicts = values("verdict")
+
     def usable(name: str) -> bool:
         scores = [value.get(score_key) if isinstance(value, dict) else value for value in values(name)]
-        return all(isinstance(score, bool | int | float) and 0 <= score <= 1 for score in scores) and bool(scores)
+        scores = [score for score in scores if score == score]  # NaN is no score
+        if not scores:  # a judge that scored nothing yet logs its metrics, as null
+            return bool(verdicts) and all(name in row for row in rows)
+        return all(isinstance(score, bool | int | float) and 0 <= score <= 1 for score in scores)
 
-    verdicts = values("verdict")
     known = [name for name in task.metrics if usable(name) and task.higher_is_better.get(name) is not False]
     if not known and wanted is None:
         logged = ", ".join(task.metrics) or "none"
@@ -180,10 +184,9 @@ def _columns(layout: _Layout) -> dict[str, pl.Expr]:
         if layout.cluster_key:
             cluster = pl.coalesce(cluster, metric.str.json_path_match(f"$.{layout.cluster_key}"))
     score = score.fill_nan(None)
-    category, answer = (
-        pl.when(score == 1).then(pl.lit("correct")).otherwise(pl.lit("incorrect")),
-        pl.lit(None, pl.String),
-    )
+    category = pl.when(score == 1).then(pl.lit("correct")).otherwise(pl.lit("incorrect"))
+    answer: pl.Expr = pl.lit(None, pl.String)
+    judge: pl.Expr = pl.lit(None, pl.String)
     if layout.verdict:
         verdict = pl.col("verdict").struct
         category, judge = verdict.field("category"), verdict.field("judge")

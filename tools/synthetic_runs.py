@@ -90,7 +90,9 @@ def write_run(
         } | dict(wanted.get("config", {}))
         results["versions"][task] = wanted.get("version", 1.0)
         results["n-shot"][task] = 0
-        results["higher_is_better"][task] = {metric: metric == metrics[0] for metric in metrics}
+        results["higher_is_better"][task] = {
+            metric: metric not in METRICS or metric == "accuracy" for metric in metrics
+        }
         results["n-samples"][task] = {"original": count, "effective": count} | dict(wanted.get("counts", {}))
     results["config"] = {"model": "emt_vlm", "model_args": f"pretrained={name}", "limit": None, "offset": 0}
     results |= {"lmms_eval_version": "0.7.3", "date": stamp, "model_name": name, "model_name_sanitized": name}

@@ -1,0 +1,89 @@
+"""The verdict in one sentence that says what was found and how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leaderboards.gate import GateResult, Outcome, Unit
+from leaderboards.report.text import bounds, count, listed, number
+
+_WORDS: dict[Outcome, str] = {
+    "not inferior": "No forgetting beyond the margin",
+    "forgetting": "Forgetting",
+    "undecided": "Not decided",
+}
+
+_NAMED = 3
+"""Units that a sentence names before it counts the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A gate's result for a reader: `word` for a glance, `sentence` for the rest."""
+
+    outcome: Outcome
+    word: str
+    sentence: str
+
+
+def describe(result: GateResult, candidate: str, base: str) -> Verdict:
+    """Say what the gate found of `candidate` against `base`."""
+    say = {"forgetting": _forgetting, "undecided": _undecided, "not inferior": _not_inferior}[result.outcome]
+    return Verdict(result.outcome, _WORDS[result.outcome], say(result, candidate, base))
+
+
+def _forgetting(result: GateResult, candidate: str, base: str) -> str:
+    found = sorted(_units(result, "forgetting"), key=lambda unit: (-_estimate(unit), unit.name))
+    named = [f"{unit.name}, {_drop(unit)} against a margin of {unit.margin:g}" for unit in found[:_NAMED]]
+    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return (
+        f"{candidate} forgot more than the margin allows, compared with {base}: {'; '.join(named)}{more}. "
+        f"A candidate within every margin would be failed at most {_chance(result)} of the time."
+    )
+
+
+def _not_inferior(result: GateResult, candidate: str, base: str) -> str:
+    worst = max(result.units, key=lambda unit: (_upper(unit) - unit.margin, unit.name))
+    units = len(result.units)
+    where = "the one task compared" if units == 1 else f"each of the {units} tasks and quadrants compared"
+    return (
+        f"{candidate} lost less than the margin against {base} on {where}; the closest call is {worst.name}, where it "
+        f"lost at most {number(worst.drop.upper if worst.drop else None)} points of the {worst.margin:g} allowed "
+        f"({100 * (1 - result.policy.alpha):g} % confidence)."
+    )
+
+
+def _undecided(result: GateResult, candidate: str, base: str) -> str:
+    found = _units(result, "undecided")
+    unit = max(found, key=lambda unit: (unit.drop is not None, _upper(unit) - unit.margin, unit.name))
+    names = listed([unit.name for unit in found[:_NAMED]] + ([f"{len(found) - _NAMED} more"] * (len(found) > _NAMED)))
+    sentence = f"Whether {candidate} forgot cannot be told from this evidence on {names}: "
+    if unit.drop is None:
+        return f"{sentence}{unit.reason}."
+    needed = f"; about {count(unit.needed)} documents would decide" if unit.needed else ""
+    return (
+        f"{sentence}compared with {base} it lost {_drop(unit)} on {unit.name}, where the margin is {unit.margin:g}"
+        f"{needed}."
+    )
+
+
+def _units(result: GateResult, outcome: Outcome) -> list[Unit]:
+    return [unit for unit in result.units if unit.outcome == outcome]
+
+
+def _drop(unit: Unit) -> str:
+    if unit.drop is None:
+        return "an unknown number of points"
+    return f"{number(unit.drop.estimate)} points ({100 * unit.drop.level:g} % interval {bounds(unit.drop)})"
+
+
+def _estimate(unit: Unit) -> float:
+    return unit.drop.estimate if unit.drop and unit.drop.estimate is not None else 0.0
+
+
+def _upper(unit: Unit) -> float:
+    return unit.drop.upper if unit.drop and unit.drop.upper is not None else -100.0
+
+
+def _chance(result: GateResult) -> str:
+    return f"{100 * result.policy.alpha:g} %"
