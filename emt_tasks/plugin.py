@@ -31,7 +31,10 @@ def manifests() -> list[Any]:
             f'add --include_path "{REGISTRY}"',
             file=sys.stderr,
         )
-    return [ModelManifest(model_id="emt_vlm", simple_class_path="emt_tasks.models.vlm.EmtVLM")]
+    return [
+        ModelManifest(model_id="emt_vlm", simple_class_path="emt_tasks.models.vlm.EmtVLM"),
+        ModelManifest(model_id="emt_clip", simple_class_path="emt_tasks.models.clip.EmtCLIP"),
+    ]
 
 
 def _hook_task_manager() -> None:

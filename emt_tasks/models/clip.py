@@ -1,0 +1,142 @@
+"""`emt_clip`: an open_clip encoder as a zero-shot classifier, for the encoder gap (EMT §4.1 and appendix B.2)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from lmms_eval.api.instance import GenerationResult, Instance
+from lmms_eval.api.model import lmms
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from emt_tasks.models import loading
+from emt_tasks.models.batching import prefetch
+from emt_tasks.models.documents import Request, continuation, load_images
+from emt_tasks.vocabularies import find
+from judges import UserError, Vocabulary, one_line
+
+TEMPLATES = {"mnist": 'a photo of the number: "{label}".'}
+DEFAULT_TEMPLATE = "a photo of a {label}."
+"""The prompts of EMT, appendix B.2."""
+
+
+class EmtCLIP(lmms):  # type: ignore[misc]
+    """A vision encoder with its text tower, which answers a classification task by the nearest label.
+
+    Args:
+        pretrained: `ARCHITECTURE/WEIGHTS` as open_clip lists them (`ViT-L-14/openai`), where WEIGHTS may be a file;
+            or `local-dir:FOLDER` or `hf-hub:NAME`.
+        device: as for `emt_vlm`.
+        batch_size: images at a time.
+        max_batch_size: given by lmms-eval; not used.
+
+    Raises:
+        UserError: the encoder cannot be loaded, or a task is no classification.
+
+    Example:
+        lmms-eval --model emt_clip --model_args pretrained=ViT-L-14/openai --tasks emt --batch_size 64
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        device: str | None = None,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        if unknown:
+            known = [name for name in inspect.signature(EmtCLIP).parameters if name != "unknown"]
+            raise UserError(f"model_args: emt_clip has no argument {sorted(unknown)[0]!r}; it has {', '.join(known)}")
+        if not pretrained:
+            raise UserError("model_args: pretrained= is missing; expected an encoder such as ViT-L-14/openai")
+        self.accelerator = loading.accelerator_for(device)
+        self._rank = self.accelerator.process_index
+        self._world_size = self.accelerator.num_processes
+        self.device = loading.device_for(device, self.accelerator)
+        self.batch_size = int(batch_size)
+        self._model, self._preprocess, self._tokenizer = _load(pretrained, self.device)
+        self._label_features = cache(self._embed_labels)
+
+    def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """Answer each request with the name of the nearest label."""
+        todo = [Request.from_arguments(instance.args) for instance in requests]
+        answers = []
+        for request, logits in zip(todo, self._logits(todo), strict=True):
+            answers.append(GenerationResult(self._vocabulary(request).names[int(logits.argmax())]))
+        return answers
+
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """Score each label by its negative log-probability among all labels of the task, in nats."""
+        todo = [Request.from_arguments(instance.args) for instance in requests]
+        firsts = list({request.prompt_key: request for request in todo}.values())
+        losses = {
+            request.prompt_key: -logits.log_softmax(-1)
+            for request, logits in zip(firsts, self._logits(firsts), strict=True)
+        }
+        scores = []
+        for request in todo:
+            label = continuation(request, self.task_dict).strip()
+            found = losses[request.prompt_key]
+            index = self._vocabulary(request).names.index(label)
+            scores.append(GenerationResult((float(found[index]), bool(found.argmin() == index))))
+        return scores
+
+    def generate_until_multi_round(self, requests: Sequence[Instance]) -> NoReturn:
+        """Not offered: an encoder does not hold conversations."""
+        raise NotImplementedError("emt_clip classifies single images; multi-round tasks need another model")
+
+    def _logits(self, requests: Sequence[Request]) -> list[torch.Tensor]:
+        """Return one tensor of `(labels,)` scaled cosines a request."""
+        for request in requests:
+            self._vocabulary(request)
+        chunks = [requests[start : start + self.batch_size] for start in range(0, len(requests), self.batch_size)]
+        logits: list[torch.Tensor] = []
+        with torch.inference_mode(), tqdm(total=len(requests), desc="Encoding", disable=self.rank != 0) as progress:
+            for chunk, pixels in zip(chunks, prefetch(self._pixels, chunks), strict=True):
+                features = self._model.encode_image(pixels.to(self.device), normalize=True)
+                scaled = self._model.logit_scale.exp() * features
+                labels = (self._label_features(self._vocabulary(request)) for request in chunk)
+                logits += [(row @ label.T).float().cpu() for row, label in zip(scaled, labels, strict=True)]
+                progress.update(len(chunk))
+        return logits
+
+    def _pixels(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Read one image a request; returns `(batch, 3, height, width)`."""
+        return torch.stack([self._preprocess(load_images(request, self.task_dict)[0]) for request in requests])
+
+    def _embed_labels(self, vocabulary: Vocabulary) -> torch.Tensor:
+        """Return `(labels, dim)` text features of unit length."""
+        template = TEMPLATES.get(vocabulary.name, DEFAULT_TEMPLATE)
+        tokens = self._tokenizer([template.format(label=name) for name in vocabulary.names]).to(self.device)
+        parts = [self._model.encode_text(chunk, normalize=True) for chunk in tokens.split(256)]
+        return torch.cat(parts)
+
+    def _vocabulary(self, request: Request) -> Vocabulary:
+        found = find(request.task)
+        if found is None:
+            raise UserError(f"task {request.task}: an encoder only classifies; choose tasks with a vocabulary")
+        return found
+
+
+def _load(pretrained: str, device: torch.device) -> tuple[Any, Any, Any]:
+    import open_clip
+
+    name, _, weights = (pretrained, "", "") if ":" in pretrained else pretrained.partition("/")
+    if name.startswith("local-dir:") and not Path(name.removeprefix("local-dir:")).is_dir():
+        raise UserError(f"pretrained={pretrained}: no such folder")
+    if ":" not in pretrained and not weights:
+        raise UserError(f"pretrained={pretrained}: no weights named; expected {name}/WEIGHTS, as {name}/openai")
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=weights or None, device=device)
+        tokenizer = open_clip.get_tokenizer(name)
+    except (RuntimeError, ValueError, OSError, FileNotFoundError) as error:
+        raise UserError(f"pretrained={pretrained}: open_clip cannot load it ({one_line(error)})") from error
+    return model.eval(), preprocess, tokenizer
