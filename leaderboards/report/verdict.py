@@ -62,8 +62,8 @@ def _undecided(result: GateResult, candidate: str, base: str) -> str:
         return f"{sentence}{unit.reason}."
     needed = f"; about {count(unit.needed)} documents would decide" if unit.needed else ""
     return (
-        f"{sentence}compared with {base} it lost {_drop(unit)} on {unit.name}, where the margin is {unit.margin:g}"
-        f"{needed}."
+        f"{sentence}on {unit.name}, {unit.reason}: compared with {base} it lost {_drop(unit)}, "
+        f"and the margin is {unit.margin:g}{needed}."
     )
 
 

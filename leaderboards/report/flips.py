@@ -1,0 +1,126 @@
+"""The samples whose score changed: a choice of them, with the texts that a comparison does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from leaderboards.breakdown import LEAKAGE
+from leaderboards.pairing import PairedTask
+from leaderboards.report.text import Excerpt, excerpt, printable
+from leaderboards.results import Task
+from leaderboards.samples import iterate_rows, read_columns
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_REASON = 300
+"""Characters of a judge's reason that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One model's answer and what became of it; `reason` is the judge's, where there was one."""
+
+    text: Excerpt
+    category: str
+    reason: str
+    judge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """One document on which the two models' scores differ; `row` is its row in the data set, None where unknown."""
+
+    doc_id: int
+    row: int | None
+    direction: Literal["lost", "gained"]
+    question: Excerpt
+    target: Excerpt
+    base: Answer
+    candidate: Answer
+
+
+def read_flips(paired: PairedTask, most: int, leaked: Mapping[str, Set[int]] | None = None) -> list[Flip]:
+    """Return at most so many flipped samples of a task, lost ones first.
+
+    The kinds of change (lost or gained, from which category to which) take turns, so that each is there whatever the
+    limit; within a kind the documents are spread over the task. `leaked` names each side's leaking documents.
+    """
+    chosen = _choose(paired.frame, most)
+    texts = {
+        side: _read_texts(task, list(chosen), judged=paired.judged)
+        for side, task in (("base", paired.base), ("candidate", paired.candidate))
+    }
+    own_rows = "process_docs" not in paired.base.config or paired.base.config["process_docs"] is None
+    flips = []
+    for doc_id, (direction, categories) in chosen.items():
+        base, candidate = (texts[side][doc_id] for side in ("base", "candidate"))
+        row = base["row"] if base["row"] is not None else doc_id if own_rows else None
+        answers = {
+            side: _answer(text, LEAKAGE if leaked and doc_id in leaked[side] else categories[side])
+            for side, text in (("base", base), ("candidate", candidate))
+        }
+        flips.append(
+            Flip(doc_id, row, direction, excerpt(base["input"] or ""), excerpt(base["target"] or ""), **answers)
+        )
+    return flips
+
+
+def _choose(frame: pl.DataFrame, most: int) -> dict[int, tuple[Literal["lost", "gained"], dict[str, str]]]:
+    """Return direction and categories of each chosen document, lost ones first, by document number."""
+    import polars as pl
+
+    kind = ["lost", "base_category", "candidate_category"]
+    # Fibonacci hashing (Knuth, The Art of Computer Programming 3, section 6.4) scatters neighbouring documents.
+    spread = (pl.col("doc_id").cast(pl.UInt64) * 2_654_435_769) % 2**32
+    flipped = (
+        frame.filter(pl.col("base_score") != pl.col("candidate_score"))
+        .with_columns(lost=pl.col("base_score") > pl.col("candidate_score"), spread=spread)
+        .sort("spread", "doc_id")
+        .with_columns(turn=pl.int_range(pl.len()).over(kind))
+        .sort("turn", *kind, descending=[False, True, False, False])
+        .head(most)
+        .sort("lost", "doc_id", descending=[True, False])
+    )
+    return {
+        row["doc_id"]: (
+            "lost" if row["lost"] else "gained",
+            {side: row[f"{side}_category"] for side in ("base", "candidate")},
+        )
+        for row in flipped.iter_rows(named=True)
+    }
+
+
+def _read_texts(task: Task, documents: list[int], *, judged: bool) -> dict[int, dict[str, Any]]:
+    """Return the texts of these documents; of several filters, those of the first."""
+    import polars as pl
+
+    if not documents:
+        return {}
+    schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "row": pl.Int64()}
+    schema |= {name: pl.String() for name in ("input", "target", "filtered_resps")}
+    if judged:
+        schema["verdict"] = pl.Struct({name: pl.String() for name in ("reason", "judge")})
+    wanted = pl.col("doc_id").is_in(documents)
+    rows = read_columns(task.samples, schema, lambda raw: raw.filter(wanted)).unique("doc_id", keep="first")
+    listed = isinstance(next(islice(iterate_rows(task.samples), 1), {}).get("filtered_resps"), list)
+    return {row["doc_id"]: row | {"answer": _unlist(row["filtered_resps"], listed)} for row in rows.iter_rows(named=True)}
+
+
+def _unlist(text: str | None, listed: bool) -> str:
+    """Return the answer as text; lmms-eval logs some tasks' answers as a list of one."""
+    import json
+
+    if not listed or text is None:
+        return text or ""
+    values = json.loads(text)
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else text
+
+
+def _answer(row: Mapping[str, Any], category: str) -> Answer:
+    verdict = row.get("verdict") or {}
+    reason = printable((verdict.get("reason") or "")[:_REASON])
+    return Answer(excerpt(row["answer"]), category, reason, printable(verdict.get("judge") or ""))

@@ -1,0 +1,138 @@
+"""Thumbnails of the documents' images, from the parquet file that the run was made with."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from judges import one_line
+from leaderboards.results import Task
+
+LONGEST_SIDE = 160
+"""Pixels of a thumbnail's longer side; a smaller image stays as it is."""
+
+BUDGET = 8_000_000
+"""Bytes of all thumbnails in one report, as base64."""
+
+_COLUMNS = ("image", "img")
+_QUALITY = 70
+
+
+class Thumbnails:
+    """The images of one report, each once.
+
+    `uris` holds them as data URIs; `of` returns places in it, or says why there is no image.
+    """
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self.uris: list[str] = []
+        self._places: dict[str, int] = {}
+        self._known: dict[tuple[Path, int], int | str] = {}
+        self._left = budget
+
+    def of(self, task: Task, rows: Iterable[int | None]) -> dict[int | None, int | str]:
+        """Return for each row of a task's data set the place of its thumbnail, or why there is none."""
+        source = find_data(task)
+        wanted = list(dict.fromkeys(rows))
+        if isinstance(source, str):
+            return dict.fromkeys(wanted, source)
+        known = [row for row in wanted if row is not None]
+        missing = [row for row in known if (source, row) not in self._known]
+        for row, image in _read_images(source, missing).items():
+            self._known[source, row] = self._add(image) if isinstance(image, bytes) else image
+        found: dict[int | None, int | str] = {row: self._known[source, row] for row in known}
+        return {None: "the run does not say which row of the data set this is"} | found
+
+    def _add(self, image: bytes) -> int | str:
+        digest = hashlib.sha256(image).hexdigest()
+        if digest in self._places:
+            return self._places[digest]
+        uri = shrink(image)
+        if uri is None:
+            return "the image cannot be read"
+        if len(uri) > self._left:
+            return "left out to keep the report small"
+        self._left -= len(uri)
+        self._places[digest] = len(self.uris)
+        self.uris.append(uri)
+        return self._places[digest]
+
+
+def find_data(task: Task) -> Path | str:
+    """Return the parquet file that a task was evaluated on, or one line that says why it cannot be had.
+
+    Where the recorded file is not on this machine, its last two parts are looked for under $EMT_DATA_DIR.
+    """
+    config = task.config
+    files = (config.get("dataset_kwargs") or {}).get("data_files")
+    split = config.get("test_split") or config.get("validation_split")
+    recorded = files.get(split) if isinstance(files, Mapping) else files
+    if config.get("dataset_path") != "parquet" or not isinstance(recorded, str):
+        return "the data set was not read from a parquet file; set EMT_DATA_DIR when evaluating"
+    path = Path(recorded)
+    root = os.environ.get("EMT_DATA_DIR")
+    places = [path] + ([Path(root).expanduser().joinpath(*path.parts[-2:])] if root else [])
+    found = next((place for place in places if place.is_file()), None)
+    return found or f"{Path(*path.parts[-2:])} is not on this machine; set EMT_DATA_DIR to where it is"
+
+
+def shrink(image: bytes) -> str | None:
+    """Return a thumbnail as a data URI; None where the bytes are no image that Pillow can read whole."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            opened.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+            small = opened.convert("RGBA" if "A" in opened.getbands() or "transparency" in opened.info else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
+    """Return the encoded images of these rows, or why one cannot be had; reads no more than their row groups."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not rows:
+        return {}
+    try:
+        with pq.ParquetFile(path) as file:
+            column = next((name for name in _COLUMNS if name in file.schema_arrow.names), None)
+            if column is None:
+                return dict.fromkeys(rows, f"{path.name} has no column 'image' or 'img'")
+            images: dict[int, bytes | str] = dict.fromkeys(rows, f"{path.name} has no such row")
+            for group, places in _by_group(file, rows).items():
+                values = file.read_row_group(group, columns=[column]).column(column)
+                images |= {row: _encoded(values[place].as_py()) for row, place in places.items()}
+            return images
+    except (OSError, pa.ArrowException) as error:
+        return dict.fromkeys(rows, f"{path.name} cannot be read: {one_line(error)}")
+
+
+def _by_group(file: Any, rows: list[int]) -> dict[int, dict[int, int]]:
+    """Return for each row group the wanted rows in it, each with its place there."""
+    groups: dict[int, dict[int, int]] = defaultdict(dict)
+    start = 0
+    for group in range(file.metadata.num_row_groups):
+        size = file.metadata.row_group(group).num_rows
+        for row in rows:
+            if start <= row < start + size:
+                groups[group][row] = row - start
+        start += size
+    return groups
+
+
+def _encoded(value: Any) -> bytes | str:
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else "the data set holds the image's path only"

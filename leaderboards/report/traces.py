@@ -1,0 +1,155 @@
+"""Checkpoints traced through the matrix: accuracy on the fine-tuned task against accuracy in a quadrant.
+
+As figure 2 of arXiv 2603.14493 draws it: one panel a quadrant, one curve a recipe, each beginning at the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from leaderboards.forgetting import Comparison, Scores
+from leaderboards.report.candidates import Candidate
+from leaderboards.report.charts import Axis, make_axis
+from leaderboards.statistics import Interval
+
+HEIGHT = 220
+"""Pixels from the bottom of a panel to its top."""
+
+LEAST_SPAN = 10.0
+"""Percentage points that an axis spans at least, so that noise does not look like a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One model in one panel: accuracies in percent, `x` in percent of the width, `y` in pixels from the top."""
+
+    label: str
+    across: Interval
+    up: Interval
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One recipe's checkpoints in order, the base first; `index` numbers the recipe, for its colour and marker."""
+
+    recipe: str
+    index: int
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One quadrant, or one task where no quadrant was evaluated."""
+
+    name: str
+    tasks: tuple[str, ...]
+    x: Axis
+    y: Axis
+    curves: tuple[Curve, ...]
+
+    def up(self, value: float) -> float:
+        """Return a value's place in pixels from the panel's top."""
+        return round(HEIGHT * (1 - self.y(value) / 100), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """The panels, and the task that all of them have on their x axis."""
+
+    task: str
+    recipes: tuple[str, ...]
+    panels: tuple[Panel, ...]
+
+
+_Model = tuple[str, Interval, Interval]
+
+
+def trace(pairs: Sequence[tuple[Candidate, Comparison]], finetuned_on: str | None) -> Traces | None:
+    """Trace two candidates or more; None where there are fewer or the fine-tuned task is not known or not evaluated.
+
+    Where `finetuned_on` is None, it is the only task of the quadrant `idt_idi`.
+    """
+    task = finetuned_on or _in_distribution(pairs[0][1])
+    if len(pairs) < 2 or task is None or any(_task(comparison, task) is None for _, comparison in pairs):
+        return None
+    recipes = tuple(dict.fromkeys(candidate.recipe for candidate, _ in pairs))
+    names = _shared(pairs, lambda comparison: [group.name for group in comparison.quadrants])
+    find: Callable[[Comparison, str], Scores | None] = _quadrant
+    if len(names) < 2:
+        names = _shared(pairs, lambda comparison: [entry.task for entry in comparison.tasks if entry.scores])
+        names, find = [name for name in names if name != task], _task
+    across = {name: [_curve(recipe, name, task, pairs, find) for recipe in recipes] for name in names}
+    places = [model[1] for curves in across.values() for curve in curves for model in curve]
+    x = make_axis(_estimates(places), least=LEAST_SPAN, within=(0, 100), ticks=5)
+    panels = tuple(_panel(name, across[name], recipes, x, _members(pairs[0][1], name)) for name in names)
+    return Traces(task, recipes, panels) if panels else None
+
+
+def _curve(
+    recipe: str,
+    name: str,
+    task: str,
+    pairs: Sequence[tuple[Candidate, Comparison]],
+    find: Callable[[Comparison, str], Scores | None],
+) -> list[_Model]:
+    """Return a recipe's models, the base first, with their accuracy on the fine-tuned task and in the panel."""
+    own = [(candidate, comparison) for candidate, comparison in pairs if candidate.recipe == recipe]
+    own.sort(key=lambda pair: (pair[0].step is None, pair[0].step or 0))
+    models: list[_Model] = []
+    for candidate, comparison in own:
+        across, up = _task(comparison, task), find(comparison, name)
+        if across is None or up is None:
+            continue
+        if not models:
+            models.append(("base", across.base, up.base))
+        models.append((candidate.label, across.candidate, up.candidate))
+    return models
+
+
+def _panel(name: str, curves: list[list[_Model]], recipes: tuple[str, ...], x: Axis, tasks: tuple[str, ...]) -> Panel:
+    values = _estimates(model[2] for curve in curves for model in curve)
+    y = make_axis(values, least=LEAST_SPAN, within=(0, 100), ticks=5)
+    panel = Panel(name, tasks, x, y, ())
+
+    def point(model: _Model) -> Point:
+        label, across, up = model
+        return Point(label, across, up, x(across.estimate or 0.0), panel.up(up.estimate or 0.0))
+
+    drawn = [
+        Curve(recipe, index, tuple(point(model) for model in models))
+        for index, (recipe, models) in enumerate(zip(recipes, curves, strict=True))
+        if models
+    ]
+    return Panel(name, tasks, x, y, tuple(drawn))
+
+
+def _in_distribution(comparison: Comparison) -> str | None:
+    group = next((group for group in comparison.quadrants if group.name == "idt_idi"), None)
+    return group.tasks[0] if group and len(group.tasks) == 1 else None
+
+
+def _task(comparison: Comparison, name: str) -> Scores | None:
+    return next((task.scores for task in comparison.tasks if task.task == name), None)
+
+
+def _quadrant(comparison: Comparison, name: str) -> Scores | None:
+    return next((group.scores for group in comparison.quadrants if group.name == name), None)
+
+
+def _members(comparison: Comparison, name: str) -> tuple[str, ...]:
+    return next((group.tasks for group in comparison.quadrants if group.name == name), (name,))
+
+
+def _shared(
+    pairs: Sequence[tuple[Candidate, Comparison]], names: Callable[[Comparison], list[str]]
+) -> list[str]:
+    """Return the names that every comparison has, in the first one's order."""
+    others = [set(names(comparison)) for _, comparison in pairs[1:]]
+    return [name for name in names(pairs[0][1]) if all(name in other for other in others)]
+
+
+def _estimates(intervals: Iterable[Interval]) -> list[float]:
+    return [interval.estimate for interval in intervals if interval.estimate is not None]
