@@ -73,7 +73,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
             answers.append(GenerationResult(self._vocabulary(request).names[int(logits.argmax())]))
         return answers
 
-    def loglikelihood(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """Score each label by its negative log-probability among all labels of the task, in nats."""
         todo = [Request.from_arguments(instance.args) for instance in requests]
         firsts = list({request.prompt_key: request for request in todo}.values())
@@ -86,7 +86,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
             label = continuation(request, self.task_dict).strip()
             found = losses[request.prompt_key]
             index = self._vocabulary(request).names.index(label)
-            scores.append(GenerationResult((float(found[index]), bool(found.argmin() == index))))
+            scores.append((float(found[index]), bool(found.argmin() == index)))
         return scores
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> NoReturn:

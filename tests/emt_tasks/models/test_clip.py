@@ -48,7 +48,7 @@ def request(doc_id, payload=None, task="emt_cifar10"):
 def test_the_answer_is_the_label_that_is_likeliest(lm):
     names = vocabularies.load("cifar10").names
     answers = [result.text for result in lm.generate_until([request(index) for index in range(3)])]
-    pairs = [[result.text for result in lm.loglikelihood([request(i, name) for name in names])] for i in range(3)]
+    pairs = [lm.loglikelihood([request(i, name) for name in names]) for i in range(3)]
     for answer, scores in zip(answers, pairs, strict=True):
         losses = [loss for loss, _ in scores]
         assert names[losses.index(min(losses))] == answer
