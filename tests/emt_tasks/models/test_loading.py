@@ -192,7 +192,7 @@ def test_adapters_that_do_not_fit(adapter, checkpoint):
     fails("found no adapter_config.json", pretrained=base, peft=base)
     rewrite(adapter, None)
     fails("the adapter does not name its base", peft=str(adapter))
-    fails("does not fit .*Target modules", pretrained=str(checkpoint("instructblip")), peft=str(adapter))
+    fails("does not fit InstructBlip", pretrained=str(checkpoint("instructblip")), peft=str(adapter))
 
     weights = load_file(file)
     save_file({name: value[:, :3].contiguous() for name, value in weights.items()}, file)

@@ -30,10 +30,11 @@ def test_batch_of_one_and_of_32_answer_alike(architecture, with_images, load, in
 def test_labels_score_alike_in_any_batch(architecture, with_images, load, instances):
     labels = [" cat", " a dog", " airplane", " cat", "", " bird of prey"]
     options = {} if with_images else {"visual": lambda document: []}
-    requests = instances(labels * 4, "loglikelihood", each=6, **options)
-    alone = load(architecture, batch_size=1).loglikelihood(requests)
+    requests = instances(labels * 2, "loglikelihood", each=6, **options)
+    lm = load(architecture, batch_size=1)
+    alone = lm.loglikelihood(requests)
+    one_by_one = [score for request in requests for score in lm.loglikelihood([request])]
     together = load(architecture, batch_size=4).loglikelihood(requests)
-    one_by_one = [score for request in requests for score in load(architecture).loglikelihood([request])]
     for scores in (together, one_by_one):
         assert [score for score, _ in scores] == pytest.approx([score for score, _ in alone], abs=1e-4)
         assert [greedy for _, greedy in scores] == [greedy for _, greedy in alone]
