@@ -90,11 +90,11 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
     names = {*comparison.base.tasks, *comparison.candidate.tasks}
     check_names(policy, names, QUADRANTS)
     quadrants = [group for group in comparison.quadrants if len(group.tasks) > 1]
-    family = len(comparison.tasks) + len(quadrants)
-    units = [_task_unit(task, comparison, policy, family) for task in comparison.tasks]
+    units = [_task_unit(task, comparison, policy) for task in comparison.tasks]
     untested = [unit.name for unit in units if unit.reason]
-    units += [_quadrant_unit(group, policy, family, untested) for group in quadrants]
-    units = _settle(units, policy)
+    units += [_quadrant_unit(group, policy, untested) for group in quadrants]
+    samples = [*(task.sample for task in comparison.tasks), *(group.sample for group in quadrants)]
+    units = _settle(units, samples, policy)
     required = policy.required if policy.required is not None else tuple(tasks or comparison.base.tasks)
     compared = {task.task for task in comparison.tasks}
     units += [_absent(task, comparison, policy) for task in required if task not in compared]
@@ -103,10 +103,10 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
     return GateResult(next(outcome for outcome in order if outcome in outcomes), tuple(units), policy, comparison)
 
 
-def _task_unit(task: TaskComparison, comparison: Comparison, policy: Policy, family: int) -> Unit:
+def _task_unit(task: TaskComparison, comparison: Comparison, policy: Policy) -> Unit:
     alone = any(group.name == task.quadrant and len(group.tasks) == 1 for group in comparison.quadrants)
     margin = policy.margin_of(task.task, task.quadrant, alone=alone)
-    unit = _test(task.task, "task", margin, task.n, task.sample, policy, family)
+    unit = _test(task.task, "task", margin, task.n, task.sample, policy)
     excluded = 100 * (task.documents - task.n) / task.documents if task.documents else 0.0
     if excluded > policy.maximum_excluded:
         reason = f"{excluded:.1f} % of its documents are missing or unscored, more than {policy.maximum_excluded:g} %"
@@ -114,9 +114,9 @@ def _task_unit(task: TaskComparison, comparison: Comparison, policy: Policy, fam
     return unit
 
 
-def _quadrant_unit(group: GroupComparison, policy: Policy, family: int, untested: list[str]) -> Unit:
+def _quadrant_unit(group: GroupComparison, policy: Policy, untested: list[str]) -> Unit:
     margin = policy.quadrants.get(group.name, policy.margin)
-    unit = _test(group.name, "quadrant", margin, group.n, group.sample, policy, family)
+    unit = _test(group.name, "quadrant", margin, group.n, group.sample, policy)
     blocking = [task for task in group.tasks if task in untested]
     return replace(unit, reason=f"its task {blocking[0]} cannot be tested") if blocking else unit
 
@@ -137,7 +137,6 @@ def _test(
     n: int,
     sample: PairedSample | MeanOfSamples | None,
     policy: Policy,
-    family: int,
 ) -> Unit:
     """Return the unit with its p-values; a `reason` says that they must not be used."""
     unit = Unit(name, kind, margin, n, None, None, None, None, "undecided", "")
@@ -154,22 +153,28 @@ def _test(
         return replace(
             unit, reason=f"{n} documents, fewer than the {policy.minimum_n} asked for", needed=policy.minimum_n
         )
-    return replace(unit, needed=_needed(sample, margin / 100, policy.alpha, family))
+    return unit
 
 
-def _settle(units: list[Unit], policy: Policy) -> list[Unit]:
+def _settle(units: list[Unit], samples: list[PairedSample | MeanOfSamples | None], policy: Policy) -> list[Unit]:
     """Give every unit its outcome, with Holm's correction over those that can be tested."""
-    tested = [unit for unit in units if not unit.reason]
-    adjusted = dict(zip(tested, holm([unit.p_forgetting or 0.0 for unit in tested]), strict=True))
-    return [_outcome(unit, adjusted[unit], policy) if unit in adjusted else unit for unit in units]
+    tested = [index for index, unit in enumerate(units) if not unit.reason]
+    adjusted = dict(zip(tested, holm([units[index].p_forgetting or 0.0 for index in tested]), strict=True))
+    settled = []
+    for index, (unit, sample) in enumerate(zip(units, samples, strict=True)):
+        if index in adjusted and sample is not None:
+            unit = _outcome(replace(unit, p_forgetting_adjusted=adjusted[index]), policy)
+            if unit.outcome == "undecided":
+                unit = replace(unit, needed=_needed(sample, unit.margin / 100, policy.alpha, len(tested)))
+        settled.append(unit)
+    return settled
 
 
-def _outcome(unit: Unit, adjusted: float, policy: Policy) -> Unit:
-    unit = replace(unit, p_forgetting_adjusted=adjusted)
-    if adjusted < policy.alpha:
-        return replace(unit, outcome="forgetting", reason="the drop is shown to be above the margin", needed=None)
+def _outcome(unit: Unit, policy: Policy) -> Unit:
+    if unit.p_forgetting_adjusted is not None and unit.p_forgetting_adjusted < policy.alpha:
+        return replace(unit, outcome="forgetting", reason="the drop is shown to be above the margin")
     if unit.p_not_inferior is not None and unit.p_not_inferior < policy.alpha:
-        return replace(unit, outcome="not inferior", reason="the drop is shown to be below the margin", needed=None)
+        return replace(unit, outcome="not inferior", reason="the drop is shown to be below the margin")
     return replace(unit, reason="the drop may lie on either side of the margin")
 
 
