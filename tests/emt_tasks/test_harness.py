@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_questions_about_one_image_are_clustered(run):
 
 def test_closed_tasks_choose_the_likeliest_label(run):
     for sample in run.samples["emt_mnist_closed"]:
-        losses = [response[0] for response in sample["filtered_resps"]]
+        losses = [ast.literal_eval(response)[0] for response in sample["filtered_resps"]]
         (match,) = sample["verdict"]["matches"]
         assert match["label"] == str(losses.index(min(losses)))
         assert sample["accuracy"] == float(match["label"] == sample["target"])
