@@ -20,11 +20,13 @@ from judges import UserError, one_line
 
 # name: (module, Typer object, one line of help). In the order in which a newcomer meets them.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "check": ("leaderboards.cli_check", "check", "Evaluate base and candidate, gate and report: before a release."),
     "eval": ("emt_tasks.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
     "tasks": ("emt_tasks.listing", "tasks_app", "List our tasks and groups."),
     "data": ("emt_tasks.listing", "data_app", "See where the tasks' data comes from; build it from your disk."),
     "judge": ("judges.cli", "judge", "Judge logged answers again, or compare two judges."),
-    "gate": ("leaderboards.cli", "gate", "Pass or fail a candidate against its base."),
+    "gate": ("leaderboards.cli", "gate", "Pass or fail a candidate's run against its base's."),
+    "report": ("leaderboards.cli_report", "report", "Write one HTML file that says what candidates forgot."),
 }
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,12 +17,16 @@ from judges import UserError, one_line
 
 app = typer.Typer()
 
+ModelKind = Literal["emt_vlm", "emt_clip"]
+
 _CATEGORIES = ("accuracy", "incorrect", "intrinsic", "extrinsic", "unscored")
 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A folder or hub name that transformers can load.")],
+    model: Annotated[
+        str, typer.Argument(help="A folder or hub name that transformers can load, or an adapter's folder.")
+    ],
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and samples.")],
     peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
@@ -30,25 +34,58 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task; for a try.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge of the answers; else $EMT_JUDGE, else fuzzy.")] = None,
+    kind: Annotated[
+        ModelKind, typer.Option("--model-kind", help="emt_clip: an open_clip encoder, such as ViT-L-14/openai.")
+    ] = "emt_vlm",
     model_args: Annotated[str, typer.Option(help="More for the model: dtype=bfloat16,attn_implementation=sdpa,…")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Keep answers here, so that a killed run goes on.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results that the folder holds.")] = False,
 ) -> None:
     """Evaluate one model on our tasks, through lmms-eval.
 
     Example: emt eval llava-hf/llava-1.5-7b-hf --tasks forgetting_matrix_lite -o runs/base
+
     On several GPUs: accelerate launch -m emt_tasks.cli eval …
     """
-    check(tasks.split(","))
+    names = _classifications(tasks.split(",")) if kind == "emt_clip" else tasks.split(",")
+    check(names)
     if judge:
         os.environ[JUDGE_VARIABLE] = judge
-    arguments = ["--model", "emt_vlm", "--tasks", tasks, "--batch_size", str(batch_size), "--log_samples"]
-    arguments += ["--model_args", ",".join(filter(None, [f"pretrained={model}", peft and f"peft={peft}", model_args]))]
-    arguments += ["--device", device] if device else []
-    arguments += ["--limit", str(limit)] if limit is not None else []
-    results = run(arguments, output, overwrite=overwrite)
+    options = {
+        "--model": kind,
+        "--model_args": _model_args(model, peft, model_args),
+        "--tasks": ",".join(names),
+        "--batch_size": str(batch_size),
+        "--device": device,
+        "--limit": None if limit is None else str(limit),
+        "--use_cache": None if cache is None else str(cache),
+    }
+    arguments = [word for name, value in options.items() if value is not None for word in (name, value)]
+    results = run([*arguments, "--log_samples"], output, overwrite=overwrite)
     if results:
         _print_results(results)
         typer.echo(f"Results and samples are in {output}", err=True)
+
+
+def _model_args(model: str, peft: str | None, more: str) -> str:
+    """Return lmms-eval's `--model_args`; an adapter's folder stands for itself on its own base."""
+    adapter = Path(model) / "adapter_config.json"
+    named = f"peft={model}" if adapter.is_file() and not peft else f"pretrained={model}"
+    return ",".join(filter(None, [named, peft and f"peft={peft}", more]))
+
+
+def _classifications(names: list[str]) -> list[str]:
+    """The tasks among these that an encoder can answer: those with a vocabulary."""
+    from emt_tasks import registry
+    from emt_tasks.vocabularies import find
+
+    tasks = [task.name for task in registry.tasks(names)]
+    kept = [name for name in tasks if find(name)]
+    if not kept:
+        raise UserError(f"--tasks {','.join(names)}: an encoder only classifies; none of these has a vocabulary")
+    if len(kept) < len(tasks):
+        typer.echo(f"an encoder only classifies: left out {', '.join(sorted(set(tasks) - set(kept)))}", err=True)
+    return kept
 
 
 def check(names: Sequence[str]) -> None:
