@@ -36,7 +36,7 @@ class Axis:
     def text(self, tick: float) -> str:
         """Return a tick's label, with as many decimals as the ticks need."""
         step = self.ticks[1] - self.ticks[0]
-        return number(tick, max(0, -floor(log10(step) + 1e-9)))
+        return number(tick, next(digits for digits in range(9) if abs(round(step, digits) - step) < 1e-9 * step))
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,9 @@ def _read_texts(task: Task, documents: list[int], *, judged: bool) -> dict[int, 
     wanted = pl.col("doc_id").is_in(documents)
     rows = read_columns(task.samples, schema, lambda raw: raw.filter(wanted)).unique("doc_id", keep="first")
     listed = isinstance(next(islice(iterate_rows(task.samples), 1), {}).get("filtered_resps"), list)
-    return {row["doc_id"]: row | {"answer": _unlist(row["filtered_resps"], listed)} for row in rows.iter_rows(named=True)}
+    return {
+        row["doc_id"]: row | {"answer": _unlist(row["filtered_resps"], listed)} for row in rows.iter_rows(named=True)
+    }
 
 
 def _unlist(text: str | None, listed: bool) -> str:

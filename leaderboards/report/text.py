@@ -30,11 +30,7 @@ class Excerpt:
 
 
 def excerpt(text: str, longest: int = _LONGEST) -> Excerpt:
-    """Return as much of a text as is shown, with unprintable characters made visible.
-
-    >>> excerpt("a\\x00b", 2)
-    Excerpt(text='a␀', length=3)
-    """
+    """Return as much of a text as is shown, with unprintable characters made visible."""
     return Excerpt(printable(text[:longest]), len(text))
 
 

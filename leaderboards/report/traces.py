@@ -83,7 +83,7 @@ def trace(pairs: Sequence[tuple[Candidate, Comparison]], finetuned_on: str | Non
         names, find = [name for name in names if name != task], _task
     across = {name: [_curve(recipe, name, task, pairs, find) for recipe in recipes] for name in names}
     places = [model[1] for curves in across.values() for curve in curves for model in curve]
-    x = make_axis(_estimates(places), least=LEAST_SPAN, within=(0, 100), ticks=5)
+    x = make_axis(_ends(places), least=LEAST_SPAN, within=(0, 100), ticks=5)
     panels = tuple(_panel(name, across[name], recipes, x, _members(pairs[0][1], name)) for name in names)
     return Traces(task, recipes, panels) if panels else None
 
@@ -110,7 +110,7 @@ def _curve(
 
 
 def _panel(name: str, curves: list[list[_Model]], recipes: tuple[str, ...], x: Axis, tasks: tuple[str, ...]) -> Panel:
-    values = _estimates(model[2] for curve in curves for model in curve)
+    values = _ends(model[2] for curve in curves for model in curve)
     y = make_axis(values, least=LEAST_SPAN, within=(0, 100), ticks=5)
     panel = Panel(name, tasks, x, y, ())
 
@@ -143,13 +143,12 @@ def _members(comparison: Comparison, name: str) -> tuple[str, ...]:
     return next((group.tasks for group in comparison.quadrants if group.name == name), (name,))
 
 
-def _shared(
-    pairs: Sequence[tuple[Candidate, Comparison]], names: Callable[[Comparison], list[str]]
-) -> list[str]:
+def _shared(pairs: Sequence[tuple[Candidate, Comparison]], names: Callable[[Comparison], list[str]]) -> list[str]:
     """Return the names that every comparison has, in the first one's order."""
     others = [set(names(comparison)) for _, comparison in pairs[1:]]
     return [name for name in names(pairs[0][1]) if all(name in other for other in others)]
 
 
-def _estimates(intervals: Iterable[Interval]) -> list[float]:
-    return [interval.estimate for interval in intervals if interval.estimate is not None]
+def _ends(intervals: Iterable[Interval]) -> list[float]:
+    values = [value for each in intervals for value in (each.lower, each.estimate, each.upper)]
+    return [value for value in values if value is not None]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leaderboards.gate import GateResult, Outcome, Unit
-from leaderboards.report.text import bounds, count, listed, number
+from leaderboards.report.text import bounds, count, listed, number, with_bounds
 
 _WORDS: dict[Outcome, str] = {
     "not inferior": "No forgetting beyond the margin",
@@ -19,17 +20,39 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A gate's result for a reader: `word` for a glance, `sentence` for the rest."""
+    """A gate's result for a reader: `word` for a glance, `worst` for a list, `sentence` for all of it."""
 
     outcome: Outcome
     word: str
+    worst: str
     sentence: str
 
 
 def describe(result: GateResult, candidate: str, base: str) -> Verdict:
     """Say what the gate found of `candidate` against `base`."""
     say = {"forgetting": _forgetting, "undecided": _undecided, "not inferior": _not_inferior}[result.outcome]
-    return Verdict(result.outcome, _WORDS[result.outcome], say(result, candidate, base))
+    return Verdict(result.outcome, _WORDS[result.outcome], _worst(result), say(result, candidate, base))
+
+
+def describe_all(results: Sequence[GateResult], base: str) -> str:
+    """Say in one sentence what the gate found of several candidates."""
+    outcomes = [result.outcome for result in results]
+    found = {
+        "forgot beyond the margin": outcomes.count("forgetting"),
+        "stayed within it": outcomes.count("not inferior"),
+        "cannot be decided from this evidence": outcomes.count("undecided"),
+    }
+    parts = [f"{number} {what}" for what, number in found.items() if number]
+    sure = f"{100 * (1 - results[0].policy.alpha):g} % confidence"
+    return f"Of {len(results)} candidates compared with {base}, {listed(parts)} (each told at {sure})."
+
+
+def _worst(result: GateResult) -> str:
+    """Name the unit that decided, with its drop."""
+    unit = max(_units(result, result.outcome), key=lambda unit: (unit.drop is not None, _upper(unit), unit.name))
+    if unit.drop is None:
+        return f"{unit.name}: {unit.reason}"
+    return f"{unit.name}: {with_bounds(unit.drop)} points, margin {unit.margin:g}"
 
 
 def _forgetting(result: GateResult, candidate: str, base: str) -> str:

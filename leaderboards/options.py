@@ -1,0 +1,55 @@
+"""What several commands' options mean."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from judges import UserError
+
+if TYPE_CHECKING:
+    from leaderboards.policy import Policy
+
+
+def choose_policy(margin: float | None, policy: Path | None) -> Policy:
+    """Return the policy of `--margin` or `--policy`, or the default one.
+
+    Raises:
+        UserError: both are given, the margin is out of range or the file is faulty.
+    """
+    from leaderboards.policy import Policy, read_policy
+
+    if margin is not None and policy is not None:
+        raise UserError("--margin and --policy exclude each other: put the margin into the policy file")
+    if margin is not None and not 0 <= margin < 100:
+        raise UserError(f"--margin {margin:g}: expected percentage points from 0 to below 100")
+    if policy is not None:
+        return read_policy(policy)
+    return Policy() if margin is None else Policy(margin=margin)
+
+
+def split_names(names: str | None) -> list[str] | None:
+    """Return the names of an option that takes several, separated by commas; None where it was not given."""
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+
+
+def parse_pairs(option: str, expected: str, items: list[str] | None) -> dict[str, str]:
+    """Return the pairs of an option such as `--metric TASK=NAME` that may be repeated.
+
+    Raises:
+        UserError: one of them is no pair.
+    """
+    pairs = {}
+    for item in items or ():
+        key, separator, value = item.partition("=")
+        if not (key and separator and value):
+            raise UserError(f"{option} {item}: expected {expected}")
+        pairs[key] = value
+    return pairs
+
+
+def tell_progress(task: str) -> None:
+    """Say on a terminal what is being read."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"reading {task}\n")

@@ -1,0 +1,72 @@
+"""The template environment that the report and the site share: escaping on, undefined names refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from judges import UserError, one_line
+from leaderboards.report import text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, context: Mapping[str, Any], *, templates: Path = _TEMPLATES) -> str:
+    """Fill in a template; `templates` is its folder, and the report's parts can be included from any."""
+    return _environment(templates).get_template(template).render(context)
+
+
+def write_page(page: str, out: Path, *, overwrite: bool) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        UserError: the file exists and `overwrite` is off, or it cannot be written.
+    """
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} exists already: name another file or add --overwrite")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", encoding="utf-8", newline="\n", dir=out.parent, delete=False) as file:
+            file.write(page)
+        Path(file.name).chmod(0o666 & ~_umask())
+        Path(file.name).replace(out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {one_line(error)}") from error
+
+
+def _environment(templates: Path) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([templates, _TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (text.number, text.signed, text.bounds, text.with_bounds, text.count, text.p_value, text.printable):
+        environment.filters[function.__name__] = function
+    environment.filters["listed"] = lambda names: text.listed(list(names))
+    environment.filters["fingerprint"] = _fingerprint
+    # Keys in the order given: a reader of the page's source meets them as the code lists them.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False, "separators": (",", ":")}
+    return environment
+
+
+def _fingerprint(script: str) -> str:
+    """Return a script's hash as a content security policy names it: the page runs this script and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,88 @@
+"""Compare, decide, and write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from leaderboards.forgetting import Comparison, TaskComparison, compare
+from leaderboards.gate import GateResult, decide
+from leaderboards.leakage import leaked_documents
+from leaderboards.pairing import PairedTask, pair_task
+from leaderboards.policy import Policy
+from leaderboards.report.candidates import Candidate
+from leaderboards.report.flips import Flip, read_flips
+from leaderboards.report.html import render, write_page
+from leaderboards.report.view import make_view
+from leaderboards.results import Run, read_run
+
+FLIPS = 200
+"""Flipped samples of a task that a report with one candidate shows."""
+
+
+def compare_all(
+    base: Candidate,
+    candidates: Sequence[Candidate],
+    *,
+    policy: Policy,
+    encoder: Run | None = None,
+    tasks: Iterable[str] | None = None,
+    matrix: Mapping[str, tuple[str, ...]] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    finetuned_on: str | None = None,
+    progress: Callable[[str], None] = lambda _task: None,
+) -> list[GateResult]:
+    """Put each candidate through the gate against the base; arguments as in `forgetting.compare`."""
+    chosen = None if tasks is None else list(tasks)
+    reference = read_run(base.path)
+    results = []
+    for candidate in candidates:
+        comparison = compare(
+            reference,
+            read_run(candidate.path),
+            encoder=encoder,
+            tasks=chosen,
+            matrix=matrix,
+            metrics=metrics,
+            finetuned_on=finetuned_on,
+            progress=lambda task, label=candidate.label: progress(f"{label}: {task}"),  # type: ignore[misc]
+        )
+        results.append(decide(comparison, policy, tasks=chosen))
+    return results
+
+
+def write_report(
+    base: Candidate,
+    candidates: Sequence[Candidate],
+    results: Sequence[GateResult],
+    out: Path,
+    *,
+    finetuned_on: str | None = None,
+    flips: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the report over candidates and their gate results to one HTML file.
+
+    `flips` is the number of flipped samples shown of each task and candidate; left out, all candidates together show
+    200 of each task, and no candidate fewer than 20.
+
+    Raises:
+        UserError: the file exists and `overwrite` is off, or it cannot be written.
+    """
+    most = max(20, FLIPS // len(candidates)) if flips is None else flips
+
+    def read(comparison: Comparison, task: TaskComparison) -> list[Flip]:
+        paired = pair_task(task.task, comparison.base, comparison.candidate, metric=task.metric)
+        return read_flips(paired, most, _leaked(paired, comparison.finetuned_on))
+
+    context = make_view(base, candidates, results, read, finetuned_on=finetuned_on)
+    write_page(render("report.html", context), out, overwrite=overwrite)
+
+
+def _leaked(paired: PairedTask, finetuned_on: str | None) -> dict[str, frozenset[int]] | None:
+    if finetuned_on is None or not paired.judged:
+        return None
+    from judges import find_vocabulary
+
+    vocabulary = find_vocabulary(finetuned_on)
+    return {side: leaked_documents(getattr(paired, side), vocabulary) for side in ("base", "candidate")}

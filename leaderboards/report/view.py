@@ -1,0 +1,216 @@
+"""What the report's template needs, from comparisons and the gate's results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from leaderboards.breakdown import ClassComparison
+from leaderboards.forgetting import Comparison, GroupComparison, TaskComparison
+from leaderboards.gate import GateResult
+from leaderboards.gate_output import notes
+from leaderboards.matrix import QUADRANTS
+from leaderboards.report.candidates import Candidate
+from leaderboards.report.charts import KINDS, Axis, BarRow, ForestRow, forest, lost_answers
+from leaderboards.report.flips import Answer, Flip
+from leaderboards.report.images import Thumbnails
+from leaderboards.report.text import Excerpt, printable
+from leaderboards.report.traces import HEIGHT, trace
+from leaderboards.report.verdict import Verdict, describe, describe_all
+from leaderboards.results import Run
+from leaderboards.statistics import Interval
+
+QUADRANT_NAMES = {
+    "idt_idi": "ID text × ID image",
+    "idt_oodi": "ID text × OOD image",
+    "oodt_idi": "OOD text × ID image",
+    "oodt_oodi": "OOD text × OOD image",
+}
+
+_DEEPEST = 40.0
+"""Percentage points of forgetting, or gain, at which the heat map's colour is deepest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One quadrant of the heat map.
+
+    `change` is what was lost, or where not `lost` what was gained, in percentage points; `heat` is its colour's depth
+    from 0 to 1.
+    """
+
+    quadrant: str
+    group: GroupComparison | None
+    change: Interval | None
+    heat: float
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateView:
+    """One candidate's part of the page."""
+
+    index: int
+    label: str
+    verdict: Verdict
+    result: GateResult
+    cells: tuple[tuple[Cell, ...], ...]
+    forest: list[ForestRow]
+    forest_axis: Axis
+    bars: list[BarRow]
+    bars_axis: Axis
+    notes: tuple[str, ...]
+
+    @property
+    def comparison(self) -> Comparison:
+        """The comparison that all of this is about."""
+        return self.result.comparison
+
+
+FlipReader = Callable[[Comparison, TaskComparison], list[Flip]]
+
+
+def make_view(
+    base: Candidate,
+    candidates: Sequence[Candidate],
+    results: Sequence[GateResult],
+    read_flips: FlipReader,
+    *,
+    finetuned_on: str | None,
+) -> dict[str, Any]:
+    """Return the template's context.
+
+    `results` holds each candidate's gate result against `base`; `read_flips` reads one task's flipped samples.
+    """
+    compared = list(zip(candidates, results, strict=True))
+    views = [_candidate(index, base.label, *pair) for index, pair in enumerate(compared)]
+    thumbnails = Thumbnails()
+    data: dict[str, list[Any]] = {
+        "candidates": [candidate.label for candidate in candidates],
+        "classes": [_classes(result.comparison) for result in results],
+        "flips": [_flips(result.comparison, read_flips, thumbnails) for result in results],
+        "images": thumbnails.uris,
+    }
+    first = results[0].comparison
+    return {
+        "title": f"What {candidates[0].label if len(candidates) == 1 else base.label} forgot",
+        "base": base,
+        "overall": describe_all(results, base.label),
+        "candidates": views,
+        "runs": [_run(base.label, first.base)]
+        + [_run(candidate.label, result.comparison.candidate) for candidate, result in compared]
+        + ([_run("encoder", first.encoder)] if first.encoder else []),
+        "traces": trace([(candidate, result.comparison) for candidate, result in compared], finetuned_on),
+        "trace_height": HEIGHT,
+        "quadrant_names": QUADRANT_NAMES,
+        "kinds": KINDS,
+        "policy": results[0].policy,
+        "finetuned_on": finetuned_on,
+        "has_classes": any(task for classes in data["classes"] for task in classes),
+        "has_flips": any(task["rows"] for flips in data["flips"] for task in flips),
+        "data": data,
+    }
+
+
+def _candidate(index: int, base: str, candidate: Candidate, result: GateResult) -> CandidateView:
+    rows, forest_axis = forest(result)
+    bars, bars_axis = lost_answers(result.comparison.tasks)
+    return CandidateView(
+        index=index,
+        label=candidate.label,
+        verdict=describe(result, candidate.label, base),
+        result=result,
+        cells=_cells(result.comparison),
+        forest=rows,
+        forest_axis=forest_axis,
+        bars=bars,
+        bars_axis=bars_axis,
+        notes=tuple(notes(result)),
+    )
+
+
+def _cells(comparison: Comparison) -> tuple[tuple[Cell, ...], ...]:
+    """Return the heat map's two rows, text in and out of distribution; empty where no quadrant was evaluated."""
+    groups = {group.name: group for group in comparison.quadrants}
+    if not groups:
+        return ()
+    cells = []
+    for quadrant in QUADRANTS:
+        group = groups.get(quadrant)
+        drop = group.scores.forgetting if group else None
+        estimate = (drop.estimate if drop else None) or 0.0
+        change = _turned(drop) if drop and estimate < 0 else drop
+        cells.append(Cell(quadrant, group, change, round(min(1.0, abs(estimate) / _DEEPEST), 3), estimate >= 0))
+    return tuple(cells[:2]), tuple(cells[2:])
+
+
+def _turned(drop: Interval) -> Interval:
+    """Return a loss as the gain that it is."""
+    gain = drop.scaled(-1)
+    return replace(gain, lower=gain.upper, upper=gain.lower)
+
+
+def _classes(comparison: Comparison) -> list[dict[str, Any]]:
+    return [
+        {"task": task.task, "rows": [_class(entry) for entry in task.classes]}
+        for task in comparison.tasks
+        if task.classes
+    ]
+
+
+def _class(entry: ClassComparison) -> list[Any]:
+    """Return name, n, base, candidate, forgetting and its two bounds."""
+    drop = entry.forgetting
+    values = (entry.base, entry.candidate, drop.estimate, drop.lower, drop.upper)
+    return [printable(entry.name), entry.n, *(None if value is None else round(value, 2) for value in values)]
+
+
+def _flips(comparison: Comparison, read: FlipReader, thumbnails: Thumbnails) -> list[dict[str, Any]]:
+    tasks = []
+    for task in comparison.tasks:
+        flips = read(comparison, task) if task.flips.lost + task.flips.gained else []
+        images = thumbnails.of(comparison.base.tasks[task.task], [flip.row for flip in flips]) if flips else {}
+        tasks.append(
+            {
+                "task": task.task,
+                "lost": task.flips.lost,
+                "gained": task.flips.gained,
+                "rows": [_flip(flip, images[flip.row]) for flip in flips],
+            }
+        )
+    return tasks
+
+
+def _flip(flip: Flip, image: int | str) -> dict[str, Any]:
+    return {
+        "doc": flip.doc_id,
+        "lost": flip.direction == "lost",
+        "question": _excerpt(flip.question),
+        "target": _excerpt(flip.target),
+        "base": _answer(flip.base),
+        "candidate": _answer(flip.candidate),
+        "image": image,
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return asdict(answer) | {"text": _excerpt(answer.text)}
+
+
+def _excerpt(part: Excerpt) -> str | list[Any]:
+    """Return a text; where it was cut, with the length that it had."""
+    return [part.text, part.length] if part.cut else part.text
+
+
+def _run(role: str, run: Run) -> Mapping[str, Any]:
+    config = run.results.get("config") or {}
+    facts = {
+        "model": config.get("model"),
+        "arguments": config.get("model_args"),
+        "limit": config.get("limit"),
+        "date": run.results.get("date") or run.stamp,
+        "lmms-eval": run.results.get("lmms_eval_version"),
+    }
+    shown = {name: printable(str(value)) for name, value in facts.items() if value not in (None, "")}
+    return {"role": role, "name": printable(run.name), "facts": shown}
