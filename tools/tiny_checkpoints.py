@@ -192,7 +192,55 @@ def llava_onevision() -> Parts:
 
 
 def instructblip() -> Parts:
-    """Return InstructBLIP: a Q-Former that reads the prompt too, and OPT. Its processor has no chat template."""
+    """Return InstructBLIP with OPT."""
+    return _instructblip(_opt)
+
+
+def instructblip_t5() -> Parts:
+    """Return InstructBLIP with T5: the prompt goes to its encoder, the answer comes from its decoder."""
+    return _instructblip(_t5)
+
+
+def _opt(words: Any) -> Any:
+    from transformers import OPTConfig
+
+    return OPTConfig(
+        vocab_size=len(words),
+        hidden_size=HIDDEN,
+        word_embed_proj_dim=HIDDEN,
+        ffn_dim=2 * HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=1024,
+        init_std=SPREAD,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+
+
+def _t5(words: Any) -> Any:
+    from transformers import T5Config
+
+    return T5Config(
+        vocab_size=len(words),
+        d_model=HIDDEN,
+        d_kv=HIDDEN // 4,
+        d_ff=2 * HIDDEN,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        initializer_factor=2.0,
+        decoder_start_token_id=words.pad_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+
+
+def _instructblip(text_config: Callable[[Any], Any]) -> Parts:
+    """Return InstructBLIP: a Q-Former that reads the prompt too. Its processor has no chat template."""
     from transformers import (
         BlipImageProcessor,
         InstructBlipConfig,
@@ -200,7 +248,6 @@ def instructblip() -> Parts:
         InstructBlipProcessor,
         InstructBlipQFormerConfig,
         InstructBlipVisionConfig,
-        OPTConfig,
     )
 
     words, questions = tokenizer([]), tokenizer([], bos=None)
@@ -211,19 +258,6 @@ def instructblip() -> Parts:
         qformer_tokenizer=questions,
         num_query_tokens=queries,
     )
-    text = {
-        "vocab_size": len(words),
-        "hidden_size": HIDDEN,
-        "word_embed_proj_dim": HIDDEN,
-        "ffn_dim": 2 * HIDDEN,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 1024,
-        "init_std": SPREAD,
-        "bos_token_id": words.bos_token_id,
-        "eos_token_id": words.eos_token_id,
-        "pad_token_id": words.pad_token_id,
-    }
     qformer = {
         "vocab_size": len(questions),
         "hidden_size": HIDDEN,
@@ -238,7 +272,7 @@ def instructblip() -> Parts:
     config = InstructBlipConfig(
         vision_config=InstructBlipVisionConfig(**vision_settings()).to_dict(),
         qformer_config=InstructBlipQFormerConfig(**qformer).to_dict(),
-        text_config=OPTConfig(**text).to_dict(),
+        text_config=text_config(words).to_dict(),
         num_query_tokens=queries,
         image_token_index=words.convert_tokens_to_ids("<image>"),
         initializer_range=SPREAD,
@@ -385,6 +419,7 @@ ARCHITECTURES: dict[str, Callable[[], Parts]] = {
     "llava": llava,
     "llava_onevision": llava_onevision,
     "instructblip": instructblip,
+    "instructblip_t5": instructblip_t5,
     "qwen2_5_vl": qwen2_5_vl,
     "idefics3": idefics3,
     "gemma3": gemma3,

@@ -94,7 +94,8 @@ class Scorer:
         self._pad = pad_token_id
         self._parameters = inspect.signature(model.forward).parameters
         self._is_encoder_decoder = is_encoder_decoder(model)
-        self.reuses_prompt: bool | None = None if "past_key_values" in self._parameters else False
+        takes_cache = "past_key_values" in self._parameters and not self._is_encoder_decoder
+        self.reuses_prompt: bool | None = None if takes_cache else False
         """Whether the prompt is computed once: None until the first prompt with several continuations has told."""
 
     def score(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:

@@ -254,11 +254,12 @@ class EmtVLM(lmms):  # type: ignore[misc]
         """Answer one batch."""
         inputs = _moved(batch.inputs, model)
         part = part_for(model, inputs)
-        start = 1 if is_encoder_decoder(model) else inputs["input_ids"].shape[1]
+        decoder_only = not is_encoder_decoder(model)
+        start = inputs["input_ids"].shape[1] if decoder_only else 1  # a decoder of its own begins with a start token
         stops = {"stopping_criteria": stopping(settings.until, self._tokenizer, start)} if settings.until else {}
         pad = self._tokenizer.pad_token_id
         output = part.generate(**inputs, **settings.options, **stops, pad_token_id=pad, use_cache=True)
-        tokens = new_tokens(output, inputs["input_ids"])
+        tokens = new_tokens(output, inputs["input_ids"]) if decoder_only else output[:, start:]
         written = count_tokens(tokens, _end_tokens(part))
         read = inputs["attention_mask"].sum(-1).tolist()
         answers = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)

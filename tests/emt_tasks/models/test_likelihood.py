@@ -21,6 +21,10 @@ def whole_pass(lm, architecture, prompt, images, label):
     before = processor(text=[prompt], images=images, **options)
     inputs = processor(text=[prompt + label], images=images, **options)
     inputs.update({name: value for name, value in before.items() if name.startswith("qformer")})
+    if lm.model.config.get_text_config().is_encoder_decoder:
+        label_ids = processor.tokenizer(label, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        with torch.no_grad():  # the loss is the mean over the label's tokens
+            return float(lm.model(**before, labels=label_ids).loss) * label_ids.shape[1]
     start = before["input_ids"].shape[1]
     assert torch.equal(inputs["input_ids"][:, :start], before["input_ids"])
     with torch.no_grad():
