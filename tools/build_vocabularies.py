@@ -35,7 +35,7 @@ WORDNET_SOURCE = {
     "notice": "WordNet 3.0 Copyright 2006 by Princeton University. All rights reserved.",
     "url": "https://wordnet.princeton.edu/license-and-commercial-use",
 }
-NAME, CANONICAL, SYNONYM, SUBTYPE = range(4)
+NAME, CANONICAL, SYNONYM, SUBTYPE, HYPONYM = range(5)
 SHORTEST_SUBTYPE = 3
 # A label after one of these is still the label: WordNet's "white horse" or "young mammal" must not hide it.
 PLAIN_MODIFIERS = set(
@@ -113,7 +113,7 @@ def build_entry(wordnet: WordNet, name: str, wnid: str | None, extra: dict[str, 
     entry.add(extra.get("subtypes", ()), SUBTYPE)
     if not extra.get("no_subtypes"):
         subtypes = (lemma for synset in below + roots for lemma in _subtype_names(wordnet, synset))
-        entry.add((lemma for lemma in subtypes if key(lemma) not in dropped), SUBTYPE)
+        entry.add((lemma for lemma in subtypes if key(lemma) not in dropped), HYPONYM)
     return entry
 
 
@@ -217,7 +217,7 @@ def build(wordnet: WordNet, name: str) -> dict[str, Any]:
             "synonyms": [WORDNET_SOURCE, {"name": f"tools/vocabularies/{name}.yaml", "licence": "Apache-2.0"}],
         },
         "labels": [_as_json(entry) for entry in entries],
-        "others": other_names(wordnet, entries),
+        "others": sorted({*other_names(wordnet, entries), *data.get("others", ())} - {*data.get("not_others", ())}),
     }
 
 
@@ -226,7 +226,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
     if entry.wnid:
         data["wnid"] = entry.wnid
     data["synonyms"] = entry.of_rank(CANONICAL, SYNONYM)
-    data["subtypes"] = entry.of_rank(SUBTYPE)
+    data["subtypes"] = sorted(entry.of_rank(SUBTYPE, HYPONYM))
     return data
 
 

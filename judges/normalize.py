@@ -1,0 +1,91 @@
+"""Folds text for matching: case, accents, width, punctuation, keeping where each character came from."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+# All of ASCII but letters and digits becomes a space, one for one, so that offsets stay.
+ASCII_TABLE = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
+_KEYCAP_TEN = "\N{KEYCAP TEN}"
+_APOSTROPHES = frozenset("'’‘`´ʼ＇")
+# Scripts written without spaces: a label beside such a character stands alone.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u30ff\u3100-\u318f\u31a0-\u31ff\u3400-\u9fff"
+    "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Text ready to match: `words` has lower-case letters, digits and single spaces, a space at either end.
+
+    `plain` is the same text, character for character, with punctuation still there. `origin[i]` is the offset in the
+    answer as the model wrote it of character i of both.
+    """
+
+    words: str
+    plain: str
+    origin: Sequence[int]
+
+
+def fold_ascii(text: str) -> str:
+    """Return ASCII text in lower case with spaces for punctuation, a space at either end; offsets move by one."""
+    return f" {text.lower().translate(ASCII_TABLE)} "
+
+
+def fold(text: str) -> Folded:
+    """Fold any text: NFKC, case, accents, zero-width characters; runs of blanks between words become one."""
+    plain: list[str] = [" "]
+    origin = [0]
+    for offset, char in enumerate(text):
+        for folded in char.lower() if char.isascii() else _fold_char(char):
+            if folded.isspace():
+                folded = "\n" if folded in "\n\r\u2028\u2029" else " "
+                if plain[-1] in " \n":
+                    # One blank stands for a run of them; a line break in the run wins.
+                    plain[-1] = "\n" if folded == "\n" and len(plain) > 1 else plain[-1]
+                    continue
+            plain.append(folded)
+            origin.append(offset)
+    plain.append(" ")
+    origin.append(len(text))
+    text = "".join(plain)
+    words = "".join(char if _is_word_char(char) else " " for char in text)
+    return Folded(words, text, origin)
+
+
+@lru_cache(maxsize=4096)
+def _fold_char(char: str) -> str:
+    """Return what one non-ASCII character matches as; empty for what cannot be seen."""
+    if char == _KEYCAP_TEN:
+        return "10"
+    if char in _APOSTROPHES:
+        return "'"
+    digit = unicodedata.digit(char, None)
+    if digit is not None:
+        return str(digit)
+    if unicodedata.category(char) in {"Cf", "Mn", "Me", "Cs", "Co", "Cn"}:
+        return ""
+    if unicodedata.category(char) == "Pd":
+        return "-"
+    decomposed = unicodedata.normalize("NFKD", char)
+    kept = "".join(part for part in decomposed if not unicodedata.combining(part)).casefold()
+    return "".join({"ø": "o", "æ": "ae", "œ": "oe", "đ": "d", "ł": "l", "ı": "i"}.get(part, part) for part in kept)
+
+
+def _is_word_char(char: str) -> bool:
+    return char.isalnum() and (char.isascii() or not _UNSPACED.match(char))
+
+
+def fold_name(name: str) -> str:
+    """Return a label's name as it would appear in folded text, without the outer spaces."""
+    return " ".join(fold(name).words.split())
+
+
+def blank(text: str, start: int, end: int) -> str:
+    """Return the text with a stretch replaced by blanks, line breaks kept, so that offsets stay."""
+    return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
