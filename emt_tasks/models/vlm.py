@@ -195,10 +195,8 @@ class EmtVLM(lmms):  # type: ignore[misc]
         """
         todo = [Request.from_arguments(instance.args) for instance in requests]
         keys = [json.dumps(request.payload, sort_keys=True, default=str) for request in todo]
-        settings = {
-            key: Settings.from_task(request.payload, self.max_new_tokens)
-            for key, request in zip(keys, todo, strict=True)
-        }
+        distinct = {key: request.payload for key, request in zip(keys, todo, strict=True)}
+        settings = {key: Settings.from_task(payload, self.max_new_tokens) for key, payload in distinct.items()}
         results: dict[int, GenerationResult] = {}
         with self._inference() as model, self._progress(len(todo)) as progress:
             prepare = partial(self._prepare, todo, "right" if is_encoder_decoder(model) else "left")
