@@ -1,0 +1,119 @@
+"""One fine-tuning run from a recipe: `finetune(recipe)` builds what the loop needs and starts it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from finetune.checkpoint import LAST, RECIPE_FILE
+from finetune.recipe import PartName, Recipe
+from judges import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -> Path:
+    """Run a recipe and return the folder of its last checkpoint.
+
+    Under `accelerate launch` every process calls this. What can be checked without the model is checked first.
+
+    Args:
+        recipe: what to do.
+        resume: go on where the run in the recipe's output folder was stopped.
+        overwrite: drop the run that the output folder holds.
+
+    Raises:
+        UserError: anything in the recipe, the data or the checkpoint that cannot be used.
+    """
+    from finetune.evaluation import check_tasks
+    from finetune.mixture import plan
+    from finetune.sources import open_source
+
+    output = Path(recipe.output)
+    check_output(output, recipe, resume=resume, overwrite=overwrite)
+    check_tasks(recipe.evaluate)
+    sources = [open_source(entry) for entry in recipe.mixture.sources]
+    mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
+
+    from finetune import building
+    from finetune.collate import Collator
+    from finetune.data import Loader
+    from finetune.loop import Run
+    from finetune.saving import Saver
+
+    accelerator = make_accelerator(recipe)
+    processor = building.load_processor(recipe)
+    base, dtype = building.load_model(recipe, accelerator.device)
+    collator = Collator(processor, building.end_tokens(base, processor.tokenizer))
+    model = building.make_trainable(base, recipe)
+    optimiser = building.make_optimiser(building.trained_by_part(model, recipe), recipe)
+    loader = Loader(
+        recipe, sources, mixture, collator, rank=accelerator.process_index, processes=accelerator.num_processes
+    )
+    saver = Saver(recipe, accelerator, model, processor, dtype)
+    _open_output(output, recipe, accelerator, fresh=not resume)
+    Run(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
+    return (output / LAST).resolve()
+
+
+def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
+    """Make sure that nothing is lost by writing to the output folder, or that the run in it is the recipe's.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    written = output / RECIPE_FILE
+    if resume and written.is_file():
+        before = yaml.safe_load(written.read_text(encoding="utf-8"))
+        now = yaml.safe_load(recipe.to_yaml())
+        changed = [key for key in now if key not in ("evaluate", "trackers") and now[key] != before.get(key)]
+        if changed:
+            raise UserError(
+                f"--resume: the run in {output} was started with another recipe: {changed[0]} was "
+                f"{before.get(changed[0])} and is now {now[changed[0]]}; take the same, or another output"
+            )
+    elif not resume and not overwrite and output.is_dir() and any(output.iterdir()):
+        raise UserError(f"output: {output} is not empty; choose another, or add --resume or --overwrite")
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """Return the accelerator for a recipe, as `accelerate launch` configured it."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    # A vision tower's last layers may go unused, as may a projector in a batch of text alone.
+    unused: set[PartName] = {"vision", "full", "projector"}
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=bool(unused & set(recipe.parts)))
+    accelerator = Accelerator(
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+        log_with=list(recipe.trackers) or None,
+        project_dir=recipe.output,
+        kwargs_handlers=[ddp],
+        cpu=_several_on_a_cpu(),
+    )
+    deepspeed = accelerator.state.deepspeed_plugin
+    if deepspeed is not None:  # what accelerate would read off a data loader
+        deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = recipe.batch.micro
+    return accelerator
+
+
+def _several_on_a_cpu() -> bool:
+    import torch
+
+    return not torch.cuda.is_available() and not torch.backends.mps.is_available()
+
+
+def _open_output(output: Path, recipe: Recipe, accelerator: Accelerator, *, fresh: bool) -> None:
+    if accelerator.is_main_process:
+        if fresh and output.is_dir():
+            shutil.rmtree(output)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
+    accelerator.wait_for_everyone()
+    if recipe.trackers:
+        settings: dict[str, Any] = {"recipe": recipe.to_yaml()}
+        accelerator.init_trackers("emt", config=settings)

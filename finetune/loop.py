@@ -1,0 +1,175 @@
+"""The training loop. Read `Run.train` first: it is all there is to it."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from finetune.checkpoint import LOG_FILE, last_state
+from finetune.collate import Batch
+from finetune.data import Loader
+from finetune.loss import answer_losses
+from finetune.mixture import Plan
+from finetune.progress import Progress
+from finetune.recipe import Recipe
+from finetune.saving import Saver, save_points
+from finetune.schedule import factor
+from judges import UserError
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did: mean loss per answer token in nats, overall and by source; sums over all processes."""
+
+    loss: float
+    by_source: list[float | None]
+    answer_tokens: int
+    tokens: int
+    gradient_norm: float
+
+
+class Run:
+    """One fine-tuning run, ready to start or to go on.
+
+    Args:
+        recipe: what to do.
+        accelerator: devices and processes.
+        model: as `building.make_trainable` returns it.
+        optimiser: over its trained parameters.
+        loader: of the batches.
+        plan: of the mixture.
+        saver: writes checkpoints and evaluates them.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        model: torch.nn.Module,
+        optimiser: torch.optim.Optimizer,
+        loader: Loader,
+        plan: Plan,
+        saver: Saver,
+    ) -> None:
+        self.recipe, self.accelerator, self.loader, self.plan, self.saver = recipe, accelerator, loader, plan, saver
+        self.steps = recipe.steps or plan.steps(recipe.batch.size, recipe.epochs or 1)
+        self.head = model.get_output_embeddings()  # type: ignore[operator]
+        self.model, self.optimiser = accelerator.prepare(model, optimiser)
+        saver.model = self.model
+        self.trained = [weights for group in self.optimiser.param_groups for weights in group["params"]]
+        self.log = Path(recipe.output) / LOG_FILE
+
+    def train(self) -> None:
+        """Train from where the run stands to its end.
+
+        Raises:
+            UserError: the loss or the gradient is not a number any more, or a checkpoint cannot be written.
+        """
+        start = self.saver.resume(self.optimiser)
+        due = save_points(self.recipe, self.plan, self.steps)
+        self.model.train()
+        with Progress(start, self.steps, shown=self.accelerator.is_main_process) as progress:
+            self.saver.evaluate(start)
+            progress.restart_clock()
+            for step, batches in enumerate(self.loader.steps(start, self.steps), start=start):
+                rate = self._set_rate(step)
+                result = self._step(step, batches)
+                speed = progress.step(result.loss, self.recipe.batch.size, result.tokens)
+                self._record(step + 1, result, rate, speed)
+                if step + 1 in due:
+                    progress.say(f"saving step {step + 1}")
+                    self.saver.save(step + 1, self.optimiser)
+                    self.saver.evaluate(step + 1)
+                    progress.restart_clock()
+        self.accelerator.end_training()
+
+    def _step(self, step: int, batches: list[Batch]) -> StepResult:
+        """Take one optimiser step on the mean loss over the answer tokens of all batches of all processes."""
+        # Whatever is random in a step (dropout) follows from its number: a resumed run draws the same.
+        torch.manual_seed(
+            (self.recipe.seed << 32) + step * self.accelerator.num_processes + self.accelerator.process_index
+        )
+        # Rows: loss, answer tokens; columns: sources. The count comes first, since every loss is divided by it.
+        sums = torch.zeros(2, len(self.plan.sizes), dtype=torch.float64)
+        for batch in batches:
+            sums[1].index_add_(0, batch.sources, (batch.labels != -100).sum(-1).double())
+        counts = self._over_processes(sums[1])
+        scale = self.accelerator.num_processes / counts.sum().item()  # gradients are averaged over processes
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            self.accelerator.sync_gradients = last
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                losses, sources = answer_losses(self.model, self.head, batch.to(self.accelerator.device))
+                self.accelerator.backward(losses.sum() * scale)
+            sums[0].index_add_(0, sources.cpu(), losses.detach().double().cpu())
+        loss = self._over_processes(sums[0])
+        norm = self._clip()
+        self._check(step, loss.sum().item() / counts.sum().item(), norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        tokens = torch.tensor(float(sum(int(batch.inputs["attention_mask"].sum()) for batch in batches)))
+        return StepResult(
+            loss=loss.sum().item() / counts.sum().item(),
+            by_source=[
+                total / count if count else None for total, count in zip(loss.tolist(), counts.tolist(), strict=True)
+            ],
+            answer_tokens=int(counts.sum()),
+            tokens=int(self._over_processes(tokens)),
+            gradient_norm=norm,
+        )
+
+    def _clip(self) -> float:
+        """Bound the norm of the whole gradient as the recipe says; returns the norm before."""
+        norm = self.accelerator.clip_grad_norm_(self.trained, self.recipe.optimiser.clip or math.inf)
+        return 0.0 if norm is None else float(norm)  # DeepSpeed clips by its own config
+
+    def _check(self, step: int, loss: float, norm: float) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        state = last_state(Path(self.recipe.output))
+        kept = f"the last good state is {state}" if state else "nothing was saved before"
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+        raise UserError(f"step {step + 1}: {what}; {kept}; try a lower learning rate, more warm-up or clipping")
+
+    def _set_rate(self, step: int) -> dict[str, float]:
+        """Set each part's learning rate; returns them."""
+        share = factor(self.recipe.schedule, step, self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * share
+        return {group["part"]: group["lr"] for group in self.optimiser.param_groups}
+
+    def _record(self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any]) -> None:
+        """Append a step to the loss log and send it to the trackers."""
+        names = [source.data for source in self.recipe.mixture.sources]
+        by_source = {name: loss for name, loss in zip(names, result.by_source, strict=True) if loss is not None}
+        line = {
+            "step": step,
+            "epoch": round(step * self.recipe.batch.size / self.plan.epoch_size, 4),
+            "loss": result.loss,
+            "loss_by_source": by_source,
+            "learning_rate": rate,
+            "gradient_norm": result.gradient_norm,
+            "answer_tokens": result.answer_tokens,
+            **speed,
+        }
+        if self.accelerator.is_main_process:
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        if self.recipe.trackers:
+            flat = {f"loss/{name}": loss for name, loss in by_source.items()}
+            scalars = {key: value for key, value in line.items() if not isinstance(value, dict) and key != "step"}
+            self.accelerator.log({**scalars, **flat}, step=step)
+
+    def _over_processes(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum over all processes, on the CPU."""
+        if self.accelerator.num_processes == 1:
+            return values
+        summed: torch.Tensor = self.accelerator.reduce(values.to(self.accelerator.device), "sum")
+        return summed.cpu()

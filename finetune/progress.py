@@ -1,0 +1,56 @@
+"""Speed and time left on the terminal; nothing where standard error is none."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+
+class Progress:
+    """A bar over the steps of a run with loss, images and tokens a second, and time left.
+
+    Args:
+        start: steps done before.
+        steps: of the whole run.
+        shown: False on all processes but the first.
+    """
+
+    def __init__(self, start: int, steps: int, *, shown: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Bar(*columns, console=console, disable=not (shown and console.is_terminal))
+        self._task = self._bar.add_task("training", total=steps, completed=start)
+        self._since = time.perf_counter()
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, loss: float, images: int, tokens: int) -> dict[str, Any]:
+        """Advance by a step; returns its seconds, images and tokens a second. What came between does not count."""
+        seconds = time.perf_counter() - self._since
+        speed = {"images_per_second": round(images / seconds, 2), "tokens_per_second": round(tokens / seconds, 1)}
+        shown = (
+            f"loss {loss:.4f} · {speed['images_per_second']:.1f} images/s · {speed['tokens_per_second']:.0f} tokens/s"
+        )
+        self._bar.update(self._task, advance=1, description=shown)
+        self._since = time.perf_counter()
+        return speed
+
+    def say(self, text: str) -> None:
+        """Show what is done between two steps, and do not count its time."""
+        self._bar.update(self._task, description=text)
+
+    def restart_clock(self) -> None:
+        """Begin the time of the next step now."""
+        self._since = time.perf_counter()

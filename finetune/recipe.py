@@ -1,0 +1,196 @@
+"""The recipe's schema: what is trained, on which mixture, how; every fault of a recipe is found before anything loads.
+
+`recipe_file.read` reads a YAML file into a `Recipe`; `Recipe.to_yaml` writes the resolved one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+PartName = Literal["projector", "llm", "vision", "llm_attention", "llm_gate_up", "full"]
+PART_NAMES: tuple[PartName, ...] = get_args(PartName)
+_INSIDE = {"llm_attention": "llm", "llm_gate_up": "llm"}
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lora(_Section):
+    """Low-rank adaptation of a part's linear layers (arXiv 2106.09685): W + (alpha / rank) · B · A."""
+
+    rank: Count = 64
+    alpha: Positive = 16
+    dropout: Fraction = 0.0
+
+
+class Part(_Section):
+    """How one part is trained.
+
+    `learning_rate` overrides the optimiser's; with `lora` the part's linear layers get adapters, and nothing else of
+    the part changes.
+    """
+
+    learning_rate: Positive | None = None
+    lora: Lora | None = None
+
+
+class SourceEntry(_Section):
+    """One source of the mixture.
+
+    `data` is a data set's name (`emt data list`, or one of the demo's) or a LLaVA-style JSON file with its `images`
+    folder. `ratio` is its share of the training examples; one source may leave it out and takes the rest.
+    `question` and `answer` replace the data set's own; `{label}` stands for the name of the class.
+    """
+
+    data: str
+    split: str = "train"
+    images: str | None = None
+    ratio: Fraction | None = None
+    question: str | None = None
+    answer: str | None = None
+    limit: Count | None = None
+
+
+class Mixture(_Section):
+    """What is trained on. An epoch goes once through the first source; the others keep to their ratios.
+
+    Where another source runs dry it is repeated in a new order, or (`when_dry: stop`) the epoch ends there.
+    """
+
+    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
+    when_dry: Literal["repeat", "stop"] = "repeat"
+
+    @model_validator(mode="after")
+    def _ratios_add_up(self) -> Mixture:
+        given = [source.ratio for source in self.sources if source.ratio is not None]
+        open_ended = len(self.sources) - len(given)
+        total = sum(given)
+        if open_ended > 1 and given:
+            raise ValueError(f"{open_ended} sources have no ratio; at most one may leave it out and take the rest")
+        if not open_ended and abs(total - 1) > 1e-6:
+            raise ValueError(f"ratios add up to {total:g}; expected 1")
+        if open_ended and (total > 1 or (given and total == 1)):
+            raise ValueError(f"ratios add up to {total:g}, which leaves nothing for the source without one")
+        if self.sources[0].ratio == 0:
+            raise ValueError("the first source has ratio 0, but an epoch goes once through it; put another one first")
+        return self
+
+
+class Optimiser(_Section):
+    """AdamW (arXiv 1711.05101) or plain SGD; `clip` bounds the norm of the whole gradient, null leaves it free.
+
+    Weight decay goes to weight matrices only, never to biases and norms.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip: Positive | None = 1.0
+
+
+class Schedule(_Section):
+    """Linear warm-up over a share of all steps, then constant or a cosine down to zero."""
+
+    name: Literal["constant", "cosine"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+
+
+class Batch(_Section):
+    """`size` examples make one optimiser step, whatever the number of processes; each takes `micro` at a time.
+
+    The gradient does not depend on `micro` nor on the number of processes: it is that of the mean loss over all
+    answer tokens of the step. `group_by_length` puts examples of like length into the same step.
+    """
+
+    size: Count
+    micro: Count = 8
+    group_by_length: bool = False
+
+
+class Save(_Section):
+    """When checkpoints are written: `epoch`, `end`, or every so many steps. `merged` writes LoRA as full weights."""
+
+    every: Literal["epoch", "end"] | Count = "epoch"
+    merged: bool = False
+
+
+class Evaluate(_Section):
+    """Tasks that run through lmms-eval at every checkpoint, and before the first step if `at_start`."""
+
+    tasks: tuple[str, ...] = ()
+    at_start: bool = True
+    batch_size: Count = 16
+    limit: Count | None = None
+
+
+def _by_name(value: Any) -> Any:
+    """Let `train: llm` and `train: [projector, llm]` stand for parts with no settings of their own."""
+    names = [value] if isinstance(value, str) else value
+    return {name: {} for name in names} if isinstance(names, list) else names
+
+
+class Recipe(_Section):
+    """A fine-tuning run. Field by field: see the sections' docstrings; `parameters` are names for `${...}`."""
+
+    model: str
+    revision: str = "main"
+    train: Annotated[dict[PartName, Part | None], BeforeValidator(_by_name), Field(min_length=1)]
+    mixture: Mixture
+    optimiser: Optimiser
+    schedule: Schedule = Schedule()
+    batch: Batch
+    epochs: Positive | None = None
+    steps: Count | None = None
+    precision: Literal["fp32", "bf16"] = "bf16"
+    gradient_checkpointing: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+    save: Save = Save()
+    evaluate: Evaluate = Evaluate()
+    trackers: tuple[str, ...] = ()
+    output: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        faults = []
+        if (self.epochs is None) == (self.steps is None):
+            faults.append("give either epochs or steps, and set the other to null")
+        if self.batch.size % self.batch.micro:
+            faults.append(f"batch.size {self.batch.size} is no multiple of batch.micro {self.batch.micro}")
+        if "full" in self.train and len(self.train) > 1:
+            faults.append("train: full holds all parts, so it stands alone")
+        faults += [f"train: {part} lies inside {_INSIDE[part]}; name one of them"
+                   for part in self.train if _INSIDE.get(part) in self.train]  # fmt: skip
+        if self.save.merged and not self.has_lora:
+            faults.append("save.merged: nothing is trained by LoRA, so there is nothing to merge")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def parts(self) -> dict[PartName, Part]:
+        """The parts to train, those without settings with the defaults."""
+        return {name: part or Part() for name, part in self.train.items()}
+
+    @property
+    def has_lora(self) -> bool:
+        """Whether any part is trained by LoRA."""
+        return any(part.lora for part in self.parts.values())
+
+    def learning_rate(self, part: PartName) -> float:
+        """The peak learning rate of a part."""
+        return self.parts[part].learning_rate or self.optimiser.learning_rate
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe; reading it again gives the same recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude={"parameters"}), sort_keys=False, allow_unicode=True)
