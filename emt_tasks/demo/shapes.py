@@ -22,7 +22,7 @@ COLOURS = {
     "white": (235, 235, 235),
     "purple": (160, 50, 190),
 }
-RADII = {"small": (6.0, 8.0), "large": (11.0, 13.0)}
+RADII = {"small": (6.0, 8.0), "large": (12.5, 14.0)}
 """From the centre to the furthest corner, in pixels."""
 
 _FINENESS = 4
@@ -115,4 +115,5 @@ def _coverage(polygon: Corners) -> np.ndarray:
     for (x1, y1), (x2, y2) in zip(polygon, polygon[1:] + polygon[:1], strict=True):
         if y1 != y2:
             inside ^= ((y1 > y) != (y2 > y)) & (x < x1 + (y - y1) * (x2 - x1) / (y2 - y1))
-    return inside.reshape(SIZE, _FINENESS, SIZE, _FINENESS).mean(axis=(1, 3))
+    coverage: np.ndarray = inside.reshape(SIZE, _FINENESS, SIZE, _FINENESS).mean(axis=(1, 3))
+    return coverage
