@@ -70,3 +70,60 @@ def report_command(
     )
     write_report(reference, parsed, results, output, finetuned_on=finetuned_on, flips=flips, overwrite=overwrite)
     typer.echo(f"Report written to {output}", err=True)
+
+
+export = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@export.command(name="export", context_settings=_HELP)
+def export_command(
+    run: Annotated[Path, typer.Argument(help="An output folder of lmms-eval, or its results file.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="hf-eval-results, model-index, every-eval-ever, csv, markdown or latex."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, where not its first.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    model: Annotated[str | None, typer.Option(help="ORG/NAME: what the model is called on the hub.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="TASK=ORG/NAME: a task's data set on the hub, where the run does not say.")
+    ] = None,
+    organization: Annotated[str, typer.Option(help="every-eval-ever: who evaluated the model.")] = "unknown",
+    relationship: Annotated[
+        str, typer.Option(help="every-eval-ever: first_party, third_party, collaborative or other.")
+    ] = "other",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Write a run in a format in which people publish results; every number keeps its n and its interval.
+
+    Example: emt export runs/candidate --to model-index --model my-org/my-model -o card
+    """
+    from typing import cast, get_args
+
+    from leaderboards.exports import Settings, export
+    from leaderboards.exports.settings import Relationship
+    from leaderboards.matrix import read_matrix
+    from leaderboards.results import read_run
+    from leaderboards.summary import summarise
+
+    if relationship not in get_args(Relationship):
+        raise UserError(f"--relationship {relationship}: expected one of {', '.join(get_args(Relationship))}")
+    if model is not None and not (model.count("/") == 1 and all(model.split("/"))):
+        raise UserError(f"--model {model}: expected ORG/NAME")
+    summary = summarise(
+        read_run(run),
+        tasks=split_names(tasks),
+        matrix=read_matrix(matrix) if matrix else None,
+        metrics=parse_pairs("--metric", "TASK=NAME", metric),
+        progress=tell_progress,
+    )
+    settings = Settings(
+        model=model,
+        datasets=parse_pairs("--dataset", "TASK=ORG/NAME", dataset),
+        organization=organization,
+        relationship=cast(Relationship, relationship),
+    )
+    for file in export(summary, to, output, settings, overwrite=overwrite):
+        typer.echo(file)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from judges import UserError
 from leaderboards.matrix import QUADRANTS, place
 from leaderboards.results import Run, Task
 from leaderboards.samples import read_samples
@@ -69,9 +70,12 @@ def summarise(
     """Sum up a run's samples; `tasks` names those wanted, `matrix` and `metrics` are as in `forgetting.compare`.
 
     Raises:
-        UserError: a samples file is faulty, or has no metric from 0 to 1.
+        UserError: a task is not in the run; a samples file is faulty, or has no metric from 0 to 1.
     """
-    chosen = [name for name in run.tasks if tasks is None or name in set(tasks)]
+    chosen = list(run.tasks if tasks is None else dict.fromkeys(tasks))
+    unknown = [name for name in chosen if name not in run.tasks]
+    if unknown:
+        raise UserError(f"{run.path} has no task {unknown[0]}; it has {', '.join(run.tasks)}")
     placed = place(chosen, matrix)
     summaries = []
     for name in chosen:

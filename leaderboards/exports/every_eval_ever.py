@@ -1,0 +1,236 @@
+"""Every Eval Ever, schema 0.3: `data/emt-eval/DEVELOPER/MODEL/UUID.json` and its samples, one JSON line each.
+
+The layout and the fields are those of the package `every-eval-ever`, whose validator reads the result:
+`python -m every_eval_ever validate 'data/*/*/*/*.json*'`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from leaderboards.exports.rows import Row, rows
+from leaderboards.exports.settings import Settings, dataset_id, date, model_id, split
+from leaderboards.samples import iterate_rows
+from leaderboards.summary import RunSummary, TaskSummary
+
+SCHEMA = "0.3.0"
+COLLECTION = "emt-eval"
+
+
+def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
+    """Write the results and, where there are scored samples, the samples."""
+    model = model_id(summary.run, settings)
+    developer, _, name = model.partition("/")
+    place = PurePosixPath("data", COLLECTION, developer, name.replace("/", "_"))
+    identity = _identity(summary, model)
+    retrieved = str(int(settings.now.timestamp()))
+    evaluation = f"{COLLECTION}/{model}/{retrieved}"
+    target = folder / place
+    target.mkdir(parents=True)
+    samples = target / f"{identity}_samples.jsonl"
+    count, digest = _write_samples(summary, samples, evaluation, model)
+    record: dict[str, Any] = {
+        "schema_version": SCHEMA,
+        "evaluation_id": evaluation,
+        "evaluation_timestamp": date(summary.run),
+        "retrieved_timestamp": retrieved,
+        "source_metadata": {
+            "source_name": "lmms-eval run",
+            "source_type": "evaluation_run",
+            "source_organization_name": settings.organization,
+            "evaluator_relationship": settings.relationship,
+        },
+        "eval_library": {
+            "name": "lmms-eval",
+            "version": str(summary.run.results.get("lmms_eval_version") or "unknown"),
+        },
+        "model_info": {
+            "name": name,
+            "id": model,
+            "developer": developer,
+            "additional_details": {
+                "deployment_type": "self_deployed",
+                "model_availability": "unknown",
+                **_model_details(summary),
+            },
+        },
+        "evaluation_results": [_result(row, settings) for row in rows(summary)],
+    }
+    if count:
+        record["detailed_evaluation_results"] = {
+            "format": "jsonl",
+            "file_path": str(place / samples.name),
+            "hash_algorithm": "sha256",
+            "checksum": digest,
+            "total_rows": count,
+        }
+    else:
+        samples.unlink()
+    text = json.dumps(_without_none(record), indent=2, allow_nan=False)
+    (target / f"{identity}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _identity(summary: RunSummary, model: str) -> uuid.UUID:
+    """Return a version 4 UUID that depends on the model, the run and its tasks alone: exported twice, named alike."""
+    said = json.dumps([model, summary.run.name, summary.run.stamp, [task.task.name for task in summary.tasks]])
+    return uuid.UUID(bytes=hashlib.sha256(said.encode()).digest()[:16], version=4)
+
+
+def _model_details(summary: RunSummary) -> dict[str, str]:
+    config = summary.run.results.get("config") or {}
+    return {name: str(config[name]) for name in ("model", "model_args") if config.get(name)}
+
+
+def _result(row: Row, settings: Settings) -> dict[str, Any]:
+    uncertainty: dict[str, Any] = {"num_samples": row.rate.n}
+    if row.bounds:
+        lower, upper = row.bounds
+        uncertainty["confidence_interval"] = {
+            "lower": lower,
+            "upper": upper,
+            "confidence_level": row.rate.level,
+            "method": row.rate.method,
+        }
+    details = {"n": row.rate.n, "unscored": row.unscored, "quadrant": row.quadrant, "judge": " ".join(row.judges)}
+    return {
+        "evaluation_result_id": _result_id(row.name, row.metric),
+        "evaluation_name": row.name,
+        "source_data": _source(row, settings),
+        "metric_config": {
+            "evaluation_description": row.note(),
+            "metric_id": row.metric,
+            "metric_name": row.metric,
+            "metric_unit": "percent",
+            "lower_is_better": row.metric in ("incorrect", "intrinsic", "extrinsic"),
+            "score_type": "continuous",
+            "min_score": 0,
+            "max_score": 100,
+        },
+        "score_details": {
+            "score": row.value,
+            "details": {name: str(value) for name, value in details.items() if value not in (None, "")},
+            "uncertainty": uncertainty,
+        },
+        "generation_config": _generation(row),
+    }
+
+
+def _source(row: Row, settings: Settings) -> dict[str, Any]:
+    dataset = dataset_id(row.task, settings) if row.task else None
+    if row.task is None or dataset is None:
+        return {"dataset_name": row.name, "source_type": "other"}
+    return {
+        "dataset_name": row.name,
+        "source_type": "hf_dataset",
+        "hf_repo": dataset,
+        "hf_split": split(row.task),
+        "samples_number": row.task.original,
+    }
+
+
+def _generation(row: Row) -> dict[str, Any] | None:
+    if row.task is None or row.task.config.get("output_type") != "generate_until":
+        return None
+    options = row.task.config.get("generation_kwargs") or {}
+    prompt = row.task.config.get("doc_to_text")
+    arguments = {
+        "temperature": options.get("temperature"),
+        "top_p": options.get("top_p"),
+        "max_tokens": options.get("max_new_tokens"),
+        "prompt_template": prompt if isinstance(prompt, str) else None,
+    }
+    return {
+        "generation_args": arguments,
+        "additional_details": {name: json.dumps(value, default=str) for name, value in sorted(options.items())},
+    }
+
+
+def _write_samples(summary: RunSummary, file: Path, evaluation: str, model: str) -> tuple[int, str]:
+    """Write every scored sample; returns their number and the file's SHA-256."""
+    digest, count = hashlib.sha256(), 0
+    with file.open("wb") as out:
+        for task in summary.tasks:
+            for row in _samples(task, evaluation, model):
+                # ASCII: the validator splits lines at U+2028 and its like too.
+                line = (json.dumps(_without_none(row), allow_nan=False) + "\n").encode("ascii")
+                digest.update(line)
+                count += 1
+                out.write(line)
+    return count, digest.hexdigest()
+
+
+def _samples(task: TaskSummary, evaluation: str, model: str) -> Iterator[dict[str, Any]]:
+    """Yield a task's scored samples; the schema has no place for one that is neither right nor wrong."""
+    seen = set()
+    for sample in iterate_rows(task.task.samples):
+        score = _score(sample, task)
+        if score is None or sample["doc_id"] in seen:
+            continue
+        seen.add(sample["doc_id"])
+        yield _instance(sample, task, score) | {"evaluation_id": evaluation, "model_id": model}
+
+
+def _score(sample: Mapping[str, Any], task: TaskSummary) -> float | None:
+    value = sample.get(task.metric)
+    if isinstance(value, Mapping):
+        value = value.get(str(task.task.config.get("score_key", "score")))
+    unscored = _object(sample, "verdict").get("category") == "unscored"
+    return None if unscored or value is None or value != value else float(value)
+
+
+def _instance(sample: Mapping[str, Any], task: TaskSummary, score: float) -> dict[str, Any]:
+    question, reference = str(sample.get("input") or ""), str(sample.get("target"))
+    answers = sample.get("filtered_resps")
+    texts = [str(answer) for answer in answers] if isinstance(answers, list) else [str(answers or "")]
+    verdict, target = _object(sample, "verdict"), _object(sample, "judge_target")
+    labels = list(dict.fromkeys(str(match.get("label")) for match in verdict.get("matches") or ()))
+    return {
+        "schema_version": SCHEMA,
+        "evaluation_name": task.task.name,
+        "evaluation_result_id": _result_id(task.task.name, task.metric),
+        "sample_id": str(sample["doc_id"]),
+        "sample_hash": hashlib.sha256((question + reference).encode("utf-8", "surrogatepass")).hexdigest(),
+        "interaction_type": "single_turn",
+        "input": {"raw": question, "reference": [reference], "choices": target.get("choices")},
+        "output": {"raw": texts},
+        "answer_attribution": [
+            {
+                "turn_idx": 0,
+                "source": "output.raw",
+                "extracted_value": ", ".join(labels) if labels else texts[0],
+                "extraction_method": str(verdict.get("judge") or task.metric),
+                "is_terminal": True,
+            }
+        ],
+        "evaluation": {"score": score, "is_correct": score == 1},
+        "metadata": {
+            name: str(value)
+            for name, value in (
+                ("category", verdict.get("category")),
+                ("reason", verdict.get("reason")),
+                ("cluster", sample.get("cluster")),
+            )
+            if value is not None
+        },
+    }
+
+
+def _object(sample: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = sample.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _result_id(name: str, metric: str) -> str:
+    return f"{name}/{metric}"
+
+
+def _without_none(value: Any) -> Any:
+    """Return the data without the keys that hold None: the schema knows absent, not null, for most."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value

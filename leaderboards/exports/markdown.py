@@ -1,0 +1,50 @@
+"""A Markdown table: one row a task, quadrant or group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from leaderboards.exports.rows import Row, rows
+from leaderboards.exports.settings import Settings, date, model_id
+from leaderboards.statistics import Interval
+from leaderboards.summary import ERRORS, RunSummary
+
+_HEAD = ("", "n", "accuracy", *ERRORS, "unscored")
+
+
+def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
+    """Write `results.md`."""
+    (folder / "results.md").write_text(render(summary, settings), encoding="utf-8")
+
+
+def render(summary: RunSummary, settings: Settings) -> str:
+    """Return the table, with a line that says what its numbers are."""
+    errors = {task.task.name: task.errors for task in summary.tasks}
+    lines = [_line(_HEAD), _line(("---", *["--:"] * (len(_HEAD) - 1)))]
+    lines += [_line(_cells(row, errors.get(row.name, {}))) for row in rows(summary, errors=False)]
+    day = date(summary.run)
+    when = f", evaluated on {day}" if day else ""
+    about = f"{_escape(model_id(summary.run, settings))}{when}: percent, with 95 % intervals; n counts scored samples."
+    return "\n".join([*lines, "", about, ""])
+
+
+def _cells(row: Row, errors: Mapping[str, Interval]) -> tuple[str, ...]:
+    name = _escape(row.name) if row.kind == "task" else f"*{_escape(row.name)}* (mean)"
+    kinds = [_rate(errors[kind]) if row.task and kind in errors else "–" for kind in ERRORS]
+    return name, str(row.rate.n), _rate(row.rate), *kinds, "–" if row.unscored is None else str(row.unscored)
+
+
+def _rate(rate: Interval) -> str:
+    if rate.estimate is None:
+        return "–"
+    ends = f" ({rate.lower:.1f} to {rate.upper:.1f})" if rate.lower is not None and rate.upper is not None else ""
+    return f"{rate.estimate:.1f}{ends}"
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\{c}" if c in "\\`*_|[]<>" else c for c in " ".join(text.split()))

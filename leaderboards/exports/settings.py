@@ -1,0 +1,66 @@
+"""What an export must be told, because a run does not say it, and what a run does say of itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from leaderboards.results import Run, Task
+
+Relationship = Literal["first_party", "third_party", "collaborative", "other"]
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_CHECKPOINT = re.compile(r"(?:^|,)pretrained=([^,]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Facts for an export.
+
+    `model` is the model's name on the Hugging Face hub, `datasets` a task's data set there, where the run does not
+    say; `organization` is who evaluated, and `relationship` what they are to the model's developer. `now` is when the
+    export is made.
+    """
+
+    model: str | None = None
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    organization: str = "unknown"
+    relationship: Relationship = "other"
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+
+def model_id(run: Run, settings: Settings) -> str:
+    """Return the model as ORG/NAME: as told, as the run's hub name, else `local/` and the run's own name."""
+    if settings.model:
+        return settings.model
+    arguments = str((run.results.get("config") or {}).get("model_args") or "")
+    match = _CHECKPOINT.search(arguments)
+    if match and _HUB_NAME.fullmatch(match[1]) and not Path(match[1]).exists():
+        return match[1]
+    return f"local/{re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('.-') or 'model'}"
+
+
+def dataset_id(task: Task, settings: Settings) -> str | None:
+    """Return a task's data set on the hub: as told, as its metadata says, or as it was loaded; None if unknown."""
+    metadata = task.config.get("metadata")
+    recorded = metadata.get("dataset") if isinstance(metadata, Mapping) else None
+    known = (settings.datasets.get(task.name), recorded, task.config.get("dataset_path"))
+    return next((name for name in known if isinstance(name, str) and _HUB_NAME.fullmatch(name)), None)
+
+
+def split(task: Task) -> str | None:
+    """Return the split that a task was evaluated on."""
+    name = task.config.get("test_split") or task.config.get("validation_split")
+    return str(name) if name else None
+
+
+def date(run: Run) -> str | None:
+    """Return the day of the evaluation, YYYY-MM-DD; lmms-eval records the time in a zone that it does not name."""
+    try:
+        return datetime.strptime(str(run.results.get("date") or run.stamp)[:15], "%Y%m%d_%H%M%S").date().isoformat()
+    except ValueError:
+        return None
