@@ -150,9 +150,7 @@ def _test(
     drop = Interval(sample.difference, *bounds, n, level, f"{sample.method}, corrected").scaled(100)
     unit = replace(unit, drop=drop, p_not_inferior=p_values[0], p_forgetting=p_values[1])
     if n < policy.minimum_n:
-        return replace(
-            unit, reason=f"{n} documents, fewer than the {policy.minimum_n} asked for", needed=policy.minimum_n
-        )
+        return replace(unit, reason=f"{n} documents, fewer than the {policy.minimum_n} asked for")
     return unit
 
 
@@ -162,10 +160,11 @@ def _settle(units: list[Unit], samples: list[PairedSample | MeanOfSamples | None
     adjusted = dict(zip(tested, holm([units[index].p_forgetting or 0.0 for index in tested]), strict=True))
     settled = []
     for index, (unit, sample) in enumerate(zip(units, samples, strict=True)):
-        if index in adjusted and sample is not None:
+        if index in adjusted:
             unit = _outcome(replace(unit, p_forgetting_adjusted=adjusted[index]), policy)
-            if unit.outcome == "undecided":
-                unit = replace(unit, needed=_needed(sample, unit.margin / 100, policy.alpha, len(tested)))
+        if sample is not None and unit.outcome == "undecided" and (index in adjusted or unit.n < policy.minimum_n):
+            needed = _needed(sample, unit.margin / 100, policy.alpha, len(tested) or 1)
+            unit = replace(unit, needed=None if needed is None else max(needed, policy.minimum_n))
         settled.append(unit)
     return settled
 

@@ -63,9 +63,11 @@ def print_table(result: GateResult, console: Console) -> None:
         table.add_row(*cells)
     console.print(table)
     console.print(f"forgetting: percentage points, with one-sided {confidence} bounds", style="dim", highlight=False)
+    # Where the output is no terminal, whoever reads it wraps the lines.
+    piped = not console.is_terminal
     for note in notes(result):
-        console.print(escape(note), highlight=False, soft_wrap=not console.is_terminal)
-    console.print(escape(sentence(result)), highlight=False, style=_MARKS[result.outcome][1])
+        console.print(escape(note), highlight=False, soft_wrap=piped)
+    console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=_MARKS[result.outcome][1])
 
 
 def notes(result: GateResult) -> Iterator[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from judges import Classification, Vocabulary
 from judges.judging import get_judge
+from leaderboards.jsonl import read_columns
 from leaderboards.results import Task
-from leaderboards.samples import read_columns
 
 
 def leaked_documents(task: Task, vocabulary: Vocabulary) -> frozenset[int]:
