@@ -13,13 +13,17 @@ from rapidfuzz.distance import Levenshtein
 from judges import clauses, injection, markup
 from judges.errors import UserError
 from judges.inflection import plural
+from judges.lexicon import is_word
 from judges.normalize import Folded, fold, fold_name
+from judges.numerals import word_is_digit
 from judges.target import MultipleChoice
 from judges.verdict import Category, Match, Verdict
 
 NAME = "fuzzy"
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-_ARTICLE = re.compile(r"\b(?:a|an|the) ")
+_ARTICLE = re.compile(r"\b(?:a|an|the) (?=\w)")
+_NO_ANSWER = re.compile(r"\bn ?/ ?a\b")
+_RANGE = re.compile(r"(?<=\d) to (?=\d)")
 _LEAD = re.compile(
     r"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:is|answer|option|options|choice|choices|letter|choose|chose|select|selected|pick|picked"
     r"|with|be|either|and|or|both|not|neither|nor|than|say|it's|its|it s|was|so|therefore|thus|hence|think|guess|also|answers"
@@ -115,6 +119,8 @@ def _match(pick: _Pick, folded: Folded, prediction: str) -> Match:
 def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[str]) -> list[_Pick]:
     """Return the options that count: named, not denied, in the stated answer where there is one."""
     plain = folded.plain
+    if _NO_ANSWER.fullmatch(plain.strip(" .\n")):
+        return []
     texts = _option_texts(folded, choices)
     letters = _letters(folded, prediction, texts, len(choices))
     picks = sorted(texts + letters + _ordinals(plain, len(choices)), key=lambda pick: pick.start)
@@ -139,7 +145,8 @@ def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
     for index, choice in enumerate(choices):
         for text in _option_forms(choice):
             for match in re.finditer(rf"(?<= ){re.escape(text)}(?= )", folded.words):
-                found.append(_Pick(*match.span(), index, "option"))
+                if text != "one" or word_is_digit(folded.plain, *match.span()):
+                    found.append(_Pick(*match.span(), index, "option"))
     found.sort(key=lambda pick: (pick.start - pick.end, pick.start))
     taken: list[_Pick] = []
     for pick in found:
@@ -154,7 +161,7 @@ def _option_forms(choice: str) -> tuple[str, ...]:
     text = " ".join(fold(choice).words.split())
     if not text:
         return ()
-    forms = {text, _ARTICLE.sub("", f"{text} ").strip() or text}
+    forms = {text, _ARTICLE.sub("", text), _RANGE.sub(" ", text)}
     for form in list(forms):
         words = form.split()
         forms.add(" ".join(_other_number(word) for word in words))
@@ -216,14 +223,22 @@ def _nearly_option(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
     """Return the option that the whole answer, or its end, misspells; one wrong letter in eight at most."""
     words = folded.words.split()
     forms = {form: index for index, choice in enumerate(choices) for form in _option_forms(choice)}
-    tail = _ARTICLE.sub("", " ".join(words) + " ").strip()
+    tail = _ARTICLE.sub("", " ".join(words))
     if len(tail) < _SHORTEST_NEAR:
         return []
     best = process.extractOne(tail, list(forms), scorer=Levenshtein.distance, score_cutoff=len(tail) // 8 or 1)
-    if best is None or re.sub(r"\D", "", best[0]) != re.sub(r"\D", "", tail):
+    if best is None or not _misspells(tail, best[0]):
         return []
     start = len(folded.words) - len(folded.words.lstrip())
     return [_Pick(start, len(folded.words.rstrip()), forms[best[0]], "option")]
+
+
+def _misspells(text: str, option: str) -> bool:
+    """Whether a text differs from an option by spelling, not by a number, a letter or another word."""
+    ours, theirs = text.split(), option.split()
+    if len(ours) != len(theirs):
+        return re.sub(r"\D", "", text) == re.sub(r"\D", "", option)
+    return all(our == their or (len(our) > 3 and our.isalpha() and not is_word(our)) for our, their in zip(ours, theirs, strict=True))
 
 
 def _concluded(plain: str, picks: list[_Pick], notes: list[str]) -> list[_Pick]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from judges.context import following_word, is_modifier_of
-from judges.markup import SUSPICIOUS
 from judges.matcher import Hit
-from judges.normalize import fold_ascii, fold_name
+from judges.normalize import fold_name
 from judges.reading import Reader, Reading
 from judges.target import Classification
 from judges.verdict import Category, Match, Verdict
@@ -16,20 +14,25 @@ from judges.vocabulary import Vocabulary
 
 NAME = "fuzzy"
 _CONFIDENCE = {"name": 0.95, "synonym": 0.92, "subtype": 0.85, "misspelling": 0.7}
-# Kinds of cue that leave a lone label as it is.
-_HARMLESS = frozenset({"comparison", "affirmation"})
 _REFUSALS = (
     "sorry", "cannot", "can t", "unable", "not sure", "unclear", "unsure", "don t know", "n a", "none", "unknown", "no object",
     "not able", "not possible", "difficult to", "hard to", "impossible", "not enough", "as an ai",
 )  # fmt: skip
 
 
+class _Index:
+    """What is kept for one vocabulary: its reader, and the classes of the gold labels met so far."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.reader = Reader(vocabulary)
+        self.gold: dict[int | str, frozenset[int]] = {}
+
+
 class ClassificationJudge:
     """Judges answers against the vocabularies it meets; what it builds for each is kept while the vocabulary lives."""
 
     def __init__(self) -> None:
-        self._readers: WeakKeyDictionary[Vocabulary, Reader] = WeakKeyDictionary()
-        self._gold: WeakKeyDictionary[Vocabulary, dict[int | str, frozenset[int]]] = WeakKeyDictionary()
+        self._indices: WeakKeyDictionary[Vocabulary, _Index] = WeakKeyDictionary()
 
     def judge(self, prediction: str, target: Classification) -> Verdict:
         """Judge one answer.
@@ -38,71 +41,45 @@ class ClassificationJudge:
             UserError: the target's label is no class of its vocabulary.
         """
         vocabulary = target.vocabulary
-        reader = self._readers.get(vocabulary)
-        if reader is None:
-            reader = self._readers[vocabulary] = Reader(vocabulary)
-            self._gold[vocabulary] = {}
-        known = self._gold[vocabulary]
-        gold = known.get(target.label)
+        index = self._indices.get(vocabulary)
+        if index is None:
+            index = self._indices[vocabulary] = _Index(vocabulary)
+        gold = index.gold.get(target.label)
         if gold is None:
-            gold = known[target.label] = frozenset(label.index for label in vocabulary.resolve(target.label))
-        hit = _only_plain_label(prediction, reader)
-        if hit is not None:
-            return self._one(hit, prediction, target, gold)
-        return self._decide(reader.read(prediction), prediction, target, gold)
-
-    def _one(self, hit: Hit, prediction: str, target: Classification, gold: frozenset[int]) -> Verdict:
-        """Return the verdict on an answer that holds one label and nothing that could change its meaning."""
-        start, end, surface = hit
-        labels = _meant(hit, target, gold)
-        name = target.vocabulary.labels[min(labels & gold or labels)].name
-        text = prediction[start - 1 : end - 1]
-        confidence = 1.0 if len(text) == len(prediction) and surface.how == "name" else _CONFIDENCE[surface.how]
-        match = Match(name, start - 1, end - 1, text, surface.how)
-        if labels & gold:
-            return Verdict("correct", (match,), NAME, confidence, f'names the label: "{text}" ({surface.how})')
-        return Verdict(
-            "incorrect", (match,), NAME, confidence, f'names another label: {name} ("{text}", {surface.how})'
-        )
-
-    def _decide(self, reading: Reading, prediction: str, target: Classification, gold: frozenset[int]) -> Verdict:
-        """Return the verdict on a reading, by the table of the rubric."""
-        vocabulary = target.vocabulary
-        origin = reading.folded.origin
-        meant = [_meant(hit, target, gold) for hit in reading.asserted]
-        matches = []
-        for hit, labels in zip(reading.asserted, meant, strict=True):
-            start, end = origin[hit.start], origin[hit.end - 1] + 1
-            name = vocabulary.labels[min(labels & gold or labels)].name
-            matches.append(Match(name, start, end, prediction[start:end], hit.surface.how))
-        category = _category(meant, gold)
-        reason = _reason(category, matches, reading)
-        confidence = _confidence(category, reading)
-        return Verdict(category, tuple(matches), NAME, confidence, reason)
+            gold = index.gold[target.label] = frozenset(label.index for label in vocabulary.resolve(target.label))
+        reading = index.reader.read(prediction)
+        if isinstance(reading, Reading):
+            return _decide(reading, prediction, target, gold)
+        return _decide_lone(reading, prediction, target, gold)
 
 
-def _only_plain_label(prediction: str, reader: Reader) -> Hit | None:
-    """Return the label of an answer that is plain ASCII with one label and no cue, None where more care is needed."""
-    if reader.numeric or not prediction.isascii() or SUSPICIOUS.search(prediction):
-        return None
-    words = fold_ascii(prediction)
-    hits = reader.matcher.find(words)
-    if len(hits) != 1:
-        labels = [hit for hit in hits if hit.surface.labels]
-        if len(labels) != 1 or any(hit.surface.cue not in _HARMLESS for hit in hits if not hit.surface.labels):
-            return None
-        hits = labels
-    hit = hits[0]
-    surface = hit.surface
-    if not surface.labels:
-        return None
-    if len(surface.text) + 2 < len(words) and surface.pos:
-        if surface.pos != "n":
-            return None
-        after = following_word(words, f" {prediction} ", hit.end)
-        if is_modifier_of(after) or prediction[hit.end - 1 : hit.end] == "-":
-            return None
-    return hit
+def _decide_lone(hit: Hit, prediction: str, target: Classification, gold: frozenset[int]) -> Verdict:
+    """Return the verdict on an answer that holds one label and nothing that could change its meaning."""
+    start, end, surface = hit
+    labels = _meant(hit, target, gold)
+    name = target.vocabulary.labels[min(labels & gold or labels)].name
+    text = prediction[start - 1 : end - 1]
+    confidence = 1.0 if len(text) == len(prediction) and surface.how == "name" else _CONFIDENCE[surface.how]
+    match = Match(name, start - 1, end - 1, text, surface.how)
+    if labels & gold:
+        return Verdict("correct", (match,), NAME, confidence, f'names the label: "{text}" ({surface.how})')
+    return Verdict("incorrect", (match,), NAME, confidence, f'names another label: {name} ("{text}", {surface.how})')
+
+
+def _decide(reading: Reading, prediction: str, target: Classification, gold: frozenset[int]) -> Verdict:
+    """Return the verdict on a reading, by the table of the rubric."""
+    vocabulary = target.vocabulary
+    origin = reading.folded.origin
+    meant = [_meant(hit, target, gold) for hit in reading.asserted]
+    matches = []
+    for hit, labels in zip(reading.asserted, meant, strict=True):
+        start, end = origin[hit.start], origin[hit.end - 1] + 1
+        name = vocabulary.labels[min(labels & gold or labels)].name
+        matches.append(Match(name, start, end, prediction[start:end], hit.surface.how))
+    category = _category(meant, gold)
+    reason = _reason(category, matches, reading)
+    confidence = _confidence(category, reading)
+    return Verdict(category, tuple(matches), NAME, confidence, reason)
 
 
 def _meant(hit: Hit, target: Classification, gold: frozenset[int]) -> frozenset[int]:

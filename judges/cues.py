@@ -43,11 +43,15 @@ no this is|no that s|no that is|looking closer|looking more closely|on reflectio
 QUESTION = """
 whether|tell if|sure if|certain if|know if|see if|determine if|clear if|not sure if|not sure whether|not certain if|wonder if|say if|decide if|not sure that
 """
+# A label before one of these may be denied by it; `reading` looks closer.
+REFUTATION = """
+wrong|incorrect|false|absent|impossible|unlikely|excluded
+"""
 # A sentence with one of these may be addressed to the judge; `injection` looks closer.
 JUDGE = """
 ignore|disregard|override|grade|graded|grader|grading|score|scored|scoring|rate|rated|rating|judge|judged|judging|judgment
 judgement|evaluator|evaluate|evaluation|verdict|mark|marked|accept|accepted|treat|treated|system|instruction|instructions
-prompt|ground truth|gold|correct|incorrect|prediction|label|labels|assistant|answer yes|yes|points|full marks|consider|count
+prompt|ground truth|gold|correct|prediction|label|labels|assistant|answer yes|yes|points|full marks|consider|count
 counts|regardless|reference|assume|reply|respond|response|output|print|pass|true|expected
 """
 
@@ -60,6 +64,7 @@ def _table() -> dict[str, str]:
         "conclusion": CONCLUSION,
         "retraction": RETRACTION,
         "question": QUESTION,
+        "refutation": REFUTATION,
         "judge": JUDGE,
     }
     return {

@@ -6,8 +6,8 @@ import re
 
 from judges.normalize import blank
 
-# Texts without any of these need no cleaning.
-SUSPICIOUS = re.compile(r"[<>{}\[\]\\`~@?:]|www\.")
+# ASCII text without any of these needs no cleaning and has no blanks to join.
+SUSPICIOUS = re.compile(r"[<>{}\[\]\\`~@?:\t\n\v\f\r]|  |www\.")
 
 _HIDDEN = re.compile(r"<!--.*?-->|<(script|style|del|strike)\b[^>]*>.*?(?:</\1\s*>|\Z)|~~[^~\n]+~~", re.I | re.S)
 _THOUGHT = re.compile(r"<(think|thinking|reasoning|scratchpad)>.*?</\1>", re.I | re.S)

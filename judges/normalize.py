@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 # All of ASCII but letters and digits becomes a space, one for one, so that offsets stay.
 ASCII_TABLE = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
@@ -19,9 +19,8 @@ _UNSPACED = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """Text ready to match: `words` has lower-case letters, digits and single spaces, a space at either end.
+class Folded(NamedTuple):
+    """Text ready to match: `words` has lower-case letters, digits and blanks for all else, a blank at either end.
 
     `plain` is the same text, character for character, with punctuation still there. `origin[i]` is the offset in the
     answer as the model wrote it of character i of both.
@@ -32,9 +31,10 @@ class Folded:
     origin: Sequence[int]
 
 
-def fold_ascii(text: str) -> str:
-    """Return ASCII text in lower case with spaces for punctuation, a space at either end; offsets move by one."""
-    return f" {text.lower().translate(ASCII_TABLE)} "
+def fold_simple(text: str) -> Folded:
+    """Fold ASCII text without runs of blanks, where nothing moves."""
+    lower = text.lower()
+    return Folded(f" {lower.translate(ASCII_TABLE)} ", f" {lower} ", range(-1, len(text) + 1))
 
 
 def fold(text: str) -> Folded:

@@ -33,6 +33,10 @@ _LIST_NUMBER = re.compile(r"(?m)^[ \t]*\(?(\d+)[.)][ \t]+(?=\S)")
 _PRONOUN_BEFORE = frozenset(
     "this that which only no any every each another last right same the other first single someone such".split()
 )
+_AFTER_PRONOUN = frozenset(
+    """single handwritten digit number image can could might should must would thing possible object day more another
+    hand side person doubt confidence idea""".split()
+)
 _NUMBER_NOUNS = frozenset("digit number numeral figure is written drawn image".split())
 _CHINESE = dict(zip("零〇一二三四五六七八九", (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 _CHINESE_NUMERAL = re.compile(
@@ -136,30 +140,6 @@ def word_is_digit(plain: str, start: int, end: int) -> bool:
         following = after.group(2)
         if following == "of" or is_plural(following) or (after.group(1) == "-" and following not in _NUMBER_NOUNS):
             return False
-        if following in {
-            "single",
-            "handwritten",
-            "digit",
-            "number",
-            "image",
-            "can",
-            "could",
-            "might",
-            "should",
-            "must",
-            "thing",
-            "possible",
-            "object",
-            "day",
-            "more",
-            "another",
-            "hand",
-            "side",
-            "would",
-            "person",
-            "doubt",
-            "confidence",
-            "idea",
-        } and word in {"one", "zero"}:
+        if word in {"one", "zero"} and following in _AFTER_PRONOUN:
             return False
     return not (before and word == "one" and before.group(1) in _PRONOUN_BEFORE)

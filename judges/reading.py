@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from judges import context, injection, markup, numerals
 from judges.matcher import Hit, Matcher
-from judges.normalize import Folded, fold
+from judges.markup import SUSPICIOUS
+from judges.normalize import Folded, fold, fold_simple
 from judges.spelling import Speller
 from judges.vocabulary import Vocabulary
 
@@ -48,8 +49,13 @@ _APPEARANCE = frozenset(
 )
 _ARTICLE_BEFORE = re.compile(r"\b(?:a|an|the|this|that|one|some|two|several)\s(?:\w+\s)?$")
 # Labels that say what another thing is made of, how old it is or where it lives.
-_DESCRIBING = frozenset(["apple", "baby", "mountain", "maple", "oak", "orange", "palm", "pine", "plain", "rose", "sea", "willow"])
+_DESCRIBING = frozenset(
+    ["apple", "baby", "mountain", "maple", "oak", "orange", "palm", "pine", "plain", "rose", "sea", "willow"]
+)
 _NEAR = 40
+# Kinds of cue that leave a lone label as it is, and that may deny it; no cue at all is "".
+_HARMLESS = frozenset({"", "comparison", "affirmation"})
+_DENIALS = frozenset({"denial", "question", "refutation"})
 
 
 @dataclass(slots=True)
@@ -79,27 +85,70 @@ class Reader:
     """Reads answers against one vocabulary. Safe to share between threads: it holds no state of a reading."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
         self.numeric = numerals.is_numeric(vocabulary)
         self.matcher = Matcher(vocabulary, numerals.outside_numbers() if self.numeric else ())
         self.speller = Speller(self.matcher.surfaces)
 
-    def read(self, text: str) -> Reading:
-        """Return which labels the answer asserts."""
-        cleaned = markup.clean(text)
-        reading = Reading(fold(cleaned))
-        hits = self.matcher.find(reading.folded.words)
+    def read(self, text: str) -> Reading | Hit:
+        """Return which labels the answer asserts.
+
+        The common case, plain text that names one label and holds nothing that could change its meaning, is found
+        fast and is returned as that one hit.
+        """
+        if not text.isascii() or SUSPICIOUS.search(text):
+            cleaned = markup.clean(text)
+            folded = fold(cleaned)
+            return self._interpret(folded, cleaned, self.matcher.find(folded.words))
+        folded = fold_simple(text)
+        hits = self.matcher.find(folded.words)
+        return self._lone_label(folded, hits) or self._interpret(folded, text, hits)
+
+    def _lone_label(self, folded: Folded, hits: list[Hit]) -> Hit | None:
+        """Return the only hit where it is a label that surely stands for a thing, None where more care is needed."""
+        if self.numeric or not hits or any(hit.surface.cue not in _HARMLESS for hit in hits):
+            return None
+        if len(hits) > 1:
+            hits = [hit for hit in hits if not hit.surface.cue]
+            if len(hits) != 1:
+                return None
+        hit = hits[0]
+        return hit if hit.surface.labels and self._is_thing(folded, hit) else None
+
+    def _is_thing(self, folded: Folded, hit: Hit) -> bool:
+        """Whether a label stands for a thing here; names of several words do."""
+        pos = hit.surface.pos
+        if not pos:
+            return True
+        words, plain, _ = folded
+        if pos == "n":
+            # What `names_thing` would find, without looking at the words before.
+            return plain[hit.end] != "-" and not context.is_modifier_of(context.following_word(words, plain, hit.end))
+        return context.names_thing(plain, hit.start, hit.end, hit.surface)
+
+    def _interpret(self, folded: Folded, cleaned: str, hits: list[Hit]) -> Reading:
+        """Return a reading by all the rules; `cleaned` is the answer as written, without its wrapping."""
+        reading = Reading(folded)
         labels = self._labels(reading, cleaned, hits)
-        if not labels and not any(hit.surface.how == "other" for hit in hits):
-            labels = self.speller.find(reading.folded.words)
+        if not labels and not reading.others:
+            labels = self.speller.find(folded.words)
             if labels:
                 reading.note("read as a misspelling", 0.7)
-        labels = _drop_judge_talk(reading, hits, labels)
-        labels = self._drop_homographs(reading, labels)
-        labels = _drop_denied(reading, hits, labels)
-        labels = _drop_retracted(reading, hits, labels)
-        labels = _keep_conclusion(reading, hits, labels)
-        reading.asserted = _drop_compared(reading, hits, labels)
+        if not labels:
+            return reading
+        cues = {hit.surface.cue for hit in hits}
+        if "judge" in cues or "/" in folded.plain:
+            labels = _drop_judge_talk(reading, labels)
+        if not self.numeric:
+            labels = self._drop_homographs(reading, labels)
+        if not cues.isdisjoint(_DENIALS) or ":" in folded.plain or "?" in folded.plain:
+            labels = _drop_denied(reading, hits, labels)
+        if "retraction" in cues:
+            labels = _drop_retracted(reading, hits, labels)
+        if "conclusion" in cues:
+            labels = _keep_conclusion(reading, hits, labels)
+        if "comparison" in cues:
+            labels = _drop_compared(reading, hits, labels)
+        reading.asserted = labels
         return reading
 
     def _labels(self, reading: Reading, cleaned: str, hits: list[Hit]) -> list[Hit]:
@@ -119,15 +168,13 @@ class Reader:
 
     def _drop_homographs(self, reading: Reading, labels: list[Hit]) -> list[Hit]:
         """Drop labels that are verbs, adjectives or part of another name here."""
-        if self.numeric:
-            return labels
         plain = reading.folded.plain
         kept = []
         for position, hit in enumerate(labels):
             following = labels[position + 1] if position + 1 < len(labels) else None
             if following is not None and _only_describes(plain, hit, following):
                 reading.note(f'"{hit.surface.text}" only describes "{following.surface.text}"', 0.75)
-            elif hit.surface.pos and not context.names_thing(plain, hit.start, hit.end, hit.surface):
+            elif not self._is_thing(reading.folded, hit):
                 reading.note(f'"{hit.surface.text}" is not used as the name of a thing', 0.65)
             else:
                 kept.append(hit)
@@ -140,13 +187,14 @@ def _only_describes(plain: str, hit: Hit, following: Hit) -> bool:
     """Whether a label describes the next: "a baby elephant" is one thing, "cat dog" are two."""
     if plain[hit.end : following.start] != " " or following.surface.labels & hit.surface.labels:
         return False
-    return hit.surface.text in _DESCRIBING or _ARTICLE_BEFORE.search(plain[max(0, hit.start - _NEAR) : hit.start]) is not None
+    return (
+        hit.surface.text in _DESCRIBING
+        or _ARTICLE_BEFORE.search(plain[max(0, hit.start - _NEAR) : hit.start]) is not None
+    )
 
 
-def _drop_judge_talk(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
+def _drop_judge_talk(reading: Reading, labels: list[Hit]) -> list[Hit]:
     """Drop labels inside clauses that talk to the judge."""
-    if not any(hit.surface.cue == "judge" for hit in hits) and "/" not in reading.folded.plain:
-        return labels
     spans = injection.spans(reading.folded.plain)
     if not spans:
         return labels

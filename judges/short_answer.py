@@ -36,7 +36,7 @@ _GENERIC = frozenset(
     year edition publication published genre type kind about depicts depicting displays features has have large small
     red blue green white black yellow colorful colourful background letters question answer what who which please from
     publisher logo printed paper hardcover paperback photographed table object reading appears which me you my for label
-    score rating correct prediction""".split()
+    score rating correct prediction blurry blurred dark low resolution quality small visible unclear too""".split()
 )
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
@@ -131,7 +131,8 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
         return _verdict("correct", 0.97, f"gives {gold}", _match(gold, kept[0], prediction, origin))
     if values:
         return _verdict("incorrect", 0.93, f"gives {', '.join(sorted(values))}, not {gold}")
-    return _no_match(plain, gold)
+    refused = _verdict("extrinsic", 0.9, "gives no answer")
+    return refused if _REFUSAL.search(plain) else _verdict("extrinsic", 0.6, "gives no number")
 
 
 def _value(plain: str, span: tuple[int, int]) -> str:

@@ -1,0 +1,115 @@
+"""How fast is the rule judge, against a loop of rapidfuzz.process.extractOne over the same names?
+
+    python benchmarks/judge.py [--answers 20000] [--repeats 5]
+
+Distinct answers of the kinds that models give to "What type of object is in this photo?", judged against the 1,000
+ImageNet labels with their synonyms. One thread, timed by its own CPU seconds (on an idle core the same as wall-clock
+seconds), the best of several repeats. Building the index is timed apart. The judge knows plurals, other spellings and
+subtypes besides; the peer gets only names and synonyms, which makes it faster. Prints one JSON line a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable
+
+from rapidfuzz import process
+
+from emt_tasks.vocabularies import load
+from judges import Classification, Vocabulary
+from judges.matcher import Matcher
+from judges.rules import RuleJudge
+
+# Templates with their weights: bare names and one-sentence answers prevail; some need every rule.
+TEMPLATES = (
+    ("{a}", 20),
+    ("{a}.", 8),
+    ("A {a}", 8),
+    ("The object in the photo is a {a}.", 12),
+    ("This is a photo of a {adjective} {a}.", 10),
+    ("It is a {a} {place}.", 8),
+    ("The image shows a {adjective} {a} {place}.", 10),
+    ("The type of object in this photo is {a}.", 8),
+    ("It looks like a {a} {place}.", 4),
+    ("A close-up of a {adjective} {a}, taken {place}.", 4),
+    ("A {a} next to a {b}.", 3),
+    ("It is not a {a}, it is a {b}.", 1),
+    ("**{a}**", 1),
+    ('{{"label": "{a}"}}', 1),
+    ("I cannot tell what this is {place}.", 1),
+    ("A {adjective} animal {place}.", 1),
+)
+ADJECTIVES = "small large red brown black white shiny wooden young old beautiful striped tiny huge yellow green".split()
+PLACES = [
+    f"{preposition} the {noun}"
+    for preposition in ("in", "on", "near", "behind", "under", "above", "beside", "in front of")
+    for noun in "grass water snow street wall room garden floor studio trees sand garage park sun rain mirror".split()
+]
+
+
+def answers(vocabulary: Vocabulary, count: int, seed: int = 0) -> list[tuple[str, int]]:
+    """Return distinct answers, each with the index of the class that it was made from."""
+    generator = random.Random(seed)
+    templates, weights = zip(*TEMPLATES, strict=True)
+    made: dict[str, int] = {}
+    while len(made) < count:
+        first, second = generator.sample(vocabulary.labels, 2)
+        name = generator.choice((first.name, *first.synonyms))
+        text = generator.choices(templates, weights)[0].format(
+            a=name, b=second.name, adjective=generator.choice(ADJECTIVES), place=generator.choice(PLACES)
+        )
+        made.setdefault(text, first.index)
+    return list(made.items())
+
+
+def best_rate(run: Callable[[], None], items: int, repeats: int) -> float:
+    """Return the highest number of items a second over several runs."""
+    rates = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        rates.append(items / (time.process_time() - start))
+    return max(rates)
+
+
+def main() -> None:
+    """Measure both and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--answers", type=int, default=20_000, help="distinct answers to judge")
+    parser.add_argument("--peer-answers", type=int, default=200, help="of these, how many the slower peer gets")
+    parser.add_argument("--repeats", type=int, default=5, help="runs, of which the best counts")
+    arguments = parser.parse_args()
+    vocabulary = load("imagenet1k")
+    start = time.process_time()
+    spellings = sum(bool(surface.labels) for surface in Matcher(vocabulary).surfaces.values())
+    report("index_seconds", time.process_time() - start, spellings=spellings)
+    names = sorted({name for label in vocabulary.labels for name in (label.name, *label.synonyms)})
+    items = [(text, Classification(index, vocabulary)) for text, index in answers(vocabulary, arguments.answers)]
+    judge = RuleJudge()
+    judge.judge("warm up", items[0][1])
+
+    def ours() -> None:
+        for text, target in items:
+            judge.judge(text, target)
+
+    def theirs() -> None:
+        for text, _ in items[: arguments.peer_answers]:
+            process.extractOne(text, names)
+
+    our_rate = best_rate(ours, len(items), arguments.repeats)
+    peer_rate = best_rate(theirs, min(arguments.peer_answers, len(items)), arguments.repeats)
+    report("rule_judge_verdicts_per_second", our_rate, answers=len(items))
+    report("rapidfuzz_extract_one_per_second", peer_rate, answers=arguments.peer_answers, names=len(names))
+    report("times_as_fast", our_rate / peer_rate)
+
+
+def report(name: str, value: float, **details: int) -> None:
+    """Print one figure."""
+    print(json.dumps({"benchmark": "judge", "figure": name, "value": float(f"{value:.4g}"), **details}))
+
+
+if __name__ == "__main__":
+    main()
