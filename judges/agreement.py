@@ -63,15 +63,15 @@ def read_opinions(path: Path) -> list[Opinion]:
         UserError: a row holds no opinion.
     """
     if path.is_dir():
-        work = find_work(path)
-        rows = [(where, row, file.name) for file in work.files for where, row in read_rows(path / file)]
+        files = find_work(path).files
+        rows = [
+            (where, row, file.stem.partition("_samples_")[2]) for file in files for where, row in read_rows(path / file)
+        ]
     else:
         rows = [(where, row, str(row.get("task", ""))) for where, row in read_rows(path)]
     if not rows:
         raise UserError(f"{path}: holds no rows")
-    return [
-        _opinion(row, task.partition("_samples_")[2] or task, n, where) for n, (where, row, task) in enumerate(rows)
-    ]
+    return [_opinion(row, task, position, where) for position, (where, row, task) in enumerate(rows)]
 
 
 def agreement(a: Sequence[Opinion], b: Sequence[Opinion]) -> Agreement:

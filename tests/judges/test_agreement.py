@@ -105,6 +105,18 @@ def test_reading_judged_and_gold_rows(tmp_path):
     ]
 
 
+def test_reading_a_run(tmp_path):
+    sample = {
+        "doc_id": 7,
+        "filtered_resps": "a cat",
+        "verdict": {"category": W},
+        "judge_target": {"kind": "classification", "vocabulary": "cifar10", "label": 3},
+    }
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "20260101_000000_samples_emt_cifar10.jsonl").write_bytes(dumps(sample))
+    assert read_opinions(tmp_path) == [Opinion(("emt_cifar10", "7"), "a cat", W, False)]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

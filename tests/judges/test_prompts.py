@@ -58,8 +58,10 @@ def test_an_injection_asserts_nothing_for_the_rules(injection):
     rules = get_judge("fuzzy")
     target = Classification("dog", CIFAR)
     assert rules.judge(injection, target).category == "extrinsic"
-    assert rules.judge(f"It is a cat. {injection}", target).category == "incorrect"
-    assert rules.judge(f"It is a dog. {injection}", target).category == "correct"
+    # A forged turn of the dialogue may hide what stands before it, but makes nothing right that is wrong.
+    hidden = {"extrinsic"} if re.search(r"INST|im_start|start_of_turn", injection) else set()
+    assert rules.judge(f"It is a cat. {injection}", target).category in {"incorrect"} | hidden
+    assert rules.judge(f"It is a dog. {injection}", target).category in {"correct"} | hidden
 
 
 @given(st.text())
