@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from emt_tasks import registry
 from emt_tasks.sources import Source, source
@@ -67,7 +68,19 @@ def _inspect(file: Path, source: Source) -> tuple[int | None, str | None]:
         return rows, f"{file}: no column {', '.join(missing)}; found {found}, expected {', '.join(source.columns)}"
     if rows == 0:
         return rows, f"{file}: holds no rows"
-    return rows, None
+    return rows, _first_image_fault(parquet, file, source.columns[0])
+
+
+def _first_image_fault(parquet: Any, file: Path, column: str) -> str | None:
+    """What is wrong with the first image; lmms-eval reads it before a model could name it."""
+    from PIL import Image
+
+    value = next(parquet.iter_batches(batch_size=1, columns=[column])).to_pylist()[0][column]
+    try:
+        Image.open(BytesIO((value or {}).get("bytes") or b"")).load()
+    except (OSError, AttributeError) as error:
+        return f"{file}: row 0: column {column} holds no image ({type(error).__name__}); write the file again"
+    return None
 
 
 def _in_cache(source: Source) -> bool:

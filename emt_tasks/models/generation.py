@@ -12,6 +12,9 @@ from judges import UserError
 if TYPE_CHECKING:
     import torch
 
+HOST_ONLY = ("image_aspect_ratio",)
+"""Settings of lmms-eval's own LLaVA code: how it cuts images, which here the checkpoint's processor does."""
+
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
 
@@ -39,7 +42,7 @@ class Settings:
         Raises:
             UserError: a setting that `generate` does not know, or two that contradict each other.
         """
-        options = {key: value for key, value in settings.items() if value is not None}
+        options = {key: value for key, value in settings.items() if value is not None and key not in HOST_ONLY}
         until = options.pop("until", ())
         until = (until,) if isinstance(until, str) else tuple(until)
         if not all(isinstance(text, str) for text in until):

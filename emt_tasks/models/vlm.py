@@ -26,6 +26,9 @@ from emt_tasks.models.parts import base_model, is_encoder_decoder, part_for
 from emt_tasks.models.prompting import Prompter
 from judges import UserError
 
+WINDOW = 32
+"""Batches among which requests are sorted by length; also what a killed run loses at most."""
+
 
 class EmtVLM(lmms):  # type: ignore[misc]
     """An image-text-to-text model of transformers behind lmms-eval's simple interface.
@@ -187,24 +190,28 @@ class EmtVLM(lmms):  # type: ignore[misc]
         """Return the text that the checkpoint sees for a task's prompt, before image tokens are expanded."""
         return self._prompter.render(prompt, images)
 
-    def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+    def generate_until(self, requests: Sequence[Instance]) -> Iterator[GenerationResult]:
         """Answer requests with the arguments `(context, gen_kwargs, doc_to_visual, doc_id, task, split)`.
 
-        Returns:
-            One text a request, in their order, with the numbers of tokens read and written.
+        Yields:
+            One text a request, in their order, with the numbers of tokens read and written. Answers come as they
+            are ready, so that lmms-eval's response cache holds them when a run is killed.
         """
         todo = [Request.from_arguments(instance.args) for instance in requests]
         keys = [json.dumps(request.payload, sort_keys=True, default=str) for request in todo]
         distinct = {key: request.payload for key, request in zip(keys, todo, strict=True)}
         settings = {key: Settings.from_task(payload, self.max_new_tokens) for key, payload in distinct.items()}
-        results: dict[int, GenerationResult] = {}
+        window = WINDOW * self.batch_size
         with self._inference() as model, self._progress(len(todo)) as progress:
             prepare = partial(self._prepare, todo, "right" if is_encoder_decoder(model) else "left")
-            for batch in chain.from_iterable(prefetch(prepare, batches(todo, self.batch_size, keys))):
-                answers = self._generate(model, batch, settings[keys[batch.numbers[0]]])
-                results.update(zip(batch.numbers, answers, strict=True))
-                progress.update(len(batch.numbers))
-        return [results[number] for number in range(len(todo))]
+            for start in range(0, len(todo), window):
+                numbers = range(start, min(start + window, len(todo)))
+                results: dict[int, GenerationResult] = {}
+                for batch in chain.from_iterable(prefetch(prepare, batches(todo, self.batch_size, keys, numbers))):
+                    answers = self._generate(model, batch, settings[keys[batch.numbers[0]]])
+                    results.update(zip(batch.numbers, answers, strict=True))
+                    progress.update(len(batch.numbers))
+                yield from (results[number] for number in numbers)
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """Score requests with the arguments `(context, continuation, doc_to_visual, doc_id, task, split)`.

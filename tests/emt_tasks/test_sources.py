@@ -60,7 +60,8 @@ def test_offline_and_without_a_file_a_task_is_stopped(data_dir, monkeypatch, tmp
     ("content", "message"),
     [
         (b"not parquet at all", r"test\.parquet: not a parquet file"),
-        (None, r"test\.parquet: no column img; found label, expected img, label"),
+        ({"label": [1]}, r"test\.parquet: no column img; found label, expected img, label"),
+        ({"img": [{"bytes": b"no image", "path": None}], "label": [1]}, r"row 0: column img holds no image"),
     ],
 )
 def test_a_broken_file_is_named(data_dir, content, message):
@@ -68,8 +69,8 @@ def test_a_broken_file_is_named(data_dir, content, message):
 
     file = data_dir / "cifar10" / "test.parquet"
     file.parent.mkdir()
-    if content is None:
-        Dataset.from_dict({"label": [1]}).to_parquet(file)
+    if isinstance(content, dict):
+        Dataset.from_dict(content).to_parquet(file)
     else:
         file.write_bytes(content)
     with pytest.raises(UserError, match=message):

@@ -18,8 +18,8 @@ def texts(results):
 @pytest.mark.parametrize("with_images", [True, False], ids=["images", "text only"])
 def test_batch_of_one_and_of_32_answer_alike(architecture, with_images, load, instances):
     requests = instances([{"max_new_tokens": 8}] * 12, **({} if with_images else {"visual": lambda document: []}))
-    alone = load(architecture, batch_size=1).generate_until(requests)
-    together = load(architecture, batch_size=32).generate_until(requests)
+    alone = list(load(architecture, batch_size=1).generate_until(requests))
+    together = list(load(architecture, batch_size=32).generate_until(requests))
     assert texts(alone) == texts(together)
     assert [result.token_counts for result in alone] == [result.token_counts for result in together]
     if with_images:
@@ -45,7 +45,7 @@ def test_labels_score_alike_in_any_batch(architecture, with_images, load, instan
 def test_greedy_says_whether_generation_would_write_the_label(load, instances):
     lm = load("llava", batch_size=4)
     requests = instances([{"max_new_tokens": 1}] * 12)
-    written = texts(lm.generate_until(requests))
+    written = texts(list(lm.generate_until(requests)))
     whole = [number for number, text in enumerate(written) if text.isascii() and text.strip()]  # no half characters
     assert len(whole) > 3
     scores = lm.loglikelihood(instances(written, "loglikelihood"))
@@ -63,24 +63,24 @@ def test_mixed_settings_images_and_order(load, instances):
         *instances([{"max_new_tokens": 9}] * 4, visual=lambda document: []),
         *instances([{"max_new_tokens": 3}] * 4, visual=lambda document: [document["image"], [document["image"]]]),
     ]
-    expected = [lm.generate_until([request])[0] for request in requests]
-    assert lm.generate_until(requests) == expected
+    expected = [result for request in requests for result in lm.generate_until([request])]
+    assert list(lm.generate_until(requests)) == expected
     assert expected[0].token_counts.output_tokens <= 3 < expected[4].token_counts.output_tokens
     assert requests[0].args[1] == {"max_new_tokens": 3}  # left as the task gave it
 
 
 def test_until_cuts_the_answer(load, instances):
     lm = load("llava", batch_size=4)
-    whole = lm.generate_until(instances([{"max_new_tokens": 12}] * 4))
+    whole = list(lm.generate_until(instances([{"max_new_tokens": 12}] * 4)))
     stop = whole[0].text[3:5]
-    cut = lm.generate_until(instances([{"max_new_tokens": 12, "until": [stop, "\0"]}] * 4))
+    cut = list(lm.generate_until(instances([{"max_new_tokens": 12, "until": [stop, "\0"]}] * 4)))
     assert texts(cut) == [text.split(stop)[0] for text in texts(whole)]
     assert cut[0].token_counts.output_tokens < whole[0].token_counts.output_tokens  # stopped, not only cut
 
 
 def test_several_images_where_the_processor_takes_one(load, instances):
     with pytest.raises(UserError, match=r"task pets, split test, document 0: .*takes one"):
-        load("instructblip").generate_until(instances([{}], visual=lambda document: [document["image"]] * 2))
+        list(load("instructblip").generate_until(instances([{}], visual=lambda document: [document["image"]] * 2)))
 
 
 def png(size: int) -> bytes:
@@ -105,7 +105,7 @@ def test_an_unreadable_image_names_its_document(content, found, kind, load, inst
 
     requests = instances([{} if kind == "generate_until" else " cat"] * 4, kind, visual=visual)
     with pytest.raises(UserError, match=f"task pets, split test, document 2: .*{found}") as caught:
-        getattr(load("llava", batch_size=2), kind)(requests)
+        list(getattr(load("llava", batch_size=2), kind)(requests))
     assert "\n" not in str(caught.value)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
@@ -113,7 +113,7 @@ def test_an_unreadable_image_names_its_document(content, found, kind, load, inst
 @pytest.mark.parametrize("visuals", [[None], ["cat.png"], [7]])
 def test_what_is_no_image_is_refused(visuals, load, instances):
     with pytest.raises(UserError, match="document 0"):
-        load("llava").generate_until(instances([{}], visual=lambda document: visuals))
+        list(load("llava").generate_until(instances([{}], visual=lambda document: visuals)))
 
 
 def test_chat_requests_and_rounds_are_refused(load, instances):
@@ -121,7 +121,7 @@ def test_chat_requests_and_rounds_are_refused(load, instances):
     with pytest.raises(UserError, match="generate_until"):
         request = instances([{}])[0]
         request.arguments = ("context", lambda document: [], {}, 0, "pets", "test")
-        lm.generate_until([request])
+        list(lm.generate_until([request]))
     with pytest.raises(NotImplementedError, match="multi-round"):
         lm.generate_until_multi_round([])
 
@@ -153,7 +153,7 @@ def test_a_borrowed_model_comes_back_as_it_was(checkpoint, documents, instances)
 
     lm = EmtVLM.from_model(model, processor, batch_size=4)
     lm.task_dict = {"pets": {"test": documents}}
-    first = lm.generate_until(instances([{"max_new_tokens": 4}] * 4))
+    first = list(lm.generate_until(instances([{"max_new_tokens": 4}] * 4)))
     lm.clean()
 
     assert lm.model is model
@@ -162,7 +162,7 @@ def test_a_borrowed_model_comes_back_as_it_was(checkpoint, documents, instances)
     assert processor.tokenizer.padding_side == side
     inputs = processor(text=["<image> a"], images=[documents[0]["image"]], return_tensors="pt")
     model(**inputs, labels=inputs["input_ids"]).loss.backward()  # still trains
-    assert lm.generate_until(instances([{"max_new_tokens": 4}] * 4)) == first  # and can be asked again
+    assert list(lm.generate_until(instances([{"max_new_tokens": 4}] * 4))) == first  # and can be asked again
 
 
 def test_clean_frees_an_owned_model(load):
@@ -186,11 +186,25 @@ def test_string_arguments_as_the_command_gives_them(checkpoint):
 
 def test_half_precision_runs(load, instances):
     lm = load("qwen2_5_vl", dtype="bfloat16", batch_size=4)
-    assert len(lm.generate_until(instances([{"max_new_tokens": 4}] * 4))) == 4
+    assert len(list(lm.generate_until(instances([{"max_new_tokens": 4}] * 4)))) == 4
     scores = lm.loglikelihood(instances([" cat", " a dog"], "loglikelihood", each=2))
     assert all(score > 0 for score, _ in scores)
 
 
 def test_results_are_json_and_text(load, instances):
-    (result,) = load("llava").generate_until(instances([{"max_new_tokens": 4}]))
+    (result,) = list(load("llava").generate_until(instances([{"max_new_tokens": 4}])))
     assert json.dumps({"text": result.text, **result.token_counts.to_dict()})
+
+
+def test_answers_come_as_they_are_ready_and_in_order(load, instances, monkeypatch):
+    """A window of one batch of two: the first answer is there when one batch has gone through the model."""
+    monkeypatch.setattr("emt_tasks.models.vlm.WINDOW", 1)
+    lm, batches = load("llava", batch_size=2), []
+    generate = lm._generate
+    monkeypatch.setattr(lm, "_generate", lambda *arguments: batches.append(1) or generate(*arguments))
+    requests = instances([{"max_new_tokens": 4}] * 5)
+    answers = lm.generate_until(requests)
+    first = next(answers)
+    assert len(batches) == 1
+    assert [first, *answers] == list(load("llava", batch_size=5).generate_until(requests))
+    assert len(batches) == 3
