@@ -127,3 +127,53 @@ def export_command(
     )
     for file in export(summary, to, output, settings, overwrite=overwrite):
         typer.echo(file)
+
+
+leaderboard = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=_HELP)
+
+
+@leaderboard.callback()
+def leaderboard_group() -> None:
+    """Show many runs in one table, beside the results that papers printed."""
+
+
+@leaderboard.command(name="build", context_settings=_HELP)
+def build_command(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs of lmms-eval, each RUN or NAME=RUN.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")] = Path("site"),
+    base: Annotated[
+        str | None, typer.Option(help="The model before fine-tuning: each run gets a report against it.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="The reports' margin in percentage points. [default: 2.0]")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML file with the reports' margins.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, where not its first.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
+    published: Annotated[bool, typer.Option(help="Show the results that papers printed.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Write a static site: a sortable table of models by tasks and quadrants, with intervals and links to reports.
+
+    Example: emt leaderboard build runs/lora runs/full --base runs/base -o site
+    """
+    from leaderboards.matrix import read_matrix
+    from leaderboards.report.candidates import parse_candidates
+    from leaderboards.site.build import build_site
+
+    rules = choose_policy(margin, policy)
+    named = parse_candidates([*([base] if base else []), *runs])
+    files = build_site(
+        named[1:] if base else named,
+        output,
+        base=named[0] if base else None,
+        policy=rules,
+        matrix=read_matrix(matrix) if matrix else None,
+        metrics=parse_pairs("--metric", "TASK=NAME", metric),
+        finetuned_on=finetuned_on,
+        published=published,
+        overwrite=overwrite,
+        progress=tell_progress,
+    )
+    typer.echo(f"{len(files)} files written; open {files[0]}", err=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from leaderboards.results import Run, Task
 
@@ -59,8 +60,14 @@ def split(task: Task) -> str | None:
 
 
 def date(run: Run) -> str | None:
-    """Return the day of the evaluation, YYYY-MM-DD; lmms-eval records the time in a zone that it does not name."""
+    """Return when the run was evaluated: the moment, in UTC, where its time stamp's zone is known; else the day."""
+    stamp = str(run.results.get("date") or run.stamp)[:15]
+    arguments = (run.results.get("config") or {}).get("resolved_cli_args") or {}
     try:
-        return datetime.strptime(str(run.results.get("date") or run.stamp)[:15], "%Y%m%d_%H%M%S").date().isoformat()
+        local = datetime.strptime(stamp, "%Y%m%d_%H%M%S")
+        zone = ZoneInfo(str(arguments["timezone"]))
     except ValueError:
         return None
+    except (KeyError, ZoneInfoNotFoundError):
+        return local.date().isoformat()
+    return local.replace(tzinfo=zone).astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -46,9 +46,10 @@ class PublishedTable:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One paper; `note` says what its numbers are, or why there are none."""
+    """One paper; `short` is what a table calls it, `note` says what its numbers are, or why there are none."""
 
     title: str
+    short: str
     arxiv: str
     note: str
     tables: tuple[PublishedTable, ...]
@@ -84,4 +85,4 @@ def _publication(data: Mapping[str, Any]) -> Publication:
         )
         for table in data["tables"]
     )
-    return Publication(data["title"], data["arxiv"], data["note"], tables)
+    return Publication(data["title"], data["short"], data["arxiv"], data["note"], tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -126,8 +126,15 @@ def _candidate(index: int, base: str, candidate: Candidate, result: GateResult) 
         forest_axis=forest_axis,
         bars=bars,
         bars_axis=bars_axis,
-        notes=tuple(notes(result)),
+        notes=(*_limits(result.comparison), *notes(result)),
     )
+
+
+def _limits(comparison: Comparison) -> Iterator[str]:
+    limit = (comparison.base.results.get("config") or {}).get("limit")
+    if limit is not None:
+        part = f"{limit:g} documents" if limit >= 1 else f"{100 * limit:g} % of the documents"
+        yield f"both runs were limited to the first {part} of each task"
 
 
 def _cells(comparison: Comparison) -> tuple[tuple[Cell, ...], ...]:
@@ -141,7 +148,7 @@ def _cells(comparison: Comparison) -> tuple[tuple[Cell, ...], ...]:
         drop = group.scores.forgetting if group else None
         estimate = (drop.estimate if drop else None) or 0.0
         change = _turned(drop) if drop and estimate < 0 else drop
-        cells.append(Cell(quadrant, group, change, round(min(1.0, abs(estimate) / _DEEPEST), 3), estimate >= 0))
+        cells.append(Cell(quadrant, group, change, round(min(1.0, abs(estimate) / _DEEPEST), 3), estimate > 0))
     return tuple(cells[:2]), tuple(cells[2:])
 
 

@@ -1,0 +1,106 @@
+"""The leaderboard's table: models down, tasks and quadrants across."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from leaderboards.gate import Outcome
+from leaderboards.matrix import QUADRANTS
+from leaderboards.published import Publication, PublishedRow, read_publications
+from leaderboards.report.text import printable
+from leaderboards.report.view import QUADRANT_NAMES
+from leaderboards.statistics import Interval
+from leaderboards.summary import RunSummary
+
+_ROLES = {"encoder": "vision encoder", "mllm": "MLLM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One task or quadrant."""
+
+    name: str
+    title: str
+    quadrant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One accuracy in percent. `rate` has no interval and an `n` of 0 where a paper gives none."""
+
+    rate: Interval
+    unscored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a run's report is, from the site's page, and what its gate said."""
+
+    href: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a published row comes from."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model; a `source` marks it as published. `about` says in a few words what it is."""
+
+    model: str
+    about: str
+    source: Source | None
+    cells: tuple[Cell | None, ...]
+    link: Link | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All of it; `publications` are the papers, those without numbers too."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    publications: tuple[Publication, ...]
+    reports: bool
+
+
+def make_table(runs: Sequence[tuple[str, RunSummary]], links: Mapping[str, Link], *, published: bool = True) -> Table:
+    """Return the table of labelled runs and, where wanted, of the published results below them."""
+    publications = read_publications() if published else ()
+    printed = [(publication, row) for publication in publications for row in publication.rows()]
+    tasks = dict.fromkeys(task.task.name for _, summary in runs for task in summary.tasks)
+    tasks |= dict.fromkeys(task for _, row in printed for task in row.accuracy)
+    present = {group.name for _, summary in runs for group in summary.quadrants}
+    quadrants = [name for name in QUADRANTS if name in present]
+    columns = [Column(name, printable(QUADRANT_NAMES[name]), quadrant=True) for name in quadrants]
+    columns += [Column(name, printable(name), quadrant=False) for name in tasks]
+    rows = [_run_row(label, summary, columns, links.get(label)) for label, summary in runs]
+    rows += [_published_row(publication, row, columns) for publication, row in printed]
+    return Table(tuple(columns), tuple(rows), publications, bool(links))
+
+
+def _run_row(label: str, summary: RunSummary, columns: Iterable[Column], link: Link | None) -> Row:
+    cells: dict[tuple[str, bool], Cell] = {
+        (task.task.name, False): Cell(task.accuracy, task.unscored) for task in summary.tasks if task.accuracy
+    }
+    cells |= {(group.name, True): Cell(group.accuracy, 0) for group in summary.quadrants}
+    arguments = str((summary.run.results.get("config") or {}).get("model_args") or summary.run.name)
+    row = tuple(cells.get((column.name, column.quadrant)) for column in columns)
+    return Row(printable(label), printable(arguments), None, row, link)
+
+
+def _published_row(publication: Publication, row: PublishedRow, columns: Iterable[Column]) -> Row:
+    def cell(column: Column) -> Cell | None:
+        value = None if column.quadrant else row.accuracy.get(column.name)
+        return None if value is None else Cell(Interval(value, None, None, 0, 0.95, "as printed"), 0)
+
+    about = [_ROLES[row.role]]
+    about += [f"on {row.encoder}"] if row.encoder else []
+    source = Source(f"{publication.short}, table {row.table}", publication.url)
+    return Row(row.model, " ".join(about), source, tuple(cell(column) for column in columns), None)
