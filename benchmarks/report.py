@@ -4,8 +4,8 @@ Run: python benchmarks/report.py            (two runs of 1,000,000 samples each,
      python benchmarks/report.py --samples 10000
 
 Bounds: the gate over 2 × 1,000,000 samples in ≤ 15 s and ≤ 2 GiB, `emt gate --help` in ≤ 0.5 s. Exits 1 where one is
-exceeded. Each figure is the best of `--repeats`: a loaded machine makes a program
-slower, never faster; `cpu_seconds` over all cores depends on the load less than the wall clock does.
+exceeded. Each figure is the best of `--repeats`, since a loaded machine makes a program slower, never faster;
+`cpu_seconds`, over all cores, depends on the load less than the wall clock does.
 """
 
 from __future__ import annotations
