@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaderboards.statistics import (
@@ -103,6 +103,7 @@ def test_score_bound_without_any_change() -> None:
     assert float(lower) == -float(upper)
 
 
+@settings(deadline=None)
 @given(lost=counts, gained=counts, same=counts, correction=st.sampled_from([0.0, 0.5]))
 def test_score_bounds_hold_what_they_claim(lost: int, gained: int, same: int, correction: float) -> None:
     n = lost + gained + same
@@ -116,6 +117,7 @@ def test_score_bounds_hold_what_they_claim(lost: int, gained: int, same: int, co
         assert float(score_statistic(lost, gained, n, lower, correction=correction)) == pytest.approx(Z95, abs=1e-4)
 
 
+@settings(deadline=None)
 @given(lost=counts, gained=counts)
 def test_mcnemar_matches_statsmodels(lost: int, gained: int) -> None:
     from statsmodels.stats.contingency_tables import mcnemar as reference
@@ -135,6 +137,7 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(0, 0) == 1.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_matches_statsmodels(values: list[float]) -> None:
     from statsmodels.stats.multitest import multipletests
@@ -289,6 +292,7 @@ def test_one_cluster_says_nothing() -> None:
     assert one.p_values(0.02) is None
 
 
+@settings(deadline=None)
 @given(lost=counts, gained=counts, same=st.integers(1, 400), margin=st.floats(0.001, 0.3))
 def test_p_values_and_bounds_agree(lost: int, gained: int, same: int, margin: float) -> None:
     from leaderboards.statistics.paired import CORRECTION
