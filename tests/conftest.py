@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -12,6 +13,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Two test processes on two cores are slower with four threads than with two; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# How long an example takes depends on what else the machine does; examples are the same in every run.
+hypothesis.settings.register_profile("emt", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("emt")
 
 
 @pytest.fixture(scope="session")
