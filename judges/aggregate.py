@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 Scores = Mapping[str, Sequence[float | None]]
 """A task's per-sample metrics by name; None where a sample is unscored."""
@@ -27,11 +28,13 @@ def recompute(results: dict[str, Any], scores: Mapping[str, Scores]) -> None:
         for key, metric, statistic in _statistics(entries.get(task, {})):
             if metric in metrics:
                 entries[task][key] = _statistic(statistic, metrics[metric], entries[task][key])
+    sizes = {task: counts.get("effective", 0) for task, counts in (results.get("n-samples") or {}).items()}
+    sizes |= {task: max(map(len, metrics.values()), default=0) for task, metrics in scores.items()}
     members = results.get("group_subtasks") or {}
     for group in members:
         if group in entries and group not in scores:
             tasks = [task for task in _leaves(group, members) if task in entries]
-            _recompute_group(group, tasks, entries, before)
+            _recompute_group(entries[group], [(before[task], entries[task], sizes.get(task, 0)) for task in tasks])
     for group, entry in (results.get("groups") or {}).items():
         entry.update({key: value for key, value in entries.get(group, {}).items() if key in entry})
 
@@ -48,10 +51,11 @@ def _statistics(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 def _statistic(statistic: str, values: Sequence[float | None], old: Any) -> Any:
     scored = [value for value in values if value is not None]
     if statistic == "mean":
-        return statistics.fmean(scored) if scored else None
+        return sum(scored) / len(scored) if scored else None
     if old == _NOT_AVAILABLE or len(scored) < 2 or statistic == "stderr_clustered":
         return _NOT_AVAILABLE
-    return statistics.stdev(scored) / math.sqrt(len(scored))
+    # As lmms-eval does it, to the last bit.
+    return float(np.std(scored, ddof=1) / np.sqrt(len(scored)))
 
 
 def _leaves(group: str, members: Mapping[str, Sequence[str]]) -> list[str]:
@@ -61,19 +65,17 @@ def _leaves(group: str, members: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _recompute_group(
-    group: str, tasks: Sequence[str], entries: dict[str, dict[str, Any]], before: Mapping[str, Mapping[str, Any]]
-) -> None:
-    for key, _metric, statistic in list(_statistics(entries[group])):
-        having = [task for task in tasks if key in entries[task]]
-        old, new = ([table[task][key] for task in having] for table in (before, entries))
-        sizes = [entries[task].get("samples", 0) for task in having]
+def _recompute_group(entry: dict[str, Any], tasks: Sequence[tuple[Mapping[str, Any], Mapping[str, Any], int]]) -> None:
+    """Update a group's entry, given each of its tasks' entry before, its entry now and its size."""
+    for key, _metric, statistic in list(_statistics(entry)):
+        having = [(before[key], now[key], size) for before, now, size in tasks if key in now]
+        old, new, sizes = ([triple[part] for triple in having] for part in range(3))
         if old == new:
             continue
         if statistic == "mean":
-            entries[group][key] = _group_mean(entries[group][key], old, new, sizes)
+            entry[key] = _group_mean(entry[key], old, new, sizes)
         elif statistic == "stderr":
-            entries[group][key] = _pooled(new, sizes)
+            entry[key] = _pooled(new, sizes)
 
 
 def _group_mean(group_value: Any, old: list[Any], new: list[Any], sizes: list[int]) -> float | None:

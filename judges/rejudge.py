@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from judges.aggregate import recompute
 from judges.errors import UserError, one_line
 from judges.judging import Judge
 from judges.rows import Row, answer_of, class_name_chosen, read_rows
@@ -201,6 +200,8 @@ def _fingerprint(work: Work, signature: str) -> str:
 
 def _write_results(work: Work, partial: Path, signature: str) -> None:
     """Write each results file of the run with the means of its judged samples."""
+    from judges.aggregate import recompute
+
     for path in sorted(work.source.rglob("*_results.json")):
         match = _RESULTS.fullmatch(path.name)
         file = path.relative_to(work.source)

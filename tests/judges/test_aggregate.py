@@ -9,11 +9,10 @@ import pytest
 from judges.aggregate import recompute
 
 
-def entry(accuracy, samples, stderr_clt="N/A"):
+def entry(accuracy, stderr_clt="N/A"):
     return {
         "alias": "t",
         "accuracy,none": accuracy,
-        "samples": samples,
         "accuracy_stderr,none": "N/A",
         "accuracy_stderr_clt,none": stderr_clt,
         "accuracy_stderr_clustered,none": "N/A",
@@ -22,7 +21,7 @@ def entry(accuracy, samples, stderr_clt="N/A"):
 
 
 def test_a_task():
-    results = {"results": {"t": entry(1.0, 5, 0.0)}}
+    results = {"results": {"t": entry(1.0, 0.0)}}
     recompute(results, {"t": {"accuracy": [1.0, 0.0, None, 1.0, 1.0]}})
     got = results["results"]["t"]
     # Four scored: mean 3/4; squared deviations 3·(1/4)² + (3/4)² = 3/4, over n − 1 = 3: s² = 1/4, s/√4 = 1/4.
@@ -31,11 +30,10 @@ def test_a_task():
     assert got["accuracy_stderr,none"] == got["accuracy_stderr_clustered,none"] == "N/A"
     # Not a metric of the judge's: stays.
     assert got["exact_match,none"] == 0.25
-    assert got["samples"] == 5
 
 
 def test_nothing_scored_is_none_not_zero():
-    results = {"results": {"t": entry(1.0, 2, 0.0)}}
+    results = {"results": {"t": entry(1.0, 0.0)}}
     recompute(results, {"t": {"accuracy": [None, None]}})
     assert results["results"]["t"]["accuracy,none"] is None
     assert results["results"]["t"]["accuracy_stderr_clt,none"] == "N/A"
@@ -45,12 +43,13 @@ def grouped(group_value):
     """A group over t (1 sample, accuracy 1) and, by a sub-group, u (3 samples, accuracy 0)."""
     return {
         "results": {
-            "g": {"alias": "g", "accuracy,none": group_value, "accuracy_stderr,none": "N/A", "samples": 4},
+            "g": {"alias": "g", "accuracy,none": group_value, "accuracy_stderr,none": "N/A"},
             "sub": {"alias": "sub", " ": " "},
-            "t": entry(1.0, 1),
-            "u": entry(0.0, 3),
+            "t": entry(1.0),
+            "u": entry(0.0),
         },
         "groups": {"g": {"alias": "g", "accuracy,none": group_value}},
+        "n-samples": {"t": {"original": 9, "effective": 1}, "u": {"original": 9, "effective": 3}},
         "group_subtasks": {"g": ["t", "sub"], "sub": ["u"], "t": []},
     }
 
@@ -70,7 +69,7 @@ def test_a_group_is_formed_as_before(before, after):
     results = grouped(before)
     recompute(results, {"u": {"accuracy": [1.0, 1.0, 0.0]}})
     assert results["results"]["u"]["accuracy,none"] == pytest.approx(2 / 3)
-    assert results["results"]["t"] == entry(1.0, 1)
+    assert results["results"]["t"] == entry(1.0)
     expected = None if after is None else pytest.approx(after)
     assert results["results"]["g"]["accuracy,none"] == results["groups"]["g"]["accuracy,none"] == expected
 
