@@ -11,7 +11,7 @@ from judges import UserError
 from leaderboards.options import choose_policy, parse_pairs, split_names, tell_progress
 
 # Without rich, whose help formatter costs 0.2 s of the half second that --help may take.
-report = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+report = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -72,7 +72,7 @@ def report_command(
     typer.echo(f"Report written to {output}", err=True)
 
 
-export = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+export = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 
 @export.command(name="export", context_settings=_HELP)
@@ -129,7 +129,9 @@ def export_command(
         typer.echo(file)
 
 
-leaderboard = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=_HELP)
+leaderboard = typer.Typer(
+    pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False, context_settings=_HELP
+)
 
 
 @leaderboard.callback()

@@ -15,7 +15,7 @@ from typing import Any
 
 from leaderboards.exports.rows import Row, rows
 from leaderboards.exports.settings import Settings, dataset_id, date, model_id, split
-from leaderboards.samples import iterate_rows
+from leaderboards.jsonl import iterate_rows
 from leaderboards.summary import RunSummary, TaskSummary
 
 SCHEMA = "0.3.0"

@@ -8,10 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from leaderboards.breakdown import LEAKAGE
+from leaderboards.jsonl import iterate_rows, read_columns
 from leaderboards.pairing import PairedTask
 from leaderboards.report.text import Excerpt, excerpt, printable
 from leaderboards.results import Task
-from leaderboards.samples import iterate_rows, read_columns
 
 if TYPE_CHECKING:
     import polars as pl

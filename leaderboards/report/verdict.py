@@ -79,15 +79,12 @@ def _not_inferior(result: GateResult, candidate: str, base: str) -> str:
 def _undecided(result: GateResult, candidate: str, base: str) -> str:
     found = _units(result, "undecided")
     unit = max(found, key=lambda unit: (unit.drop is not None, _upper(unit) - unit.margin, unit.name))
-    names = listed([unit.name for unit in found[:_NAMED]] + ([f"{len(found) - _NAMED} more"] * (len(found) > _NAMED)))
-    sentence = f"Whether {candidate} forgot cannot be told from this evidence on {names}: "
+    several = f" and on {len(found) - 1} more" if len(found) > 1 else ""
+    sentence = f"Whether {candidate} forgot cannot be told from this evidence on {unit.name}{several}: {unit.reason}"
     if unit.drop is None:
-        return f"{sentence}{unit.reason}."
+        return f"{sentence}."
     needed = f"; about {count(unit.needed)} documents would decide" if unit.needed else ""
-    return (
-        f"{sentence}on {unit.name}, {unit.reason}: compared with {base} it lost {_drop(unit)}, "
-        f"and the margin is {unit.margin:g}{needed}."
-    )
+    return f"{sentence}; compared with {base} it lost {_drop(unit)}, where the margin is {unit.margin:g}{needed}."
 
 
 def _units(result: GateResult, outcome: Outcome) -> list[Unit]:

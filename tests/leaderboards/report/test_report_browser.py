@@ -1,0 +1,246 @@
+"""The report in a real headless Chromium, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emt_tasks.cli import main
+from tools.synthetic_runs import judged_sample, write_run
+
+HOSTILE = {
+    "script": "<script>document.title = 'owned'; window.owned = 1</script><img src=x onerror='window.owned = 2'>",
+    "closing tags": "</textarea></script></style></bdi><!--<script>alert(1)</script>",
+    "null byte": "before\x00after \x1b[31m",
+    "separators": "line\u2028paragraph\u2029end",
+    "right to left": "\u202eevil \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
+    "templates": "{{ 7 * 7 }} {% raw %} ${1 + 1} &lt;b&gt;",
+    "long": "long answer " * 90_000,
+}
+
+
+def _shown(text: str) -> str:
+    return text.replace("\x00", "␀").replace("\x1b", "␛")[:2000]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report whose candidate answers with what a page must not obey, over two tasks of 60 classes."""
+    folder = tmp_path_factory.mktemp("hostile")
+    texts = list(HOSTILE.values())
+    names = [f"class {i:02}" for i in range(59)] + ["<b>class</b>\u202e"]
+    base, candidate = [], []
+    for i in range(600):
+        given = {"target": names[i % 60], "prompt": "What is <i>this</i>?"}
+        lost = i < 40
+        text = texts[i] if i < len(texts) else f"answer {i}"
+        base.append(judged_sample(i, "correct", text=f"right {i}", **given))
+        kind = ("extrinsic" if i % 2 else "intrinsic") if lost else "correct"
+        candidate.append(judged_sample(i, kind, text=text, **given))
+    gained = [judged_sample(i, "incorrect") for i in range(200)], [judged_sample(i, "correct") for i in range(200)]
+    for name, rows, more in (("base", base, gained[0]), ("candidate", candidate, gained[1])):
+        write_run(folder, {"imagewikiqa": rows, "flowers102": more}, name=name)
+    out = folder / "report.html"
+    assert main(["report", str(folder / "base"), str(folder / "candidate"), "-o", str(out)]) == 0
+    return out
+
+
+def _choose_task(page: Any, part: str, name: str) -> None:
+    page.select_option(f"#{part} label:has-text('Task') select", name)
+
+
+def test_what_a_model_wrote_is_only_ever_text(report: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(report)
+    _choose_task(page, "flips", "imagewikiqa")
+    found = {}
+    while True:
+        for text in page.locator("#flips .answers > div:nth-child(2) bdi.foreign").all():
+            found[text.evaluate("element => element.textContent")] = text
+        following = page.locator("#flips .pager button", has_text="Next")
+        if following.is_disabled():
+            break
+        following.click()
+    for kind, text in HOSTILE.items():
+        assert _shown(text) in found, kind
+    assert page.evaluate("window.owned") is None
+    assert page.title() == "What candidate forgot"
+    assert page.locator("#flips .answers script, #flips .answers img, #flips .answers textarea").count() == 0
+
+
+def test_a_very_long_answer_is_cut_with_its_length(report: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(report)
+    _choose_task(page, "flips", "imagewikiqa")
+    page.fill("#flips input[type=search]", "long answer")
+    assert page.locator("#flips article").count() == 1
+    assert "1\u202f080\u202f000 characters, the first 2\u202f000 shown" in page.inner_text("#flips article")
+    assert report.stat().st_size < 1_000_000
+
+
+def test_text_from_right_to_left_stays_in_its_box(report: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(report)
+    _choose_task(page, "flips", "imagewikiqa")
+    page.fill("#flips input[type=search]", "evil")
+    box = page.locator("#flips .answers > div:nth-child(2) bdi.foreign").first
+    assert box.evaluate("element => getComputedStyle(element).unicodeBidi") == "isolate"
+    assert box.get_attribute("dir") == "auto"
+    assert page.locator("#flips article .id").first.inner_text().endswith("· lost")
+
+
+def test_flips_are_filtered_and_paged(report: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(report)
+    _choose_task(page, "flips", "imagewikiqa")
+    said = page.locator("#flips output")
+    assert said.inner_text() == "1–10 of 40"
+    assert page.locator("#flips article").count() == 10
+    page.locator("#flips .pager button", has_text="Next").click()
+    assert said.inner_text() == "11–20 of 40"
+    page.select_option("#flips label:has-text('Candidate') select", "extrinsic")
+    assert said.inner_text() == "1–10 of 20"
+    assert {chip.inner_text() for chip in page.locator("#flips .answers > div:nth-child(2) .chip").all()} == {
+        "extrinsic"
+    }
+    page.select_option("#flips label:has-text('Change') select", "gained")
+    assert said.inner_text() == "No such sample"
+    _choose_task(page, "flips", "flowers102")
+    assert said.inner_text() == "1–10 of 200"
+    assert page.evaluate("document.querySelectorAll('*').length") < 1500
+
+
+def test_classes_are_sorted_and_paged(report: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(report)
+    _choose_task(page, "classes", "imagewikiqa")
+    rows = page.locator("#classes tbody tr")
+    assert rows.count() == 25
+    assert page.locator("#classes output").inner_text() == "1–25 of 60 classes"
+    assert page.locator("#classes th[aria-sort=descending]").inner_text().startswith("forgetting")
+    assert [float(value) for value in rows.locator("td:nth-child(5)").all_inner_texts()] == [10.0] * 25
+    page.click("#classes th:nth-child(1) button")
+    assert rows.first.locator("td").first.inner_text() == "<b>class</b>\u202e"
+    page.click("#classes th:nth-child(1) button")
+    assert rows.first.locator("td").first.inner_text() == "class 58"
+
+
+def test_all_numbers_sort_as_numbers(report: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(report)
+    button = page.locator("table.sortable thead button", has_text="forgetting").first
+    column = page.locator("table.sortable tbody td:nth-child(5)")
+    button.click()
+    assert [text.split("\n")[0] for text in column.all_inner_texts()] == ["6.7", "−100.0"]
+    button.click()
+    assert [text.split("\n")[0] for text in column.all_inner_texts()] == ["−100.0", "6.7"]
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_and_can_be_read(report: Path, open_page: Callable[..., Any], width: int, scheme: str) -> None:
+    page = open_page(report, width=width, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(_OVERLAPS) == []
+    assert page.evaluate(_FAINT) == []
+
+
+def test_the_theme_can_be_turned(report: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(report, scheme="dark")
+    colour = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(colour)
+    assert page.inner_text("#theme") == "☀ Light"
+    page.click("#theme")
+    assert page.inner_text("#theme") == "☾ Dark"
+    light = page.evaluate(colour)
+    assert light != dark
+    assert light == open_page(report, scheme="light").evaluate(colour)
+
+
+def test_images_and_the_reason_why_there_is_none(pictures: Path, tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    config = {
+        "config": {
+            "dataset_path": "parquet",
+            "dataset_kwargs": {"data_files": {"test": str(pictures)}},
+            "test_split": "test",
+        }
+    }
+    for name, kind in (("base", "correct"), ("candidate", "incorrect")):
+        rows = [judged_sample(i, kind, prompt=f"Picture {i}?") for i in range(5)]
+        write_run(tmp_path, {"toy": rows}, name=name, toy=config)
+    out = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "base"), str(tmp_path / "candidate"), "-o", str(out)]) == 0
+    page = open_page(out)
+    images = page.locator("#flips img")
+    assert images.count() == 3
+    assert [image.evaluate("element => element.naturalWidth") for image in images.all()] == [160, 160, 28]
+    reasons = page.locator(".noimage").all_inner_texts()
+    assert reasons == ["No image: the image cannot be read", "No image: the data set holds the image's path only"]
+
+
+def test_several_candidates_are_traced_and_chosen(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    def run(folder: str, learnt: int, kept: int) -> str:
+        rows = {
+            task: [judged_sample(i, "correct" if i < right else "incorrect") for i in range(300)]
+            for task, right in (("imagenet_vqa", learnt), ("imagewikiqa", kept))
+        }
+        return str(write_run(tmp_path / folder, rows, name="m").parent)
+
+    base = run("base", 150, 240)
+    others = [run("lora/checkpoint-1", 200, 230), run("lora/checkpoint-2", 250, 200), run("full", 270, 90)]
+    out = tmp_path / "report.html"
+    assert main(["report", base, *others, "-o", str(out)]) == 0
+    page = open_page(out)
+    assert "Of 3 candidates compared with base" in page.inner_text("main")
+    assert page.locator("#traces figure").count() == 2
+    # Two recipes: three marks and two, in each panel; two segments and one.
+    assert page.locator("#traces figure:first-child .curve path").count() == 5
+    assert page.locator("#traces figure:first-child .curve > line:not(.error)").count() == 3
+    assert page.locator("[data-candidate]:visible").count() == 1
+    page.click("button[data-choose='2']")
+    assert page.input_value("#candidate") == "2"
+    assert "full forgot more" in page.locator("[data-candidate]:visible .sentence").inner_text()
+    assert page.locator("#flips output").inner_text().startswith("1–10 of ")
+
+
+# Texts of a chart or a row that lie on one another, by a pixel or more.
+_OVERLAPS = """() => {
+  const shown = "svg text, .row .name, .row .said, .legend li, .matrix p, .controls label";
+  const texts = [...document.querySelectorAll(shown)]
+    .filter((each) => each.getClientRects().length)
+    .map((each) => ({ each, box: each.getBoundingClientRect() }));
+  const found = [];
+  texts.forEach((a, i) => texts.slice(i + 1).forEach((b) => {
+    if (a.each.contains(b.each) || b.each.contains(a.each)) return;
+    const wide = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left);
+    const high = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top);
+    if (wide > 1 && high > 1) found.push([a.each.textContent, b.each.textContent]);
+  }));
+  return found;
+}"""
+
+# Texts whose contrast with what is behind them is below 4.5, the least that WCAG 2.2 (1.4.3) asks for.
+_FAINT = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const colour = rgb(getComputedStyle(each).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll("p, td, th, li, dt, dd, small, text, .chip, h1, h2, label, output, .outcome, a")]
+    .filter((each) => each.textContent.trim() && each.getClientRects().length)
+    .map((each) => {
+      const style = getComputedStyle(each);
+      const pair = [light(rgb(each.tagName === "text" ? style.fill : style.color)), light(behind(each))];
+      return [each.textContent.trim().slice(0, 40), (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)];
+    })
+    .filter(([, contrast]) => contrast < 4.5);
+}"""

@@ -1,0 +1,106 @@
+"""Axes, bars and rows: where things stand on a chart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaderboards.forgetting import compare
+from leaderboards.gate import decide
+from leaderboards.report.candidates import parse_candidates
+from leaderboards.report.charts import forest, lost_answers, make_axis
+from leaderboards.report.traces import HEIGHT, trace
+from leaderboards.results import read_run
+from tools.synthetic_runs import judged_sample, write_run
+
+
+def test_an_axis_by_hand() -> None:
+    # From -3 to 22 are 25 points; 25 / 5 intervals = 5, a round step: ticks from -5 to 25.
+    axis = make_axis([-3, 22])
+    assert axis.ticks == (-5, 0, 5, 10, 15, 20, 25)
+    assert [axis(value) for value in (-5, 0, 25, 1000)] == [0, pytest.approx(16.667), 100, 100]
+    assert [axis.text(tick) for tick in axis.ticks] == ["−5", "0", "5", "10", "15", "20", "25"]
+
+
+def test_labels_have_the_decimals_that_their_step_needs() -> None:
+    axis = make_axis([60, 70], ticks=5)
+    assert [axis.text(tick) for tick in axis.ticks] == ["60.0", "62.5", "65.0", "67.5", "70.0"]
+
+
+def test_a_widened_axis_stays_within_what_can_be_measured() -> None:
+    axis = make_axis([99.0, 99.5], least=10, within=(0, 100), ticks=5)
+    assert (axis.low, axis.high) == (90, 100)
+
+
+@given(st.lists(st.floats(-100, 100), max_size=8), st.floats(1e-3, 50), st.integers(2, 9))
+def test_an_axis_holds_its_values_between_its_ticks(values: list[float], least: float, ticks: int) -> None:
+    axis = make_axis(values, least=least, ticks=ticks)
+    assert len(axis.ticks) >= 2
+    assert (axis.low, axis.high) == (axis.ticks[0], axis.ticks[-1])
+    slack = 1e-6 * (axis.high - axis.low)
+    assert all(axis.low - slack <= value <= axis.high + slack for value in values)
+    assert len({axis.text(tick) for tick in axis.ticks}) == len(axis.ticks)
+
+
+def _runs(folder: Path) -> tuple[Path, Path]:
+    """Ten documents: the candidate loses one to each kind of error and gains one."""
+    kinds = ["incorrect", "intrinsic", "extrinsic", "correct", "correct"]
+    base = [judged_sample(i, "correct" if i < 9 else "incorrect") for i in range(10)]
+    candidate = [judged_sample(i, kinds[i] if i < 5 else "correct") for i in range(10)]
+    return (
+        write_run(folder, {"flowers102": base, "other": base}, name="base"),
+        write_run(folder, {"flowers102": candidate, "other": base}, name="candidate"),
+    )
+
+
+def test_bars_and_forest_rows_by_hand(tmp_path: Path) -> None:
+    base, candidate = _runs(tmp_path)
+    result = decide(compare(read_run(base), read_run(candidate)))
+    bars, axis = lost_answers(result.comparison.tasks)
+    # Three of ten documents lost, one a kind: the axis ends at 30 %, each piece is a third of it.
+    assert axis.high == 30
+    assert [(part.kind, part.count, part.share) for part in bars[0].segments] == [
+        ("incorrect", 1, 10.0),
+        ("intrinsic", 1, 10.0),
+        ("extrinsic", 1, 10.0),
+    ]
+    assert [part.start for part in bars[0].segments] == pytest.approx([0, 33.333, 66.667], abs=1e-3)
+    assert (bars[0].lost, bars[0].gained, bars[1].segments) == (3, 1, ())
+    rows, axis = forest(result)
+    assert [row.name for row in rows] == ["flowers102", "other"]
+    assert rows[0].drop is not None
+    assert rows[0].drop.estimate == pytest.approx(20)
+    assert axis.low <= -20
+    assert axis.high >= 50
+
+
+def test_a_trace_goes_from_the_base_through_the_checkpoints_in_order(tmp_path: Path) -> None:
+    def run(name: str, right: dict[str, int]) -> str:
+        rows = {
+            task: [judged_sample(i, "correct" if i < n else "incorrect") for i in range(20)]
+            for task, n in right.items()
+        }
+        return str(write_run(tmp_path / name, rows, name="m").parent)
+
+    base = run("base", {"imagenet_vqa": 10, "imagewikiqa": 16})
+    late = run("lora/checkpoint-100", {"imagenet_vqa": 18, "imagewikiqa": 8})
+    early = run("lora/checkpoint-20", {"imagenet_vqa": 14, "imagewikiqa": 12})
+    candidates = parse_candidates([late, early])
+    pairs = [(found, compare(read_run(Path(base)), read_run(found.path))) for found in candidates]
+    traces = trace(pairs, None)
+    assert traces is not None
+    assert traces.task == "imagenet_vqa"
+    assert [panel.name for panel in traces.panels] == ["idt_idi", "oodt_idi"]
+    (curve,) = traces.panels[1].curves
+    assert [point.label for point in curve.points] == ["base", "lora checkpoint-20", "lora checkpoint-100"]
+    assert [point.across.estimate for point in curve.points] == [50, 70, 90]
+    assert [point.up.estimate for point in curve.points] == [80, 60, 40]
+    assert [point.x for point in curve.points] == sorted(point.x for point in curve.points)
+    heights = [point.y for point in curve.points]
+    assert heights == sorted(heights)  # less accuracy, farther from the top
+    assert 0 < heights[0] < heights[-1] < HEIGHT
+    assert trace(pairs[:1], None) is None
+    assert trace(pairs, "not evaluated") is None
