@@ -20,6 +20,7 @@ from judges import UserError, one_line
 
 # name: (module, Typer object, one line of help). In the order in which a newcomer meets them.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "doctor": ("emt_tasks.doctor", "doctor", "See whether everything is here that the other commands need."),
     "check": ("leaderboards.cli_check", "check", "Evaluate base and candidate, gate and report: before a release."),
     "eval": ("emt_tasks.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
     "tasks": ("emt_tasks.listing", "tasks_app", "List our tasks and groups."),
