@@ -12,7 +12,7 @@ from PIL import Image
 
 from emt_tasks.demo.digits import SIZE
 
-COUNTS = {"train": 1600, "test": 400}
+COUNTS = {"train": 4800, "test": 400}
 
 COLOURS = {
     "red": (220, 40, 40),
@@ -81,7 +81,7 @@ class Shape:
 
 @cache
 def shapes(split: str) -> tuple[Shape, ...]:
-    """Return the drawings of `train` (1,600) or `test` (400): each kind as often as every other."""
+    """Return the drawings of `train` (4,800) or `test` (400): each kind as often as every other."""
     kinds = list(OUTLINES)
     return tuple(draw(f"shapes/{split}/{index:04}.png", kinds[index % len(kinds)]) for index in range(COUNTS[split]))
 
@@ -110,10 +110,11 @@ def _placed(outline: Corners, centre: list[float], radius: float, slant: float) 
 def _coverage(polygon: Corners) -> np.ndarray:
     """Return how much of each pixel lies inside, (SIZE, SIZE) from 0 to 1, by the even-odd rule."""
     axis = (np.arange(SIZE * _FINENESS) + 0.5) / _FINENESS
-    x, y = axis[None, :], axis[:, None]
     inside = np.zeros((len(axis), len(axis)), dtype=bool)
     for (x1, y1), (x2, y2) in zip(polygon, polygon[1:] + polygon[:1], strict=True):
-        if y1 != y2:
-            inside ^= ((y1 > y) != (y2 > y)) & (x < x1 + (y - y1) * (x2 - x1) / (y2 - y1))
+        rows = (y1 > axis) != (y2 > axis)  # those that the edge crosses
+        if rows.any():
+            crossing = x1 + (axis[rows] - y1) * (x2 - x1) / (y2 - y1)
+            inside[rows] ^= axis < crossing[:, None]
     coverage: np.ndarray = inside.reshape(SIZE, _FINENESS, SIZE, _FINENESS).mean(axis=(1, 3))
     return coverage
