@@ -22,6 +22,8 @@ BUDGET = 8_000_000
 
 _COLUMNS = ("image", "img")
 _QUALITY = 70
+_TINY = 80
+"""Pixels of the longer side below which an image is kept as it is: a page enlarges it, and its artefacts with it."""
 
 
 class Thumbnails:
@@ -89,13 +91,14 @@ def shrink(image: bytes) -> str | None:
     try:
         with Image.open(io.BytesIO(image)) as opened:
             opened.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
-            small = opened.convert("RGBA" if "A" in opened.getbands() or "transparency" in opened.info else "RGB")
+            small = opened.convert("RGB")  # as the tasks show it to the models
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    kind, options = ("png", {}) if max(small.size) < _TINY else ("jpeg", {"quality": _QUALITY})
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=_QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    small.save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
@@ -106,7 +109,7 @@ def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
     if not rows:
         return {}
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, memory_map=True) as file:
             column = next((name for name in _COLUMNS if name in file.schema_arrow.names), None)
             if column is None:
                 return dict.fromkeys(rows, f"{path.name} has no column 'image' or 'img'")
