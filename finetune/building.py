@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetune.checkpoint import stored_dtype
+from finetune.collate import Collator
 from finetune.lora import add_lora, base_name
 from finetune.parts import Parts, find_parts, freeze_all_but
 from finetune.recipe import PartName, Recipe
@@ -47,8 +48,6 @@ def load_model(recipe: Recipe, device: Any) -> tuple[nn.Module, torch.dtype | No
         device_map=None,
         trust_remote_code=False,
     )
-    if model.config.get_text_config().is_encoder_decoder:
-        raise UserError(f"model: {recipe.model} has an encoder-decoder language model; only decoders can be trained")
     return model, stored_dtype(path, recipe.revision)
 
 
@@ -92,7 +91,9 @@ def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
     model.get_output_embeddings()  # every architecture has a head; the loss needs it
     torch.manual_seed(recipe.seed)  # of the adapters' first values
     if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # transformers has renamed it: the new name where there is one
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     freeze_all_but(model, recipe, parts)
     if recipe.has_lora:
         model = add_lora(model, recipe, parts)
@@ -137,6 +138,14 @@ def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> t
     if chosen.name == "sgd":
         return torch.optim.SGD(groups, lr=chosen.learning_rate)
     return torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=chosen.betas, eps=chosen.epsilon, fused=True)
+
+
+def make_collator(model: Any, processor: Any) -> Collator:
+    """Return what makes batches for a model: it knows where the model's answers start and end."""
+    from emt_tasks.models.parts import is_encoder_decoder
+
+    starts = [model.config.get_text_config().decoder_start_token_id] if is_encoder_decoder(model) else []
+    return Collator(processor, end_tokens(model, processor.tokenizer), starts)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> Sequence[int]:

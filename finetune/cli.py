@@ -104,7 +104,7 @@ def check_data_command(
     from finetune.disjoint import evaluation_sources, overlaps
 
     settings = _recipe_of(recipe, overrides) if recipe else None
-    training = [*(settings.mixture.sources if settings else ()), *map(_entry, train or ())]
+    training = [*(settings.mixture.used if settings else ()), *map(_entry, train or ())]
     tasks = settings.evaluate.tasks if settings else ()
     evaluation = [*evaluation_sources(tasks), *(entry for name in against or () for entry in _evaluated(name))]
     if not training or not evaluation:

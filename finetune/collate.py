@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+Token = tuple[int, bool]
+"""A token behind the prompt, and whether it is learnt."""
+
 IGNORED = -100
 """The label of tokens that are not learnt."""
 
@@ -24,8 +27,8 @@ IGNORED = -100
 class Batch:
     """What goes through the model at once.
 
-    `inputs` are the model's tensors, `labels` `(batch, tokens)` hold each answer token at its own place and `IGNORED`
-    elsewhere, `sources` `(batch,)` the number of each example's source.
+    `inputs` are the model's tensors; `labels` `(batch, places)` hold at each place of the model's output the answer
+    token that it should predict there, or `IGNORED`; `sources` `(batch,)` the number of each example's source.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -44,14 +47,16 @@ class Collator:
     Args:
         processor: of the checkpoint; copied.
         ends: the tokens at which the checkpoint stops generating.
+        starts: the token that starts the decoder's text, for a language model with encoder and decoder.
     """
 
-    def __init__(self, processor: Any, ends: Sequence[int]) -> None:
+    def __init__(self, processor: Any, ends: Sequence[int], starts: Sequence[int] = ()) -> None:
         self._processor = copy.deepcopy(processor)
         self._tokenizer = self._processor.tokenizer
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._tokenizer.padding_side = "right"
+        self._starts = tuple(starts)
         self._ends = tuple(ends) or (self._tokenizer.eos_token_id,)
         self.chat = Chat(self._processor)
         self._continuations = ContinuationTokenizer(self._tokenizer)
@@ -72,20 +77,37 @@ class Collator:
         import torch
 
         count = len(images[0])
+        if self._starts and any(len(example.turns) > 1 for example in examples):
+            raise UserError(f"{examples[0].where}: an encoder-decoder model learns one answer, found several turns")
         chats = [self.chat(example.turns, count) for example in examples]
         inputs = self._prompts([prompt for prompt, _ in chats], images, examples[0].where)
         answers = [self._answers(prompt, count, follow) for prompt, follow in chats]
-        labels = inputs["input_ids"]
+        fields, labels = self._to_decoder(inputs, answers) if self._starts else self._behind(inputs, answers)
+        return Batch(fields, labels, torch.tensor(sources))
+
+    def _behind(
+        self, inputs: dict[str, Any], answers: Sequence[Sequence[Token]]
+    ) -> tuple[dict[str, Any], torch.Tensor]:
+        """Put answers behind the prompts; each token is predicted at the place before its own."""
         fields = {}
         for name, values in inputs.items():
             pad = self._tokenizer.pad_token_id if name == "input_ids" else 0
             fields[name] = self._extended(inputs, name, answers, pad) if name in TOKEN_FIELDS else values
         rows = [
-            [*[IGNORED] * length, *(token if learnt else IGNORED for token, learnt in answer)]
+            [*[IGNORED] * (length - 1), *(token if learnt else IGNORED for token, learnt in answer), IGNORED]
             for length, answer in zip(inputs["attention_mask"].sum(-1).tolist(), answers, strict=True)
         ]
-        labels = right_padded(rows, IGNORED, labels)
-        return Batch(fields, labels, torch.tensor(sources))
+        return fields, right_padded(rows, IGNORED, inputs["input_ids"])
+
+    def _to_decoder(
+        self, inputs: dict[str, Any], answers: Sequence[Sequence[Token]]
+    ) -> tuple[dict[str, Any], torch.Tensor]:
+        """Give answers to the decoder of an encoder-decoder; it predicts each token from those before it."""
+        tokens = [[token for token, _ in answer] for answer in answers]
+        shifted = [[self._starts[0], *row[:-1]] for row in tokens]
+        like = inputs["input_ids"]
+        fields = {**inputs, "decoder_input_ids": right_padded(shifted, self._tokenizer.pad_token_id, like)}
+        return fields, right_padded(tokens, IGNORED, like)
 
     def _prompts(self, prompts: list[str], images: Sequence[Sequence[Image.Image]], where: str) -> dict[str, Any]:
         """Tokenise prompts and images as evaluation does."""
@@ -103,9 +125,9 @@ class Collator:
             ) from error
         return dict(inputs)
 
-    def _answers(self, prompt: str, images: int, follow: Sequence[tuple[str, bool]]) -> list[tuple[int, bool]]:
+    def _answers(self, prompt: str, images: int, follow: Sequence[tuple[str, bool]]) -> list[Token]:
         """Return the tokens behind a prompt, each with whether it is learnt: answers, and what ends each of them."""
-        tokens: list[tuple[int, bool]] = []
+        tokens: list[Token] = []
         for number, (text, is_answer) in enumerate(follow):
             if is_answer:
                 border = self.chat.border(images if number == 0 else 0)
@@ -121,7 +143,7 @@ class Collator:
         return tokens
 
     def _extended(
-        self, inputs: dict[str, Any], name: str, answers: Sequence[Sequence[tuple[int, bool]]], pad: int
+        self, inputs: dict[str, Any], name: str, answers: Sequence[Sequence[Token]], pad: int
     ) -> torch.Tensor:
         """Put the answers behind the prompts in one of the fields that have a value a token."""
         rows = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -55,18 +55,21 @@ class Loader:
         self._sources, self._plan, self._collator = sources, plan, collator
         self._rank, self._processes = rank, processes
         self._window = lru_cache(maxsize=1)(self._grouped_window)
-        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="emt-images")
 
     def steps(self, start: int, stop: int) -> Iterator[list[Batch]]:
         """Yield the batches of each step; the next ones are made meanwhile."""
-        return prefetch(self.step, range(start, stop))
+        with ThreadPoolExecutor(_DECODERS, thread_name_prefix="emt-images") as decoders:
+            yield from prefetch(partial(self.step, each=decoders.map), range(start, stop))
 
-    def step(self, number: int) -> list[Batch]:
-        """Return the batches of one step for this process; all of one batch have the same number of images."""
+    def step(self, number: int, each: Callable[..., Iterable[Any]] = map) -> list[Batch]:
+        """Return the batches of one step for this process; all of one batch have the same number of images.
+
+        `each` maps a function over the examples to decode their images, as the `map` of a pool of threads.
+        """
         examples = [(int(source), self._sources[source][index]) for source, index in self._indices(number)]
         examples.sort(key=lambda item: (item[1].image_count, item[1].length))
         mine = examples[self._rank :: self._processes]
-        images = list(self._decoders.map(lambda item: item[1].load_images(), mine))
+        images = list(each(lambda item: item[1].load_images(), mine))
         batches = []
         for _, same in groupby(zip(mine, images, strict=True), key=lambda item: item[0][1].image_count):
             group = list(same)

@@ -88,7 +88,6 @@ def describe(recipe: Recipe) -> Iterator[Any]:
         UserError: whatever would stop the run before its first step.
     """
     from finetune import building
-    from finetune.collate import Collator
     from finetune.data import Loader
     from finetune.evaluation import check_tasks
     from finetune.mixture import plan
@@ -96,11 +95,11 @@ def describe(recipe: Recipe) -> Iterator[Any]:
 
     yield recipe.to_yaml()
     check_tasks(recipe.evaluate)
-    sources = [open_source(entry) for entry in recipe.mixture.sources]
+    sources = [open_source(entry) for entry in recipe.mixture.used]
     mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
     empty = building.empty_model(recipe)
     processor = building.load_processor(recipe)
-    collator = Collator(processor, building.end_tokens(empty, processor.tokenizer))
+    collator = building.make_collator(empty, processor)
     model = building.make_trainable(empty, recipe)
     building.trained_by_part(model, recipe)
     (batch, *_) = Loader(recipe, sources, mixture, collator).step(0)

@@ -36,11 +36,10 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     output = Path(recipe.output)
     check_output(output, recipe, resume=resume, overwrite=overwrite)
     check_tasks(recipe.evaluate)
-    sources = [open_source(entry) for entry in recipe.mixture.sources]
+    sources = [open_source(entry) for entry in recipe.mixture.used]
     mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
 
     from finetune import building
-    from finetune.collate import Collator
     from finetune.data import Loader
     from finetune.loop import Run
     from finetune.saving import Saver
@@ -48,7 +47,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     accelerator = make_accelerator(recipe)
     processor = building.load_processor(recipe)
     base, dtype = building.load_model(recipe, accelerator.device)
-    collator = Collator(processor, building.end_tokens(base, processor.tokenizer))
+    collator = building.make_collator(base, processor)
     model = building.make_trainable(base, recipe)
     optimiser = building.make_optimiser(building.trained_by_part(model, recipe), recipe)
     loader = Loader(
@@ -83,7 +82,12 @@ def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """Return the accelerator for a recipe, as `accelerate launch` configured it."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
     from accelerate.utils import DistributedDataParallelKwargs
+
+    # A process may run several recipes, each with its own precision.
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
 
     # A vision tower's last layers may go unused, as may a projector in a batch of text alone.
     unused: set[PartName] = {"vision", "full", "projector"}

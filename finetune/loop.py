@@ -147,7 +147,7 @@ class Run:
 
     def _record(self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any]) -> None:
         """Append a step to the loss log and send it to the trackers."""
-        names = [source.data for source in self.recipe.mixture.sources]
+        names = [source.data for source in self.recipe.mixture.used]
         by_source = {name: loss for name, loss in zip(names, result.by_source, strict=True) if loss is not None}
         line = {
             "step": step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from finetune.parts import Parts
@@ -41,7 +42,9 @@ def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
         target_modules=targets,
         modules_to_save=kept or None,
     )
-    adapted: nn.Module = get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft reads a property that transformers has renamed
+        adapted: nn.Module = get_peft_model(model, config)
     for name, weights in adapted.named_parameters():
         if base_name(name) in loose and "lora_" not in name:
             weights.requires_grad_(True)

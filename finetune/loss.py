@@ -27,11 +27,11 @@ def answer_losses(model: nn.Module, head: nn.Module, batch: Batch) -> tuple[torc
         head: its output layer, `(…, dim)` to `(…, vocabulary)`.
         batch: of examples.
     """
-    predicts = batch.labels[:, 1:] != IGNORED  # a token's logits stand at the place before it
-    with _only_at(head, predicts):
+    places = batch.labels != IGNORED
+    with _only_at(head, places):
         logits = model(**batch.inputs, use_cache=False).logits
-    losses = _CrossEntropy.apply(logits, batch.labels[:, 1:][predicts])
-    return losses, batch.sources.unsqueeze(1).expand_as(predicts)[predicts]
+    losses = _CrossEntropy.apply(logits, batch.labels[places])
+    return losses, batch.sources.unsqueeze(1).expand_as(places)[places]
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def _only_at(head: nn.Module, places: torch.Tensor) -> Iterator[None]:
 
     def select(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden, *others = arguments
-        return (hidden[:, :-1][places], *others)
+        return (hidden[places], *others)
 
     handle = head.register_forward_pre_hook(select)
     try:

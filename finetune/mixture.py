@@ -86,17 +86,17 @@ def plan(mixture: Mixture, sizes: Sequence[int], seed: int) -> Plan:
         others = round(sizes[0] / ratios[0]) - sizes[0]
         counts = [sizes[0], *_round(ratios[1:], others)]
     else:
-        total = min(size / ratio for size, ratio in zip(sizes, ratios, strict=True) if ratio)
+        total = min(size / ratio for size, ratio in zip(sizes, ratios, strict=True))
         counts = [min(count, size) for count, size in zip(_round(ratios, int(total)), sizes, strict=True)]
     if not counts[0]:
-        names = ", ".join(source.data for source in mixture.sources)
+        names = ", ".join(source.data for source in mixture.used)
         raise UserError(f"mixture: of {names} with {', '.join(map(str, sizes))} examples, one runs dry at once")
     return Plan(sizes, counts, repeats=mixture.when_dry == "repeat", seed=seed)
 
 
 def shares(mixture: Mixture, sizes: Sequence[int]) -> list[float]:
     """Return each source's share of the training examples; by size where no source has a ratio."""
-    given = [source.ratio for source in mixture.sources]
+    given = [source.ratio for source in mixture.used]
     if all(ratio is None for ratio in given):
         return [size / sum(sizes) for size in sizes]
     rest = 1 - sum(ratio for ratio in given if ratio is not None)

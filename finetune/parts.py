@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _MERGERS = ("merger", "projector", "connector")
 """Names of a projector inside a vision tower."""
 
-_GATE_AND_UP = ("gate_proj", "up_proj", "gate_up_proj")
+_GATE_AND_UP = ("gate_proj", "up_proj", "gate_up_proj", "wi_0", "wi_1")
+"""The last two are T5's."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def find_parts(model: nn.Module) -> Parts:
     """
     from torch import nn
 
-    vision, llm = _name(model, _vision_tower(model)), _name(model, _language_model(model))
+    vision = _name(model, _vision_tower(model))
+    llm = _outermost_without(model, _name(model, _language_model(model)), vision)
     head = _name(model, model.get_output_embeddings())  # type: ignore[operator]
     attention = [name for name, module in model.named_modules() if _is_attention(name, module, llm)]
 
@@ -105,13 +107,19 @@ def _vision_tower(model: Any) -> Any:
 
 
 def _language_model(model: Any) -> Any:
-    """The outermost module that holds the text embeddings and neither the vision tower nor the projector."""
     decoder = model.get_decoder()
     if decoder is model or decoder is None:
         raise UserError(
             f"model: no language model found in {type(model).__name__}; expected an image-text-to-text model"
         )
     return decoder
+
+
+def _outermost_without(model: nn.Module, inner: str, other: str) -> str:
+    """Return the outermost module around one that does not hold the other: around a decoder, its encoder too."""
+    while "." in inner and not _inside(other, inner.rpartition(".")[0]):
+        inner = inner.rpartition(".")[0]
+    return inner
 
 
 def _name(model: nn.Module, module: Any) -> str:
@@ -128,4 +136,7 @@ def _is_merger(name: str, vision: str) -> bool:
 
 def _is_attention(name: str, module: Any, llm: str) -> bool:
     """Whether a module of the language model is an attention layer: by its class, as no two call it the same."""
-    return _inside(name, llm) and type(module).__name__.endswith("Attention")
+    from torch import nn
+
+    has_projections = any(isinstance(child, nn.Linear) for child in module.children())
+    return _inside(name, llm) and type(module).__name__.endswith("Attention") and has_projections

@@ -68,6 +68,11 @@ class Mixture(_Section):
     sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
     when_dry: Literal["repeat", "stop"] = "repeat"
 
+    @property
+    def used(self) -> list[SourceEntry]:
+        """The sources that give any example: ratio 0 leaves one out."""
+        return [source for source in self.sources if source.ratio != 0]
+
     @model_validator(mode="after")
     def _ratios_add_up(self) -> Mixture:
         given = [source.ratio for source in self.sources if source.ratio is not None]
@@ -77,7 +82,7 @@ class Mixture(_Section):
             raise ValueError(f"{open_ended} sources have no ratio; at most one may leave it out and take the rest")
         if not open_ended and abs(total - 1) > 1e-6:
             raise ValueError(f"ratios add up to {total:g}; expected 1")
-        if open_ended and (total > 1 or (given and total == 1)):
+        if open_ended and total >= 1:
             raise ValueError(f"ratios add up to {total:g}, which leaves nothing for the source without one")
         if self.sources[0].ratio == 0:
             raise ValueError("the first source has ratio 0, but an epoch goes once through it; put another one first")
@@ -171,6 +176,8 @@ class Recipe(_Section):
             faults.append("train: full holds all parts, so it stands alone")
         faults += [f"train: {part} lies inside {_INSIDE[part]}; name one of them"
                    for part in self.train if _INSIDE.get(part) in self.train]  # fmt: skip
+        if len({part.lora for part in self.parts.values() if part.lora}) > 1:
+            faults.append("train: parts with LoRA have different settings; rank, alpha and dropout are for all of them")
         if self.save.merged and not self.has_lora:
             faults.append("save.merged: nothing is trained by LoRA, so there is nothing to merge")
         if faults:
