@@ -42,11 +42,45 @@ TEMPLATES = (
     ("I cannot tell what this is {place}.", 1),
     ("A {adjective} animal {place}.", 1),
 )
-ADJECTIVES = "small large red brown black white shiny wooden young old beautiful striped tiny huge yellow green".split()
+ADJECTIVES = [
+    "small",
+    "large",
+    "red",
+    "brown",
+    "black",
+    "white",
+    "shiny",
+    "wooden",
+    "young",
+    "old",
+    "beautiful",
+    "striped",
+    "tiny",
+    "huge",
+    "yellow",
+    "green",
+]
 PLACES = [
     f"{preposition} the {noun}"
     for preposition in ("in", "on", "near", "behind", "under", "above", "beside", "in front of")
-    for noun in "grass water snow street wall room garden floor studio trees sand garage park sun rain mirror".split()
+    for noun in [
+        "grass",
+        "water",
+        "snow",
+        "street",
+        "wall",
+        "room",
+        "garden",
+        "floor",
+        "studio",
+        "trees",
+        "sand",
+        "garage",
+        "park",
+        "sun",
+        "rain",
+        "mirror",
+    ]
 ]
 
 

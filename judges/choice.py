@@ -18,23 +18,27 @@ from judges.normalize import Folded, fold, fold_name
 from judges.numerals import word_is_digit
 from judges.target import MultipleChoice
 from judges.verdict import Category, Match, Verdict
+from judges.wordlists import NUMBER_WORDS, alternation
 
 NAME = "fuzzy"
-_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 _ARTICLE = re.compile(r"\b(?:a|an|the) (?=\w)")
 _NO_ANSWER = re.compile(r"\bn ?/ ?a\b")
 _RANGE = re.compile(r"(?<=\d) to (?=\d)")
-_LEAD = re.compile(
-    r"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:is|answer|option|options|choice|choices|letter|choose|chose|select|selected|pick|picked"
-    r"|with|be|either|and|or|both|not|neither|nor|than|say|it's|its|it s|was|so|therefore|thus|hence|think|guess|also|answers"
-    r"|are|only|no|correct|between|versus|vs|eliminate|exclude|except|reject|definitely|probably|likely|maybe|perhaps|of|but|then|wait"
-    r"|for|to|clearly|actually|instead))[\s\"'*`_(\[]*$"
+_QUOTES = r"\s\"'*`_(\["
+_LEADING_WORDS = alternation(
+    """is answer option options choice choices letter choose chose select selected pick picked with be either and or
+    both not neither nor than say it's its was so therefore thus hence think guess also answers are only no correct between
+    versus vs eliminate exclude except reject definitely probably likely maybe perhaps of but then wait for to clearly
+    actually instead"""
 )
+# What may stand before a capital letter that names an option; elsewhere it is an initial or belongs to a name.
+_LEAD = re.compile(rf"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:{_LEADING_WORDS}))[{_QUOTES}]*$")
 _NAMING = re.compile(
-    r"\b(?:option|choice|letter|answer(?: is|:| would be)?|choose|select|pick|go with|say)[\s\"'*`_(\[:]*$"
+    rf"\b(?:option|choice|letter|answer(?: is|:| would be)?|choose|select|pick|go with|say)[{_QUOTES}:]*$"
 )
 _AFTER_ARTICLE_LETTER = re.compile(
-    r"\s*(?:$|\n|[.:)\]\"'*`_,;!?/&—–]|-\s|(?:is|because|since|as it|and|or|seems|was|would|are|isn't|cannot|can't|then|not)\b(?!\w))"
+    r"\s*(?:$|\n|[.:)\]\"'*`_,;!?/&—–]|-\s"
+    r"|(?:is|because|since|as it|and|or|seems|was|would|are|isn't|cannot|can't|then|not)\b(?!\w))"
 )
 _ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4}
 _ORDINAL = re.compile(r"\b(first|second|third|fourth|fifth) (?:option|choice|answer|one)\b")
@@ -173,9 +177,10 @@ def _option_forms(choice: str) -> tuple[str, ...]:
 
 
 def _other_number(word: str) -> str:
-    if word in _NUMBER_WORDS:
-        return str(_NUMBER_WORDS.index(word))
-    return _NUMBER_WORDS[int(word)] if word.isdecimal() and int(word) < len(_NUMBER_WORDS) else word
+    if word in NUMBER_WORDS:
+        return str(NUMBER_WORDS.index(word))
+    small = word.isdecimal() and len(word) < 3 and int(word) < len(NUMBER_WORDS)
+    return NUMBER_WORDS[int(word)] if small else word
 
 
 def _letters(folded: Folded, prediction: str, texts: list[_Pick], count: int) -> list[_Pick]:
@@ -238,7 +243,10 @@ def _misspells(text: str, option: str) -> bool:
     ours, theirs = text.split(), option.split()
     if len(ours) != len(theirs):
         return re.sub(r"\D", "", text) == re.sub(r"\D", "", option)
-    return all(our == their or (len(our) > 3 and our.isalpha() and not is_word(our)) for our, their in zip(ours, theirs, strict=True))
+    return all(
+        our in {their, plural(their)} or (len(our) > 3 and our.isalpha() and not is_word(our))
+        for our, their in zip(ours, theirs, strict=True)
+    )
 
 
 def _concluded(plain: str, picks: list[_Pick], notes: list[str]) -> list[_Pick]:

@@ -11,13 +11,14 @@ from judges.reading import Reader, Reading
 from judges.target import Classification
 from judges.verdict import Category, Match, Verdict
 from judges.vocabulary import Vocabulary
+from judges.wordlists import phrase_set
 
 NAME = "fuzzy"
 _CONFIDENCE = {"name": 0.95, "synonym": 0.92, "subtype": 0.85, "misspelling": 0.7}
-_REFUSALS = (
-    "sorry", "cannot", "can t", "unable", "not sure", "unclear", "unsure", "don t know", "n a", "none", "unknown", "no object",
-    "not able", "not possible", "difficult to", "hard to", "impossible", "not enough", "as an ai",
-)  # fmt: skip
+_REFUSALS = phrase_set(
+    """sorry|cannot|can t|unable|not sure|unclear|unsure|don t know|n a|none|unknown|no object|not able|not possible
+    difficult to|hard to|impossible|not enough|as an ai"""
+)
 
 
 class _Index:

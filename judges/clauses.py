@@ -5,28 +5,32 @@ from __future__ import annotations
 import re
 
 from judges.cues import AFFIRMATION, CONCLUSION, DENIAL
+from judges.wordlists import phrase_set
 
 
-def _alternation(*groups: str) -> str:
-    phrases = {phrase.strip() for group in groups for line in group.strip().splitlines() for phrase in line.split("|")}
+def _cue(*groups: str) -> str:
+    """Return an expression for the cues of some groups, the longest first."""
+    phrases = frozenset[str]().union(*map(phrase_set, groups))
     # A blank in a cue stands for whatever joins the words: "isn t" is "isn't" in the text.
-    ordered = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
-    return "|".join(phrase.replace(" ", r"[ '\-]") for phrase in ordered)
+    return "|".join(phrase.replace(" ", r"[ '\-]") for phrase in sorted(phrases, key=lambda text: (-len(text), text)))
 
 
-_CUE = re.compile(rf"(?<![\w'])(?:(?P<affirmed>{_alternation(AFFIRMATION)})|(?P<denied>{_alternation(DENIAL)}))(?!\w)")
+_CUE = re.compile(rf"(?<![\w'])(?:(?P<affirmed>{_cue(AFFIRMATION)})|(?P<denied>{_cue(DENIAL)}))(?!\w)")
 _END = re.compile(
     r"[.!?;:\n]|--| - |\b(?:but|rather|instead|however|actually|so|because)\b"
     r"|\b(?:it is|it's|this is|that is|that's|the answer|must be)\b"
 )
 _LIST_GOES_ON = re.compile(r",[^,]*\b(?:or|nor)\b")
+_TRUE = r"(?:correct|right|the (?:answer|right|correct)|true|possible|it\b|a match|likely)"
 _DENIED_AFTER = re.compile(
-    r"[\"'*_)\].]*\s*(?:(?:,|and|or|&|nor)\s*(?:\(?[a-z]\)?)\s*)*(?:is|are|was|were|can|could|would be|seems?)?\s*"
-    r"(?:(?:not|n't|cannot|can't be|not be)\s+(?:be\s+)?(?:correct|right|the (?:answer|right|correct)|true|possible|it\b|a match|likely)"
-    r"|(?:isn't|aren't|wasn't|can't be|cannot be)\s+(?:correct|right|the (?:answer|right|correct)|true|possible|it\b|likely)"
+    # "A", "C and D ..."
+    r"[\"'*_)\].]*\s*(?:(?:,|and|or|&|nor)\s*(?:\(?[a-z]\)?)\s*)*"
+    # "... are not right", "... can't be it", "... is wrong"
+    r"(?:is|are|was|were|can|could|would be|seems?)?\s*"
+    rf"(?:(?:not|n't|cannot|can't be|not be)\s+(?:be\s+)?{_TRUE}|(?:isn't|aren't|wasn't|cannot be)\s+{_TRUE}"
     r"|(?:wrong|incorrect|false|ruled out|eliminated|excluded|out\b(?! of)|unlikely|impossible))"
 )
-CONCLUDED = re.compile(rf"(?<![\w'])(?:(?P<final>final \w+)|(?:{_alternation(CONCLUSION)}))(?!\w)")
+CONCLUDED = re.compile(rf"(?<![\w'])(?:(?P<final>final \w+)|(?:{_cue(CONCLUSION)}))(?!\w)")
 EXPLAINED = re.compile(r"\b(?:because|since|explanation|reasoning|rationale|given that|due to)\b|\breason\s*:")
 
 

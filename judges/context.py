@@ -6,59 +6,58 @@ import re
 
 from judges.lexicon import FUNCTION_WORDS, is_only_noun, is_plural, may_be
 from judges.matcher import Surface
+from judges.wordlists import word_set
 
 _BEFORE = re.compile(r"([\w']+)[ \-\"*_(]*$")
 _AFTER = re.compile(r"([ \-]?)([\w']+)")
-_DETERMINERS = frozenset(
+_DETERMINERS = word_set(
     """a an the this that these those my your his her its our their some any each every another one two three four five
-    several many no single""".split()
+    several many no single"""
 )
-_PRONOUNS = frozenset("i you we they he she it who".split())
-_MODALS = frozenset(
-    "can could will would may might must should shall didn didnt don dont doesn does did ll let lets".split()
-)
-_TO_WITH_NOUN = frozenset(
+_PRONOUNS = word_set("i you we they he she it who")
+_MODALS = word_set("can could will would may might must should shall didn didnt don dont doesn does did ll let lets")
+_TO_WITH_NOUN = word_set(
     """next close similar due according compared belongs belong up attached adjacent related refers refer thanks point
     points pointing equal addition opposite connected tied leading leads correspond corresponds used closer closest
-    nearest near tethered chained amounts respect front""".split()
+    nearest near tethered chained amounts respect front"""
 )
 # Words after a label that do not make it part of another name: its own kind, and what it is a picture of.
-_HEADS = frozenset(
-    """animal animals bird birds fish fishes flower flowers plant plants tree trees dog dogs cat cats insect insects bug
-    instrument instruments vehicle vehicles boat boats ship ships car cars vessel reptile reptiles mammal mammals breed
-    species fruit fruits vegetable food dish machine device tool furniture building structure toy figure figurine
-    statue sculpture image images picture pictures photo photos photograph photography drawing painting sketch icon logo
-    emoji symbol shape silhouette puppy puppies kitten kittens cub cubs pup pups chick chicks calf foal blossom blossoms
-    petal petals family genus type kind variety category class label object creature specimen bloom bouquet monkey snake
-    digit numeral number fungus shark spider beetle butterfly lizard crab terrier hound spaniel shell aircraft truck
-    bus train adult male female individual herd flock leaf leaves scene portrait closeup close background foreground""".split()
+_HEADS = word_set(
+    """animal animals bird birds fish fishes flower flowers plant plants tree trees dog dogs cat cats insect insects
+    bug instrument instruments vehicle vehicles boat boats ship ships car cars vessel reptile reptiles mammal
+    mammals breed species fruit fruits vegetable food dish machine device tool furniture building structure toy
+    figure figurine statue sculpture image images picture pictures photo photos photograph photography drawing
+    painting sketch icon logo emoji symbol shape silhouette puppy puppies kitten kittens cub cubs pup pups chick
+    chicks calf foal blossom blossoms petal petals family genus type kind variety category class label object
+    creature specimen bloom bouquet monkey snake digit numeral number fungus shark spider beetle butterfly lizard
+    crab terrier hound spaniel shell aircraft truck bus train adult male female individual herd flock leaf leaves
+    scene portrait closeup close background foreground"""
 )
-_COLOURS = frozenset(
+_COLOURS = word_set(
     """red blue green yellow white black brown pink purple orange grey gray gold golden silver violet teal cyan magenta
-    beige maroon tan crimson scarlet navy turquoise cream""".split()
+    beige maroon tan crimson scarlet navy turquoise cream"""
 )
-_COLOUR_NOUNS = frozenset("color colour colored coloured hue tint tone shade".split())
+_COLOUR_NOUNS = word_set("color colour colored coloured hue tint tone shade")
 # "Orange and black": colours, though "orange and apple" is fruit.
 _MIXED_COLOURS = re.compile(rf",? (?:and|or|with|to) (?:{'|'.join(sorted(_COLOURS))})\b")
 _MIXED_COLOURS_WITHIN = 20
-_FRUIT_PARTS = frozenset("fruit fruits slice slices segment segments image picture".split())
-_PREDICATES = frozenset("plain safe upright".split())
-_BE = frozenset(
-    "is are was were be being looks look appears appear seems s colored coloured painted turns turned".split()
+_FRUIT_PARTS = word_set("fruit fruits slice slices segment segments image picture")
+_PREDICATES = word_set("plain safe upright")
+_BE = word_set("is are was were be being looks look appears appear seems s colored coloured painted turns turned")
+_NAMED = word_set("object answer image label class thing fruit item picture photo subject it this category prediction")
+_SHADES = word_set(
+    "bright dark deep pale light vivid very mostly reddish yellowish brownish vibrant fluorescent neon burnt bold"
 )
-_NAMED = frozenset(
-    "object answer image label class thing fruit item picture photo subject it this category prediction".split()
+_UPWARDS = word_set(
+    "to up over above from in by and into out higher again sharply early at through against like behind beyond"
 )
-_SHADES = frozenset(
-    "bright dark deep pale light vivid very mostly reddish yellowish brownish vibrant fluorescent neon burnt bold".split()
-)
-_RISERS = frozenset(
+_RISERS = word_set(
     """sun moon price prices temperature temperatures smoke steam water level levels curtain tension crowd dough number
     numbers sales stock stocks tide wind voice voices audience building tower mountain mountains balloon sea bread
-    waters river fog mist dust rates cost costs inflation they he she it we who heat rocket plane bird airplane""".split()
+    waters river fog mist dust rates cost costs inflation they he she it we who heat rocket plane bird airplane"""
 )
-_AFTER_MODAL_CAN = frozenset(
-    "be not see help you i we t do also only have hardly never just the it they he she tell provide identify describe".split()
+_AFTER_MODAL_CAN = word_set(
+    "be not see help you i we t do also only have hardly never just the it they he she tell provide identify describe"
 )
 
 
@@ -125,11 +124,7 @@ def _rose_up(previous: str, following: str) -> bool:
     """Whether "rose" is the past of "rise"."""
     if previous in _PRONOUNS or is_plural(previous):
         return True
-    goes_on = following.endswith("ly") or following in {
-        "to", "up", "over", "above", "from", "in", "by", "and", "into", "out", "higher", "again", "sharply", "early", "at",
-        "through", "against", "like", "behind", "beyond", "",
-    }  # fmt: skip
-    return previous in _RISERS and goes_on
+    return previous in _RISERS and (not following or following.endswith("ly") or following in _UPWARDS)
 
 
 def _is_adjective(text: str, second: str, previous: str, following: str) -> bool:
@@ -147,7 +142,7 @@ def _is_adjective(text: str, second: str, previous: str, following: str) -> bool
         return True
     if previous not in _BE or not (colour or text in _PREDICATES):
         return False
-    return second not in _NAMED or (second in {"it", "this"} and following in {"", "to", "that"})
+    return second not in _NAMED or following in {"to", "that"}
 
 
 def _is_verb(text: str, second: str, previous: str, following: str) -> bool:

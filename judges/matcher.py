@@ -59,13 +59,28 @@ class Matcher:
         found = [(end - size, end, surface) for end, (size, surface) in self._automaton.iter(words)]
         if len(found) < 2:
             return [Hit(*hit) for hit in found]
-        found.sort(key=lambda hit: (hit[0] - hit[1], hit[0]))
+        found.sort(key=lambda hit: hit[0])
         taken: list[Hit] = []
-        for start, end, surface in found:
-            if all(end <= other.start or start >= other.end for other in taken):
-                taken.append(Hit(start, end, surface))
-        taken.sort()
-        return taken
+        cluster: list[tuple[int, int, Surface]] = []
+        reach = 0
+        for hit in found:
+            if hit[0] >= reach:
+                taken += _longest(cluster)
+                cluster = []
+            cluster.append(hit)
+            reach = max(reach, hit[1])
+        return taken + _longest(cluster)
+
+
+def _longest(overlapping: list[tuple[int, int, Surface]]) -> list[Hit]:
+    """Return the longest of hits that overlap, and then those that do not overlap with it, from left to right."""
+    if len(overlapping) == 1:
+        return [Hit(*overlapping[0])]
+    taken: list[Hit] = []
+    for start, end, surface in sorted(overlapping, key=lambda hit: (hit[0] - hit[1], hit[0])):
+        if all(end <= other.start or start >= other.end for other in taken):
+            taken.append(Hit(start, end, surface))
+    return sorted(taken, key=lambda hit: hit.start)
 
 
 def _surfaces(vocabulary: Vocabulary, others: Iterable[str]) -> dict[str, Surface]:

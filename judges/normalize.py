@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 # All of ASCII but letters and digits becomes a space, one for one, so that offsets stay.
 ASCII_TABLE = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
 _KEYCAP_TEN = "\N{KEYCAP TEN}"
+_VISIBLE = re.compile(r"[^\n]")
 _APOSTROPHES = frozenset("'’‘`´ʼ＇")
 # Scripts written without spaces: a label beside such a character stands alone.
 _UNSPACED = re.compile(
@@ -86,6 +87,13 @@ def fold_name(name: str) -> str:
     return " ".join(fold(name).words.split())
 
 
-def blank(text: str, start: int, end: int) -> str:
-    """Return the text with a stretch replaced by blanks, line breaks kept, so that offsets stay."""
-    return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+def blank(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return the text with blanks for some stretches of it, line breaks kept, so that offsets stay."""
+    pieces = []
+    position = 0
+    for start, end in sorted(spans):
+        start = max(start, position)
+        if start < end:
+            pieces += [text[position:start], _VISIBLE.sub(" ", text[start:end])]
+            position = end
+    return "".join([*pieces, text[position:]])

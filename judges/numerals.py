@@ -1,46 +1,58 @@
-"""Finds the digits that an answer commits to: numerals, Roman numerals, digit words; not sizes, years or list numbers."""
+"""Finds the digits that an answer commits to: numerals, Roman numerals, digit words; no sizes, no years."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from judges.lexicon import is_plural
 from judges.matcher import Hit, Surface
 from judges.vocabulary import Vocabulary
+from judges.wordlists import NUMBER_WORDS, word_set
 
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9}
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_UNITS = "one two three four five six seven eight nine".split()
-_BIG = "hundred thousand million billion dozen".split()
+_TEENS = NUMBER_WORDS[10:]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_UNITS = NUMBER_WORDS[1:10]
+_BIG = ["hundred", "thousand", "million", "billion", "dozen"]
 
 _NUMBER = re.compile(r"(?<![a-z0-9])\d+(?:(?:[.,:\-]|\s?[/x×]\s?)\d+)*(?:st|nd|rd|th|%|\s?%|[a-z]+)?", re.I)
 _ALONE = re.compile(r"\d")
 _LISTED = re.compile(r"\s?[,/\-]\s?")
 # Numbers that say how sure, how good, how large or which one, and not what the image shows.
 _BESIDE_THE_POINT = re.compile(
-    r"\b(?:confidence|certainty|probability|prob|conf|score|rating|likelihood|accuracy|bbox"
-    r"|size|level)s?\b\W{0,3}(?:(?:is|of|level|score|was|at|=)\W{0,3})*\d+(?:[.,/]\d+)*\s?%?(?:\s?(?:out of|/)\s?\d+)?"
-    r"|\b(?:step|figure|fig|option|image|photo|picture|question|page|version|line|row|column|example|sample|part|top|table"
-    r"|section|chapter|index|item|id|batch|epoch)[ \-#]{1,2}\d+\b"
-    r"|\b\d+(?:\.\d+)? ?(?:out of|of) \d+\b|\b\d+ ?/ ?(?:5|10|100)\b(?=[^.\n]*\b(?:sure|confiden|certain|score|rat))"
-    r"|\b(?:rate|rated|score|scored|give|grade|graded)\b[^.\n]{0,30}?\d+(?:\s?/\s?\d+)?"
-    r"|[\[(]\s*-?\d+(?:\.\d+)?(?:\s*[,;]\s*-?\d+(?:\.\d+)?){3,}\s*[\])]"
-    r"|[\[(]\s*-?\d*\.\d+(?:\s*[,;]\s*-?\d+(?:\.\d+)?)*\s*[\])]",
-    re.I,
+    r"""
+    # "confidence: 0.97", "score is 9/10"
+    \b(?:confidence|certainty|probability|prob|conf|score|rating|likelihood|accuracy|bbox|size|level)s?\b\W{0,3}
+        (?:(?:is|of|level|score|was|at|=)\W{0,3})*\d+(?:[.,/]\d+)*\s?%?(?:\s?(?:out\ of|/)\s?\d+)?
+    # "step 1", "Figure 3"
+    | \b(?:step|figure|fig|option|image|photo|picture|question|page|version|line|row|column|example|sample|part|top
+        |table|section|chapter|index|item|id|batch|epoch)[ \-#]{1,2}\d+\b
+    # "9 out of 10", "9/10 sure"
+    | \b\d+(?:\.\d+)?\ ?(?:out\ of|of)\ \d+\b
+    | \b\d+\ ?/\ ?(?:5|10|100)\b(?=[^.\n]*\b(?:sure|confiden|certain|score|rat))
+    # "I rate this 5/5"
+    | \b(?:rate|rated|score|scored|give|grade|graded)\b[^.\n]{0,30}?\d+(?:\s?/\s?\d+)?
+    # "[12, 4, 30, 41]", "(0.2, 0.8)"
+    | [\[(]\s*-?\d+(?:\.\d+)?(?:\s*[,;]\s*-?\d+(?:\.\d+)?){3,}\s*[\])]
+    | [\[(]\s*-?\d*\.\d+(?:\s*[,;]\s*-?\d+(?:\.\d+)?)*\s*[\])]
+    """,
+    re.VERBOSE,
 )
 _LIST_NUMBER = re.compile(r"(?m)^[ \t]*\(?(\d+)[.)][ \t]+(?=\S)")
-_PRONOUN_BEFORE = frozenset(
-    "this that which only no any every each another last right same the other first single someone such".split()
+_PRONOUN_BEFORE = word_set(
+    "this that which only no any every each another last right same the other first single someone such"
 )
-_AFTER_PRONOUN = frozenset(
+_AFTER_PRONOUN = word_set(
     """single handwritten digit number image can could might should must would thing possible object day more another
-    hand side person doubt confidence idea""".split()
+    hand side person doubt confidence idea"""
 )
-_NUMBER_NOUNS = frozenset("digit number numeral figure is written drawn image".split())
+_UNIT_NOUNS = word_set("of pixel bit segment")
+_NUMBER_NOUNS = word_set("digit number numeral figure is written drawn image")
 _CHINESE = dict(zip("零〇一二三四五六七八九", (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 _CHINESE_NUMERAL = re.compile(
-    r"(?:数字|數字|数|是|为|為|[:：])\s*[\"“「']?([零〇一二三四五六七八九])(?![十百千万萬亿个個张張位幅只種种些])|^\s*([零〇一二三四五六七八九])\s*[。.!]?\s*$"
+    r"(?:数字|數字|数|是|为|為|[:：])\s*[\"“「']?([零〇一二三四五六七八九])(?![十百千万萬亿个個张張位幅只種种些])"
+    r"|^\s*([零〇一二三四五六七八九])\s*[。.!]?\s*$"
 )
 
 
@@ -57,7 +69,7 @@ def outside_numbers() -> list[str]:
     return [*_TEENS, *_TENS, *tens, *big, *decimals]
 
 
-def find_digits(plain: str, original: str, origin: list[int] | tuple[int, ...]) -> tuple[list[Hit], bool]:
+def find_digits(plain: str, original: str, origin: Sequence[int]) -> tuple[list[Hit], bool]:
     """Return the single digits and Roman numerals in folded text, and whether it holds a longer number.
 
     `original` is the answer before folding, for the capitals of Roman numerals; `origin` maps to its offsets.
@@ -100,7 +112,7 @@ def _without_list_numbers(plain: str, hits: list[Hit]) -> list[Hit]:
     return kept or hits
 
 
-def _roman(plain: str, original: str, origin: list[int] | tuple[int, ...]) -> list[Hit]:
+def _roman(plain: str, original: str, origin: Sequence[int]) -> list[Hit]:
     """Return capital Roman numerals; "I" and "V" only where they are the whole answer or called a numeral."""
     hits = []
     whole = plain.strip(" .!\"'*\n")
@@ -126,9 +138,7 @@ def _roman(plain: str, original: str, origin: list[int] | tuple[int, ...]) -> li
 def _is_quantity(plain: str, hit: Hit) -> bool:
     """Whether the digit counts something: "3 strokes", "2 of them"."""
     after = re.match(r"[ \-]([a-z]+)", plain[hit.end :])
-    return bool(after) and (
-        after.group(1) == "of" or is_plural(after.group(1)) or after.group(1) in {"pixel", "pixels", "bit", "segment"}
-    )
+    return after is not None and (after.group(1) in _UNIT_NOUNS or is_plural(after.group(1)))
 
 
 def word_is_digit(plain: str, start: int, end: int) -> bool:

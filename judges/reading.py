@@ -7,51 +7,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from judges import context, injection, markup, numerals
-from judges.matcher import Hit, Matcher
 from judges.markup import SUSPICIOUS
+from judges.matcher import Hit, Matcher
 from judges.normalize import Folded, fold, fold_simple
 from judges.spelling import Speller
 from judges.vocabulary import Vocabulary
+from judges.wordlists import alternation, phrase_set, word_set
 
+_AFTER_COMMA = alternation(
+    "it this that i the only just more probably likely possibly maybe perhaps which what my we you he she they"
+)
 # A denial ends here.
 _CLAUSE_END = re.compile(
     r"[.!?;:\n(]|--| - |[—–]|\b(?:but|rather|instead|however|actually|though|although|because|so|yet)\b"
-    r"|,\s*(?:it|this|that|i|the|only|just|more|probably|likely|possibly|maybe|perhaps|and it|and this|which|what|my|we|you|he|she|they)\b"
+    rf"|,\s*(?:{_AFTER_COMMA}|and (?:it|this))\b"
     r"|\b(?:it is|it s|it's|this is|that is|that s|that's|i think|more like|looks like|appears to be|must be)\b"
 )
 _LIST_GOES_ON = re.compile(r",[^,]*\b(?:or|nor|and)\b")
 _DENIED_AFTER = re.compile(
+    # "Cat? No.", "cat: false", "cat = 0"
     r"[\"'*_)]*\s*(?:\?\s*no\b|[:=\-]\s*(?:no|false|absent|0(?:\.0+)?%?)(?![\w.])"
-    r"|(?:(?:is|was|are|were|can|could|does|do|would)\s?(?:n'?t|not)|cannot|can't)\s+(?:be\s+)?(?:definitely\s+|clearly\s+)?"
-    r"(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present|possible|shown|seen|here|a match|match"
-    r"|fit|true|in (?:the|this) (?:image|picture|photo)|likely|what|accurate|depicted|there)"
-    r"|(?:is|was|would be)\s+(?:wrong|incorrect|ruled out|excluded|unlikely|absent|false|impossible|out of the question))"
+    # "a cat is not visible", "cat can't be right"
+    r"|(?:(?:is|was|are|were|can|could|does|do|would)\s?(?:n'?t|not)|cannot|can't)\s+"
+    r"(?:be\s+)?(?:definitely |clearly )?(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present|possible|shown|seen|here|a match"
+    r"|match|fit|true|in (?:the|this) (?:image|picture|photo)|likely|what|accurate|depicted|there)"
+    # "cat is ruled out"
+    r"|(?:is|was|would be)\s+(?:wrong|incorrect|ruled out|excluded|unlikely|absent|false|impossible))"
 )
 _CONTRAST = re.compile(
-    r"\b(?:but|however|though|although|actually|yet|instead|rather|while|in fact|in reality|turns out)\b|,\s*(?:it is|it's|this is)"
+    r"\b(?:but|however|though|although|actually|yet|instead|rather|while|in fact|in reality|turns out)\b"
+    r"|,\s*(?:it is|it's|this is)"
 )
 _REASON = re.compile(
     r"\b(?:because|since|as it|as the|given that|based on|due to|considering|which is|unlike|rather than)\b|[.!\n]"
 )
 _AFTER_ANSWER = re.compile(r"[\s\"'*_]*(?::|=|-|—|>|is\b|was\b|would be\b|\n)")
-_APPEARANCE = frozenset(
-    [
-        "looks like",
-        "look like",
-        "looked like",
-        "looking like",
-        "at first",
-        "at first glance",
-        "at first sight",
-        "initially",
-    ]
-    + ["i thought", "first thought", "appeared to be", "seemed"]
+_APPEARANCE = phrase_set(
+    """looks like|look like|looked like|looking like|at first|at first glance|at first sight|initially|i thought
+    first thought|appeared to be|seemed"""
 )
 _ARTICLE_BEFORE = re.compile(r"\b(?:a|an|the|this|that|one|some|two|several)\s(?:\w+\s)?$")
 # Labels that say what another thing is made of, how old it is or where it lives.
-_DESCRIBING = frozenset(
-    ["apple", "baby", "mountain", "maple", "oak", "orange", "palm", "pine", "plain", "rose", "sea", "willow"]
-)
+_DESCRIBING = word_set("apple baby mountain maple oak orange palm pine plain rose sea willow")
 _NEAR = 40
 # Kinds of cue that leave a lone label as it is, and that may deny it; no cue at all is "".
 _HARMLESS = frozenset({"", "comparison", "affirmation"})
@@ -142,7 +139,7 @@ class Reader:
             labels = self._drop_homographs(reading, labels)
         if not cues.isdisjoint(_DENIALS) or ":" in folded.plain or "?" in folded.plain:
             labels = _drop_denied(reading, hits, labels)
-        if "retraction" in cues:
+        if labels and "retraction" in cues:
             labels = _drop_retracted(reading, hits, labels)
         if "conclusion" in cues:
             labels = _keep_conclusion(reading, hits, labels)
@@ -160,11 +157,12 @@ class Reader:
         folded = reading.folded
         digits, outside = numerals.find_digits(folded.plain, cleaned, folded.origin)
         words = [hit for hit in labels if not hit.surface.text.isdigit()]
-        kept = [hit for hit in words if numerals.word_is_digit(folded.plain, hit.start, hit.end)]
-        reading.ignored += [hit for hit in words if hit not in kept]
+        kept = _keep(
+            reading, words, [hit for hit in words if numerals.word_is_digit(folded.plain, hit.start, hit.end)]
+        )
         if outside:
             reading.note("holds a number of several digits", 0.85)
-        return sorted(kept + digits)
+        return sorted(kept + digits, key=lambda hit: hit.start)
 
     def _drop_homographs(self, reading: Reading, labels: list[Hit]) -> list[Hit]:
         """Drop labels that are verbs, adjectives or part of another name here."""
@@ -199,9 +197,7 @@ def _drop_judge_talk(reading: Reading, labels: list[Hit]) -> list[Hit]:
     if not spans:
         return labels
     reading.note("talk to the judge asserts nothing", 0.8)
-    dropped = [hit for hit in labels if any(start <= hit.start < end for start, end in spans)]
-    reading.ignored += dropped
-    return [hit for hit in labels if hit not in dropped]
+    return _keep(reading, labels, [hit for hit in labels if not any(start <= hit.start < end for start, end in spans)])
 
 
 def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
@@ -210,15 +206,15 @@ def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> li
     scopes = [
         (hit.end, _scope_end(plain, hit.end, labels)) for hit in hits if hit.surface.cue in {"denial", "question"}
     ]
-    denied = [
-        hit
-        for hit in labels
-        if any(start <= hit.start < end for start, end in scopes) or _DENIED_AFTER.match(plain, hit.end)
-    ]
-    if denied:
-        reading.note(f'"{denied[0].surface.text}" is denied', 0.85)
-        reading.denied += denied
-    return [hit for hit in labels if hit not in denied]
+
+    def is_denied(hit: Hit) -> bool:
+        return any(start <= hit.start < end for start, end in scopes) or bool(_DENIED_AFTER.match(plain, hit.end))
+
+    reading.denied = [hit for hit in labels if is_denied(hit)]
+    if not reading.denied:
+        return labels
+    reading.note(f'"{reading.denied[0].surface.text}" is denied', 0.85)
+    return _keep(reading, labels, [hit for hit in labels if not is_denied(hit)])
 
 
 def _scope_end(plain: str, start: int, labels: Sequence[Hit]) -> int:
@@ -235,15 +231,19 @@ def _scope_end(plain: str, start: int, labels: Sequence[Hit]) -> int:
 
 
 def _drop_retracted(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
-    """Drop what stands before "no wait" or "I mean", where something stands after it."""
-    for hit in hits:
-        if hit.surface.cue == "retraction":
-            after = [label for label in labels if label.start >= hit.end]
-            if after and len(after) < len(labels):
-                reading.note("corrects itself", 0.7)
-                reading.ignored += [label for label in labels if label not in after]
-                labels = after
-    return labels
+    """Drop what stands before the last "no wait" or "I mean" that has something after it."""
+    retracted = [hit.end for hit in hits if hit.surface.cue == "retraction" and hit.end <= labels[-1].start]
+    if not retracted or labels[0].start >= retracted[-1]:
+        return labels
+    reading.note("corrects itself", 0.7)
+    return _keep(reading, labels, [label for label in labels if label.start >= retracted[-1]])
+
+
+def _keep(reading: Reading, labels: list[Hit], kept: Sequence[Hit]) -> list[Hit]:
+    """Return the labels that are kept, in order; the others go to the ignored ones."""
+    starts = {label.start for label in kept}
+    reading.ignored += [label for label in labels if label.start not in starts]
+    return [label for label in labels if label.start in starts]
 
 
 def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
@@ -267,8 +267,7 @@ def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -
     kept = list(dict.fromkeys(stated[True] or stated[False]))
     if kept and len(kept) < len(labels):
         reading.note("the stated answer outranks the rest", 0.85)
-        reading.ignored += [label for label in labels if label not in kept]
-        return sorted(kept)
+        return _keep(reading, labels, kept)
     return labels
 
 
@@ -285,9 +284,9 @@ def _drop_compared(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> 
         limit = _CLAUSE_END.search(plain, hit.end)
         end = min(limit.start() if limit else len(plain), plain.find(",", hit.end) % (len(plain) + 1), hit.end + _NEAR)
         weak += [label for label in labels if hit.end <= label.start < end]
-    strong = [label for label in labels if label not in weak]
+    compared = {label.start for label in weak}
+    strong = [label for label in labels if label.start not in compared]
     if not weak or not strong:
         return labels
     reading.note(f'"{weak[0].surface.text}" is only compared with', 0.7)
-    reading.ignored += weak
-    return strong
+    return _keep(reading, labels, strong)

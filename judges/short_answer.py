@@ -11,47 +11,51 @@ from judges import clauses, injection, markup
 from judges.normalize import blank, fold
 from judges.target import ShortAnswer
 from judges.verdict import Category, Match, Verdict
+from judges.wordlists import NUMBER_WORDS, word_set
 
 NAME = "fuzzy"
 # Rubric: at most one wrong character in this many, for titles and names.
 _CHARACTERS_PER_ERROR = 8
-_YES = frozenset("yes yeah yep yup true correct indeed absolutely certainly definitely affirmative sure".split())
-_NO = frozenset("no nope nah false incorrect negative".split())
+_YES = word_set("yes yeah yep yup true correct indeed absolutely certainly definitely affirmative sure")
+_NO = word_set("no nope nah false incorrect negative")
+_POLAR = (["yes"], ["no"])
 _NO_STATEMENT = re.compile(
-    r"^\W*(?:(?:it|this|that|they|the \w+)\s+(?:is|was|does|are|do|has)\s?(?:not|n't)\b|not\b(?! sure| certain| clear| possible| visible| able)|(?:it|this|that)\s?(?:isn't|doesn't|wasn't))"
+    r"^\W*(?:(?:it|this|that|they|the \w+)\s+(?:is|was|does|are|do|has)\s?(?:not|n't)\b"
+    r"|not\b(?! sure| certain| clear| possible| visible| able)|(?:it|this|that)\s?(?:isn't|doesn't|wasn't))"
 )
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
 _REFUSAL = re.compile(
-    r"\b(?:not sure|unsure|not certain|cannot|can't|can not|could not|couldn't|unable|do not know|don't know|unclear|not clear|unknown"
-    r"|not (?:visible|legible|readable|able|possible|enough|given|provided|shown|available|specified|mentioned|stated|applicable)"
-    r"|n/a|no (?:idea|answer|information|way|text|title|author|year|date)|sorry|illegible|unreadable|hard to|difficult to"
-    r"|impossible to|not determinable|undetermined|none|isn't (?:visible|clear|legible)|as an ai|need more|nothing)\b"
+    r"\b(?:not sure|unsure|not certain|cannot|can't|can not|could not|couldn't|unable|do not know|don't know|unclear"
+    r"|not clear|unknown|not (?:visible|legible|readable|able|possible|enough|given|provided|shown|available|specified)"
+    r"|not (?:mentioned|stated|applicable)|n/a|no (?:idea|answer|information|way|text|title|author|year|date)"
+    r"|sorry|illegible|unreadable|hard to|difficult to|impossible to|not determinable|undetermined|none|isn't (?:visible|clear|legible)|as an ai|need more|nothing)\b"
 )
 _HEDGED = re.compile(
     r"\b(?:but|maybe|perhaps|probably|possibly|might be|may be|could be|guess|looks like|seems|likely)\b"
 )
-_GENERIC = frozenset(
-    """the a an of on in at to is are was it this that there here i see can image picture photo photograph shows show showing
-    book books cover covers title titled author authors text written by with and some words word page front back name
-    year edition publication published genre type kind about depicts depicting displays features has have large small
-    red blue green white black yellow colorful colourful background letters question answer what who which please from
-    publisher logo printed paper hardcover paperback photographed table object reading appears which me you my for label
-    score rating correct prediction blurry blurred dark low resolution quality small visible unclear too""".split()
+_GENERIC = word_set(
+    """the a an of on in at to is are was it this that there here i see can image picture photo photograph shows show
+    showing book books cover covers title titled author authors text written by with and some words word page front
+    back name year edition publication published genre type kind about depicts depicting displays features has have
+    large small red blue green white black yellow colorful colourful background letters question answer what who
+    which please from publisher logo printed paper hardcover paperback photographed table object reading appears
+    which me you my for label score rating correct prediction blurry blurred dark low resolution quality small
+    visible unclear too"""
 )
-_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
     """Judge one answer: correct, incorrect or extrinsic; there is no intrinsic here."""
     text = markup.clean(prediction)
     plain, origin = _plain(text)
-    for start, end in injection.spans(plain):
-        if _words(plain[start:end]) != _words(_plain(target.label)[0]) and _only_talk(plain[start:end]):
-            plain = blank(plain, start, end)
+    gold = _words(_plain(target.label)[0])
+    plain = blank(plain, (span for span in injection.spans(plain) if _only_talk(plain[slice(*span)], gold)))
     if not plain.strip(" .,!?-_*\n\"'"):
         return _verdict("extrinsic", 0.97, "holds no answer")
-    gold = _words(_plain(target.label)[0])
-    if gold in (["yes"], ["no"]):
+    if not gold:
+        same = plain.strip() == _plain(target.label)[0].strip()
+        return _verdict("correct" if same else "incorrect", 0.6, "compared sign by sign: the right answer has no words")
+    if gold in _POLAR:
         return _yes_or_no(plain, gold[0])
     if len(gold) == 1 and gold[0].isdecimal():
         return _number(plain, gold[0], prediction, origin)
@@ -73,9 +77,9 @@ def _plain(text: str) -> tuple[str, list[int]]:
     return "".join(plain), origin
 
 
-def _only_talk(clause: str) -> bool:
-    """Whether a clause really addresses the judge: "Score", "Full Credit" or "1/2" may be titles."""
-    return len(clause.split()) > 2 or re.search(r"\d ?/ ?\d|:", clause) is not None
+def _only_talk(clause: str, gold: list[str]) -> bool:
+    """Whether a clause really addresses the judge: "Full Credit" may be a title, and "True" an answer."""
+    return _words(clause) != gold and (gold not in _POLAR or len(clause.split()) > 2)
 
 
 def _words(plain: str) -> list[str]:
@@ -88,9 +92,9 @@ def _yes_or_no(plain: str, gold: str) -> Verdict:
     concluded = list(clauses.CONCLUDED.finditer(plain))
     for start in [marker.end() for marker in reversed(concluded)] + [0]:
         said = _said(plain[start:])
+        if said == gold:
+            return _verdict("correct", 0.95, f"answers {said}")
         if said is not None:
-            if said == gold:
-                return _verdict("correct", 0.95, f"answers {said}")
             return _verdict("incorrect", 0.95, f"answers {said}, not {gold}")
     return _verdict("extrinsic", 0.85 if _REFUSAL.search(plain) else 0.5, "answers neither yes nor no")
 
@@ -109,17 +113,15 @@ def _said(plain: str) -> str | None:
         return "no"
     if _YES_STATEMENT.match(plain):
         return "yes"
-    stated = {word for word in words if word in {"yes", "no"}}
-    if len(stated) == 1 and not _REFUSAL.search(plain):
-        return stated.pop()
-    return None
+    stated = [word for word in ("yes", "no") if word in words]
+    return stated[0] if len(stated) == 1 and not _REFUSAL.search(plain) else None
 
 
 def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdict:
     """Compare years and numbers exactly; other numbers of as many digits contradict."""
     found = [match.span() for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?![\w])(?!\.\d)", plain)]
-    if int(gold) < len(_NUMBER_WORDS):
-        found += [match.span() for match in re.finditer(rf"\b{_NUMBER_WORDS[int(gold)]}\b", plain)]
+    if len(gold) <= 2 and int(gold) < len(NUMBER_WORDS):
+        found += [match.span() for match in re.finditer(rf"\b{NUMBER_WORDS[int(gold)]}\b", plain)]
     denied = clauses.denied_spans(plain, found)
     kept = [span for span in found if not clauses.is_denied(plain, span, denied)]
     if len({_value(plain, span) for span in kept}) > 1:
@@ -131,13 +133,16 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
         return _verdict("correct", 0.97, f"gives {gold}", _match(gold, kept[0], prediction, origin))
     if values:
         return _verdict("incorrect", 0.93, f"gives {', '.join(sorted(values))}, not {gold}")
-    refused = _verdict("extrinsic", 0.9, "gives no answer")
-    return refused if _REFUSAL.search(plain) else _verdict("extrinsic", 0.6, "gives no number")
+    if _REFUSAL.search(plain):
+        return _verdict("extrinsic", 0.9, "gives no answer")
+    if re.search(r"\d", plain) and not found:
+        return _verdict("incorrect", 0.7, f"gives another number than {gold}")
+    return _verdict("extrinsic", 0.6, "gives no number")
 
 
 def _value(plain: str, span: tuple[int, int]) -> str:
     text = plain[slice(*span)].replace(",", "")
-    return str(_NUMBER_WORDS.index(text)) if text in _NUMBER_WORDS else text
+    return str(NUMBER_WORDS.index(text)) if text in NUMBER_WORDS else text
 
 
 def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Verdict:

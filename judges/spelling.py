@@ -52,7 +52,7 @@ class Speller:
                 if surface is not None:
                     taken.update(window)
                     hits.append(Hit(start, end, surface))
-        return sorted(hits)
+        return sorted(hits, key=lambda hit: hit.start)
 
     def _closest(self, text: str, count: int) -> Surface | None:
         """Return the spelling nearest to the text, None where it is too far or two classes are as near."""

@@ -80,7 +80,7 @@ class Vocabulary:
             found = self._by_exact_name.get(text) or self._by_any_name.get(_loose(text))
             if found:
                 return found
-            if not text.isdecimal():
+            if not (text.isdecimal() and len(text) <= len(str(len(self.labels)))):
                 raise UserError(f"label {label!r} is no class of {self.name}; expected e.g. {self.labels[0].name!r}")
         index = int(label)
         if not 0 <= index < len(self.labels):

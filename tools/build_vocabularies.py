@@ -26,6 +26,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 from wordnet import DEFAULT_FOLDER, Synset, WordNet
 
+from judges.wordlists import word_set
+
 CURATED = Path(__file__).parent / "vocabularies"
 OUTPUT = Path(__file__).parents[1] / "emt_tasks" / "vocabularies"
 NAMES = ("mnist", "cifar10", "cifar100", "miniimagenet", "imagenet1k", "flowers102")
@@ -38,11 +40,11 @@ WORDNET_SOURCE = {
 NAME, CANONICAL, SYNONYM, SUBTYPE, HYPONYM = range(5)
 SHORTEST_SUBTYPE = 3
 # A label after one of these is still the label: WordNet's "white horse" or "young mammal" must not hide it.
-PLAIN_MODIFIERS = set(
+PLAIN_MODIFIERS = word_set(
     """old young little big small great large black white red blue green yellow brown grey gray pink purple golden wild
-    baby adult male female common domestic pet toy real wooden electric""".split()
+    baby adult male female common domestic pet toy real wooden electric"""
 )
-YOUNG = set("""cub cubs pup pups puppy puppies kitten kittens chick chicks calf calves foal foals""".split())
+YOUNG = word_set("cub cubs pup pups puppy puppies kitten kittens chick chicks calf calves foal foals")
 
 
 @dataclass
@@ -138,11 +140,10 @@ def _display_variants(name: str) -> list[str]:
 def _subtype_names(wordnet: WordNet, synset: Synset) -> Iterable[str]:
     """Yield the lemmas that mean this even without context: "toy" is rarely a dog, though "toy dog" is."""
     for lemma in synset.lemmas:
-        if " " in lemma or "-" in lemma:
+        describes = {"a", "r"}.intersection(wordnet.parts_of_speech.get(lemma.lower(), ""))
+        plain = len(lemma) >= SHORTEST_SUBTYPE and not lemma.isupper() and not describes
+        if " " in lemma or "-" in lemma or (plain and wordnet.is_main_sense(lemma, synset)):
             yield lemma
-        elif len(lemma) >= SHORTEST_SUBTYPE and not lemma.isupper() and wordnet.is_main_sense(lemma, synset):
-            if not {"a", "r"}.intersection(wordnet.parts_of_speech.get(lemma.lower(), "")):
-                yield lemma
 
 
 def remove_shared(entries: list[Entry]) -> None:
