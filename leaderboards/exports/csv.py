@@ -33,26 +33,25 @@ def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
     """Write `results.csv`."""
     model, day = model_id(summary.run, settings), date(summary.run)
     with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        table.writerows(_cells(row, model, day) for row in rows(summary))
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(_cells(row) | {"model": model, "date": day} for row in rows(summary))
 
 
-def _cells(row: Row, model: str, day: str | None) -> list[str | float | int | None]:
+def _cells(row: Row) -> dict[str, str | float | int | None]:
     lower, upper = row.bounds or (None, None)
-    version = row.task.version if row.task else None
-    judges = " ".join(row.judges)
-    described = [model, row.kind, row.name, row.quadrant, row.metric]
-    return [
-        *described,
-        row.value,
-        lower,
-        upper,
-        row.rate.level,
-        row.rate.method,
-        row.rate.n,
-        row.unscored,
-        judges,
-        version,
-        day,
-    ]
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "quadrant": row.quadrant,
+        "metric": row.metric,
+        "percent": row.value,
+        "lower": lower,
+        "upper": upper,
+        "level": row.rate.level,
+        "method": row.rate.method,
+        "n": row.rate.n,
+        "unscored": row.unscored,
+        "judge": " ".join(row.judges),
+        "task_version": row.task.version if row.task else None,
+    }

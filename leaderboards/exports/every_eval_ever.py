@@ -26,19 +26,38 @@ def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
     """Write the results and, where there are scored samples, the samples."""
     model = model_id(summary.run, settings)
     developer, _, name = model.partition("/")
-    place = PurePosixPath("data", COLLECTION, developer, name.replace("/", "_"))
+    place = PurePosixPath("data", COLLECTION, developer, name)
+    (folder / place).mkdir(parents=True)
     identity = _identity(summary, model)
-    retrieved = str(int(settings.now.timestamp()))
-    evaluation = f"{COLLECTION}/{model}/{retrieved}"
-    target = folder / place
-    target.mkdir(parents=True)
-    samples = target / f"{identity}_samples.jsonl"
-    count, digest = _write_samples(summary, samples, evaluation, model)
-    record: dict[str, Any] = {
+    evaluation = f"{COLLECTION}/{model}/{int(settings.now.timestamp())}"
+    samples = place / f"{identity}_samples.jsonl"
+    count, digest = _write_samples(summary, folder / samples, evaluation, model)
+    record = _record(summary, settings, evaluation, model)
+    if count:
+        record["detailed_evaluation_results"] = {
+            "format": "jsonl",
+            "file_path": str(samples),
+            "hash_algorithm": "sha256",
+            "checksum": digest,
+            "total_rows": count,
+        }
+    else:
+        (folder / samples).unlink()
+    text = json.dumps(_without_none(record), indent=2, allow_nan=False)
+    (folder / place / f"{identity}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _record(summary: RunSummary, settings: Settings, evaluation: str, model: str) -> dict[str, Any]:
+    """Return the aggregate record, without its reference to the samples."""
+    developer, _, name = model.partition("/")
+    config = summary.run.results.get("config") or {}
+    details = {key: str(config[key]) for key in ("model", "model_args") if config.get(key)}
+    availability = {"deployment_type": "self_deployed", "model_availability": "unknown"}
+    return {
         "schema_version": SCHEMA,
         "evaluation_id": evaluation,
         "evaluation_timestamp": date(summary.run),
-        "retrieved_timestamp": retrieved,
+        "retrieved_timestamp": str(int(settings.now.timestamp())),
         "source_metadata": {
             "source_name": "lmms-eval run",
             "source_type": "evaluation_run",
@@ -53,37 +72,16 @@ def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
             "name": name,
             "id": model,
             "developer": developer,
-            "additional_details": {
-                "deployment_type": "self_deployed",
-                "model_availability": "unknown",
-                **_model_details(summary),
-            },
+            "additional_details": availability | details,
         },
         "evaluation_results": [_result(row, settings) for row in rows(summary)],
     }
-    if count:
-        record["detailed_evaluation_results"] = {
-            "format": "jsonl",
-            "file_path": str(place / samples.name),
-            "hash_algorithm": "sha256",
-            "checksum": digest,
-            "total_rows": count,
-        }
-    else:
-        samples.unlink()
-    text = json.dumps(_without_none(record), indent=2, allow_nan=False)
-    (target / f"{identity}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _identity(summary: RunSummary, model: str) -> uuid.UUID:
     """Return a version 4 UUID that depends on the model, the run and its tasks alone: exported twice, named alike."""
     said = json.dumps([model, summary.run.name, summary.run.stamp, [task.task.name for task in summary.tasks]])
     return uuid.UUID(bytes=hashlib.sha256(said.encode()).digest()[:16], version=4)
-
-
-def _model_details(summary: RunSummary) -> dict[str, str]:
-    config = summary.run.results.get("config") or {}
-    return {name: str(config[name]) for name in ("model", "model_args") if config.get(name)}
 
 
 def _result(row: Row, settings: Settings) -> dict[str, Any]:

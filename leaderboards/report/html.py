@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from judges import UserError, one_line
@@ -34,10 +33,10 @@ def write_page(page: str, out: Path, *, overwrite: bool) -> None:
         raise UserError(f"{out} exists already: name another file or add --overwrite")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", encoding="utf-8", newline="\n", dir=out.parent, delete=False) as file:
-            file.write(page)
-        Path(file.name).chmod(0o666 & ~_umask())
-        Path(file.name).replace(out)
+        with TemporaryDirectory(dir=out.parent, prefix=".page-") as scratch:
+            finished = Path(scratch, out.name)
+            finished.write_text(page, encoding="utf-8", newline="\n")
+            finished.replace(out)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {one_line(error)}") from error
 
@@ -52,7 +51,8 @@ def _environment(templates: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (text.number, text.signed, text.bounds, text.with_bounds, text.count, text.p_value, text.printable):
+    filters = (text.number, text.sortable, text.bounds, text.with_bounds, text.count, text.p_value, text.printable)
+    for function in filters:
         environment.filters[function.__name__] = function
     environment.filters["listed"] = lambda names: text.listed(list(names))
     environment.filters["fingerprint"] = _fingerprint
@@ -64,9 +64,3 @@ def _environment(templates: Path) -> Environment:
 def _fingerprint(script: str) -> str:
     """Return a script's hash as a content security policy names it: the page runs this script and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -54,11 +54,9 @@ def number(value: float | None, digits: int = 1) -> str:
     return f"{round(value, digits) + 0:.{digits}f}".replace("-", MINUS)
 
 
-def signed(value: float | None, digits: int = 1) -> str:
-    """Return a change with its sign, as `number` does."""
-    if value is None or round(value, digits) == 0:
-        return number(value, digits)
-    return ("+" if value > 0 else "") + number(value, digits)
+def sortable(value: float | None) -> str:
+    """Return a number for a table to sort by, empty for None; the last digits may differ from run to run."""
+    return "" if value is None else f"{value + 0:.8g}"
 
 
 def bounds(interval: Interval | None, digits: int = 1) -> str:

@@ -105,7 +105,7 @@ def make_view(
         "trace_height": HEIGHT,
         "quadrant_names": QUADRANT_NAMES,
         "kinds": KINDS,
-        "policy": results[0].policy,
+        "confidence": f"{100 * (1 - results[0].policy.alpha):g}",
         "finetuned_on": finetuned_on,
         "has_classes": any(task for classes in data["classes"] for task in classes),
         "has_flips": any(task["rows"] for flips in data["flips"] for task in flips),

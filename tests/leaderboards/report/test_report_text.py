@@ -16,7 +16,7 @@ from leaderboards.report.text import (
     number,
     p_value,
     printable,
-    signed,
+    sortable,
     with_bounds,
 )
 from leaderboards.statistics import Interval
@@ -24,7 +24,7 @@ from leaderboards.statistics import Interval
 
 def test_numbers() -> None:
     assert [number(value) for value in (None, -0.04, -1.26, 12)] == ["–", "0.0", "−1.3", "12.0"]
-    assert [signed(value) for value in (None, -0.04, -1.26, 12)] == ["–", "0.0", "−1.3", "+12.0"]
+    assert [sortable(value) for value in (None, -0.0, 1 / 3, 1e-9)] == ["", "0", "0.33333333", "1e-09"]
     assert [count(value) for value in (None, 0, 1234567)] == ["–", "0", "1\u202f234\u202f567"]
     assert [p_value(value) for value in (None, 0.0004, 0.05, 1.0)] == ["–", "< 0.001", "0.050", "1.000"]
     assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
