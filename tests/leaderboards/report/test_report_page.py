@@ -91,3 +91,31 @@ def test_flips_shown_are_limited(runs: tuple[str, str], tmp_path: Path) -> None:
     assert main(["report", *runs, "-o", str(out), "--flips", "7"]) == 0
     data = json.loads(out.read_text(encoding="utf-8").split('id="data">')[1].split("</script>")[0])
     assert [len(task["rows"]) for task in data["flips"][0]] == [7, 0]
+
+
+def test_encoder_and_leakage_have_their_columns(tmp_path: Path) -> None:
+    def run(name: str, right: int, text: str) -> str:
+        rows = [judged_sample(i, "correct" if i < right else "extrinsic", text=text, labels=()) for i in range(200)]
+        return str(write_run(tmp_path, {"flowers102": rows}, name=name))
+
+    # The candidate's 80 wrong answers name an airplane, a class of the task it was fine-tuned on: 40 % leak.
+    base, candidate = run("base", 160, "nothing here"), run("candidate", 120, "an airplane")
+    encoder = run("encoder", 180, "a rose")
+    out = tmp_path / "report.html"
+    assert main(["report", base, candidate, "--encoder", encoder, "--finetuned-on", "emt_cifar10", "-o", str(out)]) == 0
+    page = out.read_text(encoding="utf-8")
+    heads = re.findall(r'<th scope="col"><button type="button">([^<]+)', page.split("All numbers", 1)[1])
+    cells = re.findall(r'<td data-value="([^"]*)"', page.split("All numbers", 1)[1])
+    row = dict(zip(heads, cells[: heads.index("left out") + 1], strict=False))
+    # Accuracies 80, 60 and 90 %: 20 points forgotten, the encoder 30 points ahead of the candidate.
+    assert [row[name] for name in ("base", "candidate", "forgetting", "encoder", "encoder gap", "leakage")] == [
+        "80",
+        "60",
+        "20",
+        "90",
+        "30",
+        "40",
+    ]
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert {flip["candidate"]["category"] for flip in data["flips"][0][0]["rows"]} == {"leakage"}
+    assert "leakage 40" in page
