@@ -27,8 +27,8 @@ _RANGE = re.compile(r"(?<=\d) to (?=\d)")
 _QUOTES = r"\s\"'*`_(\["
 _LEADING_WORDS = alternation(
     """is answer option options choice choices letter choose chose select selected pick picked with be either and or
-    both not neither nor than say it's its was so therefore thus hence think guess also answers are only no correct between
-    versus vs eliminate exclude except reject definitely probably likely maybe perhaps of but then wait for to clearly
+    both not neither nor than say it's its was so therefore thus hence think guess also answers are only no correct
+    between versus vs eliminate exclude except reject definitely probably likely maybe perhaps of but then wait for to clearly
     actually instead"""
 )
 # What may stand before a capital letter that names an option; elsewhere it is an initial or belongs to a name.

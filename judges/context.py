@@ -31,7 +31,9 @@ _HEADS = word_set(
     chicks calf foal blossom blossoms petal petals family genus type kind variety category class label object
     creature specimen bloom bouquet monkey snake digit numeral number fungus shark spider beetle butterfly lizard
     crab terrier hound spaniel shell aircraft truck bus train adult male female individual herd flock leaf leaves
-    scene portrait closeup close background foreground"""
+    scene portrait closeup close background foreground amphibian canine feline rodent crustacean mollusc mollusk
+    marsupial primate arachnid invertebrate automobile motorcycle utensil appliance garment clothing weapon
+    container pony duck bush vine shrub herb mushroom weed bovine wildlife computer"""
 )
 _COLOURS = word_set(
     """red blue green yellow white black brown pink purple orange grey gray gold golden silver violet teal cyan magenta

@@ -94,8 +94,9 @@ _TALK = tuple(
 
 # Only clauses with one of these are looked at closely, and no more of them than this.
 _HINT = re.compile(
-    rf"{_GRADING}|{_ROLE}|{_JUDGED}|{_GOLD}|ignore|disregard|forget|overr|bypass|skip|answer|repl[iy]|respon|output|say|return"
-    r"|print|write|state|give|scor|verdict|judge|points|reward|full|out of|stars|100|prediction|result|whatever|matter|you"
+    rf"{_GRADING}|{_ROLE}|{_JUDGED}|{_GOLD}|ignore|disregard|forget|overr|bypass|skip|answer|repl[iy]"
+    r"|respon|output|say|return|print|write|state|give|scor|verdict|judge|points|reward|full|out of|stars|100"
+    r"|prediction|result|whatever|matter|you"
     r"|developer|admin|root|assume|match|key|\d ?/ ?\d"
 )
 _LONGEST_CLAUSE = 400

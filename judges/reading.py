@@ -29,8 +29,8 @@ _DENIED_AFTER = re.compile(
     r"[\"'*_)]*\s*(?:\?\s*no\b|[:=\-]\s*(?:no|false|absent|0(?:\.0+)?%?)(?![\w.])"
     # "a cat is not visible", "cat can't be right"
     r"|(?:(?:is|was|are|were|can|could|does|do|would)\s?(?:n'?t|not)|cannot|can't)\s+"
-    r"(?:be\s+)?(?:definitely |clearly )?(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present|possible|shown|seen|here|a match"
-    r"|match|fit|true|in (?:the|this) (?:image|picture|photo)|likely|what|accurate|depicted|there)"
+    r"(?:be\s+)?(?:definitely |clearly )?(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present"
+    r"|possible|shown|seen|here|a match|match|fit|true|in (?:the|this) (?:image|picture|photo)|likely|what|accurate|depicted|there)"
     # "cat is ruled out"
     r"|(?:is|was|would be)\s+(?:wrong|incorrect|ruled out|excluded|unlikely|absent|false|impossible))"
 )
@@ -157,9 +157,7 @@ class Reader:
         folded = reading.folded
         digits, outside = numerals.find_digits(folded.plain, cleaned, folded.origin)
         words = [hit for hit in labels if not hit.surface.text.isdigit()]
-        kept = _keep(
-            reading, words, [hit for hit in words if numerals.word_is_digit(folded.plain, hit.start, hit.end)]
-        )
+        kept = _keep(reading, words, [hit for hit in words if numerals.word_is_digit(folded.plain, hit.start, hit.end)])
         if outside:
             reading.note("holds a number of several digits", 0.85)
         return sorted(kept + digits, key=lambda hit: hit.start)

@@ -28,7 +28,8 @@ _REFUSAL = re.compile(
     r"\b(?:not sure|unsure|not certain|cannot|can't|can not|could not|couldn't|unable|do not know|don't know|unclear"
     r"|not clear|unknown|not (?:visible|legible|readable|able|possible|enough|given|provided|shown|available|specified)"
     r"|not (?:mentioned|stated|applicable)|n/a|no (?:idea|answer|information|way|text|title|author|year|date)"
-    r"|sorry|illegible|unreadable|hard to|difficult to|impossible to|not determinable|undetermined|none|isn't (?:visible|clear|legible)|as an ai|need more|nothing)\b"
+    r"|sorry|illegible|unreadable|hard to|difficult to|impossible to|not determinable|undetermined|none"
+    r"|isn't (?:visible|clear|legible)|as an ai|need more|nothing)\b"
 )
 _HEDGED = re.compile(
     r"\b(?:but|maybe|perhaps|probably|possibly|might be|may be|could be|guess|looks like|seems|likely)\b"

@@ -11,13 +11,14 @@ data sets' own order (the curated YAML) for the others. WordNet gives synonyms (
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,24 +77,37 @@ def key(name: str) -> str:
 def class_list(name: str, curated: dict[Any, Any]) -> tuple[list[tuple[str, str | None]], str]:
     """Return the (name, wnid) of every class in the data set's order, and where that comes from."""
     if name == "flowers102":
-        from torchvision.datasets import Flowers102
-
-        names = [text.rstrip("?") for text in Flowers102.classes]
+        names = [text.rstrip("?") for text in _literal("torchvision", "datasets/flowers102.py", "classes")]
         return [(text, None) for text in names], "torchvision.datasets.Flowers102.classes (BSD-3-Clause)"
     if name == "miniimagenet":
         wnids = _timm_synsets("mini_imagenet_synsets.txt")
         return [("", wnid) for wnid in wnids], "timm mini_imagenet_synsets.txt (Apache-2.0)"
     if name == "imagenet1k":
-        from open_clip import IMAGENET_CLASSNAMES
-
+        display_names = _literal("open_clip", "zero_shot_metadata.py", "IMAGENET_CLASSNAMES")
         wnids = _timm_synsets("imagenet_synsets.txt")
         source = "open_clip IMAGENET_CLASSNAMES (MIT); timm imagenet_synsets.txt (Apache-2.0)"
-        return list(zip(IMAGENET_CLASSNAMES, wnids, strict=True)), source
+        return list(zip(display_names, wnids, strict=True)), source
     return [(str(label), None) for label in curated], "the data set's own list, in tools/vocabularies"
 
 
 def _timm_synsets(name: str) -> list[str]:
-    return (files("timm.data._info") / name).read_text(encoding="utf-8").split()
+    return _package_text("timm", f"data/_info/{name}").split()
+
+
+def _package_text(package: str, path: str) -> str:
+    """Return a file of an installed package, which is not imported: all three would load torch."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit(f"{package} is not installed; run: pip install {package}")
+    return (Path(spec.submodule_search_locations[0]) / path).read_text(encoding="utf-8")
+
+
+def _literal(package: str, path: str, name: str) -> list[str]:
+    """Return the list that a module, or a class in it, assigns to a name."""
+    for node in ast.walk(ast.parse(_package_text(package, path))):
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+            return list(ast.literal_eval(node.value))
+    raise SystemExit(f"{package}/{path} assigns nothing to {name}")
 
 
 def build_entry(wordnet: WordNet, name: str, wnid: str | None, extra: dict[str, Any]) -> Entry:
@@ -178,8 +192,10 @@ def other_names(wordnet: WordNet, entries: list[Entry]) -> list[str]:
     longest = max(len(name.split()) for name in known)
     found = set()
     for lemma in wordnet.senses:
+        if lemma.isalpha():
+            continue
         words = key(lemma).split()
-        if len(words) < 2 or key(lemma) in known:
+        if len(words) < 2 or " ".join(words) in known:
             continue
         for length in range(1, min(longest, len(words) - 1) + 1):
             for start in range(len(words) - length + 1):
