@@ -28,8 +28,8 @@ _QUOTES = r"\s\"'*`_(\["
 _LEADING_WORDS = alternation(
     """is answer option options choice choices letter choose chose select selected pick picked with be either and or
     both not neither nor than say it's its was so therefore thus hence think guess also answers are only no correct
-    between versus vs eliminate exclude except reject definitely probably likely maybe perhaps of but then wait for to clearly
-    actually instead"""
+    between versus vs eliminate exclude except reject definitely probably likely maybe perhaps of but then wait for to
+    clearly actually instead"""
 )
 # What may stand before a capital letter that names an option; elsewhere it is an initial or belongs to a name.
 _LEAD = re.compile(rf"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:{_LEADING_WORDS}))[{_QUOTES}]*$")

@@ -30,7 +30,8 @@ _DENIED_AFTER = re.compile(
     # "a cat is not visible", "cat can't be right"
     r"|(?:(?:is|was|are|were|can|could|does|do|would)\s?(?:n'?t|not)|cannot|can't)\s+"
     r"(?:be\s+)?(?:definitely |clearly )?(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present"
-    r"|possible|shown|seen|here|a match|match|fit|true|in (?:the|this) (?:image|picture|photo)|likely|what|accurate|depicted|there)"
+    r"|possible|shown|seen|here|a match|match|fit|true|likely|what|accurate|depicted|there"
+    r"|in (?:the|this) (?:image|picture|photo))"
     # "cat is ruled out"
     r"|(?:is|was|would be)\s+(?:wrong|incorrect|ruled out|excluded|unlikely|absent|false|impossible))"
 )

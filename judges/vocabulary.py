@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from judges.errors import UserError
@@ -135,6 +134,8 @@ def find_vocabulary(task: str) -> Vocabulary:
 
 @cache
 def _providers() -> tuple[VocabularyProvider, ...]:
+    from importlib.metadata import entry_points  # slow to import, and only needed here
+
     points = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
     return tuple(point.load() for point in points)
 
