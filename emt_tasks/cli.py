@@ -18,16 +18,23 @@ from typer.main import get_command
 
 from judges import UserError, one_line
 
-# name: (module, Typer object, one line of help). In the order in which a newcomer meets them.
+# name: (module, Typer object, one line of help), in the order in which a newcomer meets them. A name of two words is
+# a command of the group that the first word names.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "doctor": ("emt_tasks.doctor", "doctor", "See whether everything is here that the other commands need."),
     "check": ("leaderboards.cli_check", "check", "Evaluate base and candidate, gate and report: before a release."),
-    "eval": ("emt_tasks.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
+    "doctor": ("emt_tasks.doctor", "doctor", "See whether everything is here that the other commands need."),
     "tasks": ("emt_tasks.listing", "tasks_app", "List our tasks and groups."),
     "data": ("emt_tasks.listing", "data_app", "See where the tasks' data comes from; build it from your disk."),
+    "data check": ("finetune.cli", "check_data", "Prove that training and evaluation share no image."),
+    "data to-llava": ("finetune.cli", "to_llava", "Write training data as LLaVA's JSON with an image folder."),
+    "eval": ("emt_tasks.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
+    "finetune": ("finetune.cli", "finetune", "Fine-tune a model by a recipe."),
+    "merge": ("finetune.cli", "merge", "Merge an adapter into its model, or a model with its base."),
     "judge": ("judges.cli", "judge", "Judge logged answers again, or compare two judges."),
     "gate": ("leaderboards.cli", "gate", "Pass or fail a candidate's run against its base's."),
     "report": ("leaderboards.cli_report", "report", "Write one HTML file that says what candidates forgot."),
+    "leaderboard": ("leaderboards.cli_report", "leaderboard", "Show many runs in one table, beside published results."),
+    "export": ("leaderboards.cli_report", "export", "Publish a run's results where people look for them."),
 }
 
 
@@ -36,17 +43,23 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, in the table's order."""
-        return list(COMMANDS)
+        return [name for name in COMMANDS if " " not in name]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import and return one command; None where there is no such name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, summary = COMMANDS[cmd_name]
-        command = get_command(getattr(_import_ours(module), attribute))
-        command.name = cmd_name
-        command.short_help = summary
-        return command
+        return _load(cmd_name) if cmd_name in self.list_commands(ctx) else None
+
+
+def _load(name: str) -> Any:
+    """Import and return a command; a group comes with the commands that other packages add to it."""
+    module, attribute, summary = COMMANDS[name]
+    command: Any = get_command(getattr(_import_ours(module), attribute))
+    command.name = name.split()[-1]
+    command.short_help = summary
+    for other in COMMANDS:
+        if other.startswith(f"{name} "):
+            command.add_command(_load(other), other.split()[-1])
+    return command
 
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -59,7 +72,7 @@ def _root(
 ) -> None:
     """Find out what a fine-tuned multimodal LLM forgot.
 
-    Start with: emt tasks list, then: emt eval MODEL --tasks forgetting_matrix_lite -o runs/base
+    Before a release: emt check --base MODEL --candidate MY-MODEL
     """
     if version:
         typer.echo(f"emt-eval {importlib.metadata.version('emt-eval')}")

@@ -42,3 +42,11 @@ def test_prompts_list_all_labels_of_the_vocabulary(name):
         labels = sorted(labels)
     prompt = registry.load(registry.entries()[f"emt_{name}"].file)["doc_to_text"]
     assert prompt == f"What is the object in the image? Please only answer a single object in {', '.join(labels)}."
+
+
+def test_tasks_name_the_hubs_data_set_that_they_read():
+    """So that a run on a local file can still be published under its data set's name."""
+    from emt_tasks.sources import SOURCES
+
+    for task in registry.tasks(["emt", "forgetting_matrix"]):
+        assert registry.load(task.file)["metadata"].get("dataset") == SOURCES[task.source].hub
