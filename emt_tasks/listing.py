@@ -13,8 +13,10 @@ from emt_tasks.prepare import LAYOUTS
 from emt_tasks.sources import DATA_DIR_VARIABLE, SOURCES, source
 from judges import UserError
 
-tasks_app = typer.Typer(no_args_is_help=True, help="List our tasks and groups.")
-data_app = typer.Typer(no_args_is_help=True, help="See where the tasks' data comes from; build it from your disk.")
+tasks_app = typer.Typer(no_args_is_help=True, add_completion=False, help="List our tasks and groups.")
+data_app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="See where the tasks' data comes from; build it from your disk."
+)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
