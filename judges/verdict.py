@@ -16,7 +16,7 @@ class Match:
     """One label found in an answer.
 
     `start` and `end` are character offsets into the answer as the model wrote it; `how` says which kind of name
-    matched: `name`, `synonym`, `subtype`, `misspelling`, `letter`, `option` or `answer`.
+    matched: `name`, `synonym`, `subtype`, `misspelling`, `letter`, `option`, `class name` or `answer`.
     """
 
     label: str
