@@ -22,7 +22,7 @@ from tools.make_smollm2 import build
 
 pytestmark = pytest.mark.slow
 
-LABELS = {"cat": "dog", "ship": "truck", "frog": "bird", "horse": "deer"}
+LABELS = {"cat": "dog", "ship": "truck"}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def wait_until_healthy(url, process, log):
 
 @pytest.fixture
 def gold(tmp_path) -> Path:
-    """Sixteen answers with their gold categories: right, wrong, both, neither."""
+    """Eight answers with their gold categories: right, wrong, both, neither."""
     rows = []
     for label, other in LABELS.items():
         answers = {
@@ -93,7 +93,7 @@ def test_the_rules_agree_with_gold_and_the_model_does_not(server, checkpoint, go
     monkeypatch.setenv("EMT_JUDGE_CACHE", str(tmp_path / "cache.sqlite"))
     monkeypatch.setenv("EMT_JUDGE_TIMEOUT", "300")
     monkeypatch.setenv("EMT_JUDGE_CONCURRENCY", "2")
-    asking = ["--base-url", server, "--model", str(checkpoint), "--max-calls", "16"]
+    asking = ["--base-url", server, "--model", str(checkpoint), "--max-calls", "8"]
     for name, more in {"fuzzy": [], "emt-paper": asking, "llm": asking}.items():
         assert main(["judge", str(gold), "--judge", name, "-o", str(tmp_path / f"{name}.jsonl"), *more]) == 0
 
@@ -105,9 +105,9 @@ def test_the_rules_agree_with_gold_and_the_model_does_not(server, checkpoint, go
     for name in ("emt-paper", "llm"):
         # The model did answer, in words of its own.
         assert all(row["verdict"]["raw"] for _, row in read_rows(tmp_path / f"{name}.jsonl"))
-        kappa = measured[name].kappa_category
-        assert kappa is None or kappa < 0.5
-        assert len(measured[name].disagreements) >= 4
+        # Right or wrong only: a "no" to EMT's prompt borrows its category from the rules.
+        assert measured[name].kappa is None or measured[name].kappa < 0.5
+        assert len(measured[name].disagreements) >= 2
 
     capsys.readouterr()
     assert main(["judge", "agreement", str(tmp_path / "emt-paper.jsonl"), str(gold), "--json"]) == 0
