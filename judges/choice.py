@@ -83,19 +83,6 @@ def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
     return Verdict(category, matches, NAME, confidence, "; ".join([found, *notes]))
 
 
-def class_name_chosen(verdict: Verdict, target: MultipleChoice) -> bool:
-    """Whether the answer commits to the name of the object in the image, as an option or instead of one."""
-    if target.class_name is None or len({match.label for match in verdict.matches}) != 1:
-        return False
-    match = verdict.matches[0]
-    if match.how == "class name":
-        return True
-    if match.how not in {"letter", "option"}:
-        return False
-    chosen = target.choices[ord(match.label) - ord("A")]
-    return fold_name(chosen) in _name_forms(target.class_name)
-
-
 def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: list[str]) -> Verdict:
     """Return the verdict on an answer that commits to no option."""
     for form in _name_forms(target.class_name) if target.class_name else ():

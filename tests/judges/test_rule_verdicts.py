@@ -4,7 +4,7 @@ import pytest
 
 from emt_tasks.vocabularies import load
 from judges import Classification, MultipleChoice, ShortAnswer, UserError, judge
-from judges.choice import class_name_chosen
+from judges.rows import class_name_chosen
 
 CIFAR10 = load("cifar10")
 
@@ -101,21 +101,21 @@ def test_class_name_that_is_no_option():
     verdict = judge("A beaver.", target)
     assert verdict.category == "extrinsic"
     assert 'names the object in the image, "beaver", which is no option' in verdict.reason
-    assert class_name_chosen(verdict, target)
-    assert not class_name_chosen(judge("A", target), target)
+    assert verdict.matches[0].how == "class name"
+    assert class_name_chosen(verdict, target) == 0
 
 
 def test_class_name_as_distractor():
     target = MultipleChoice("A", ["To store food", "beaver", "Fish"], class_name="beaver")
     for text, chosen in (
-        ("B", True),
-        ("Beavers", True),
-        ("A", False),
-        ("A and B", False),
-        ("", False),
-        ("Fish", False),
+        ("B", 1),
+        ("Beavers", 1),
+        ("A", 0),
+        ("A and B", 0),
+        ("", 0),
+        ("Fish", 0),
     ):
-        assert class_name_chosen(judge(text, target), target) is chosen, text
+        assert class_name_chosen(judge(text, target), target) == chosen, text
 
 
 def test_label_beyond_the_choices_is_the_users_mistake():
