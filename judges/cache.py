@@ -32,9 +32,13 @@ class AnswerCache:
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise self._mistake(error) from error
-        self._execute("PRAGMA journal_mode=WAL")
-        self._execute("PRAGMA synchronous=NORMAL")
-        self._execute(_SCHEMA)
+        try:
+            self._execute("PRAGMA journal_mode=WAL")
+            self._execute("PRAGMA synchronous=NORMAL")
+            self._execute(_SCHEMA)
+        except UserError:
+            self.close()
+            raise
 
     def get(self, key: str) -> str | None:
         """Return the answer kept under a key."""

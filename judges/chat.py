@@ -111,17 +111,26 @@ class Chat:
         return self._cache is not None and self._cache.get(question.key(self.model)) is not None
 
     def close(self) -> None:
-        """Close connections, loop and cache; they open again when something is asked again."""
-        if "_client" in self.__dict__:
-            self._submit(self._client.close()).result()
+        """Drop what is under way, close connections, loop and cache; they open again when something is asked again."""
         if "_loop" in self.__dict__:
+            self._submit(self._wind_up()).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
         if cache := self.__dict__.get("_cache"):
             cache.close()
-        for name in ("_client", "_semaphore", "_loop", "_cache"):
-            self.__dict__.pop(name, None)
+        with self._lock:
+            for name in ("_client", "_semaphore", "_loop", "_cache"):
+                self.__dict__.pop(name, None)
+            self._asked = {key: future for key, future in self._asked.items() if not future.cancelled()}
+
+    async def _wind_up(self) -> None:
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        if "_client" in self.__dict__:
+            await self._client.close()
 
     def _answered(self, key: str, reply: Reply) -> Future[Reply]:
         future: Future[Reply] = Future()

@@ -80,12 +80,13 @@ def judge_answers(
         check_output(work, out, overwrite=overwrite)
     given = {"model": model, "base_url": base_url, "threshold": threshold, "max_calls": max_calls}
     chosen = get_judge(by, **{name: value for name, value in given.items() if value is not None})
-    answers = _agree_on_costs(chosen, work, yes)
-    if out == _STDOUT:
-        counts = _to_stdout(work, chosen)
-    else:
-        with _progress(answers) as advance:
-            counts = rejudge(work, out, chosen, signature=signature(chosen), overwrite=overwrite, advance=advance)
+    with _closing(chosen):
+        answers = _agree_on_costs(chosen, work, yes)
+        if out == _STDOUT:
+            counts = _to_stdout(work, chosen)
+        else:
+            with _progress(answers) as advance:
+                counts = rejudge(work, out, chosen, signature=signature(chosen), overwrite=overwrite, advance=advance)
     _finish(chosen, counts, out)
 
 
@@ -133,6 +134,18 @@ def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
 
 
 @contextmanager
+def _closing(chosen: Judge) -> Iterator[None]:
+    """Close a judge that holds connections and a cache, whatever happens."""
+    from judges.llm import CostlyJudge
+
+    try:
+        yield
+    finally:
+        if isinstance(chosen, CostlyJudge):
+            chosen.close()
+
+
+@contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on standard error where that is a terminal; gives the function that advances it."""
     from rich.console import Console
@@ -164,10 +177,7 @@ def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
 
     said = ", ".join(f"{counts[category]:,} {category}" for category in sorted(counts)) or "no answers"
     typer.echo(f"{chosen.name}: {said}" + ("" if out == _STDOUT else f"; written to {out}"), err=True)
-    if not isinstance(chosen, CostlyJudge):
-        return
-    chosen.close()
-    if chosen.chat and chosen.chat.failures:
+    if isinstance(chosen, CostlyJudge) and chosen.chat and chosen.chat.failures:
         typer.echo(
             f"{chosen.name}: the server failed ({chosen.chat.last_error}); those answers are unscored. Repeat the "
             "command with --overwrite to ask for them again: the others come from the cache.",

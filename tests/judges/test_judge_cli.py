@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from chat_server import ChatServer, failure, reply
@@ -119,6 +122,26 @@ def test_a_failing_server_loses_nothing(rows, tmp_path, capsys, server):
     assert code == 0
     assert "2 calls to make (1 already in the cache)" in err
     assert categories(tmp_path / "a.jsonl") == ["correct"] + ["incorrect"] * 3
+
+
+def test_ctrl_c_is_quiet_and_keeps_what_is_done(rows, tmp_path, server):
+    server.behave = lambda number, _: reply("VERDICT: correct", hang_s=0 if number == 0 else 30)
+    command = [sys.executable, "-m", "emt_tasks.cli", "judge", str(rows), "--judge", "llm"]
+    command += ["-o", str(tmp_path / "a.jsonl"), "--max-calls", "3"]
+    environment = os.environ | {"EMT_JUDGE_CONCURRENCY": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while len(server.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    assert "destroyed" not in said
+    assert not (tmp_path / "a.jsonl").exists()
+    server.behave = lambda *_: reply("VERDICT: correct")
+    main(["judge", str(rows), "--judge", "llm", "-o", str(tmp_path / "a.jsonl"), "--max-calls", "2"])
+    assert categories(tmp_path / "a.jsonl") == ["correct"] * 4
 
 
 def test_the_cascade_without_a_server(rows, tmp_path, capsys, monkeypatch):
