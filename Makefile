@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(READY)  ## the tests, without those that take minutes
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
@@ -45,7 +45,7 @@ format: $(READY)  ## let ruff rewrite what it can
 
 constraints: $(READY)  ## choose newer versions of everything
 	$(UV) pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
-		--upgrade --extra dev pyproject.toml --output-file constraints.txt
+		--upgrade --all-extras pyproject.toml --output-file constraints.txt
 
 clean:  ## remove .venv and everything built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
