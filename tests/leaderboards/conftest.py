@@ -57,7 +57,9 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _local(url: str, path: Path) -> bool:
-    return url.split("#")[0] == path.resolve().as_uri() or url.startswith(("data:image/jpeg;base64,", "data:image/png;base64,"))
+    return url.split("#")[0] == path.resolve().as_uri() or url.startswith(
+        ("data:image/jpeg;base64,", "data:image/png;base64,")
+    )
 
 
 @pytest.fixture
