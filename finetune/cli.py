@@ -16,10 +16,10 @@ Overrides = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace what the output folder holds.")]
 
-finetune = typer.Typer()
-merge = typer.Typer()
-to_llava = typer.Typer()
-check_data = typer.Typer()
+finetune = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+merge = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+to_llava = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+check_data = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @finetune.command(
