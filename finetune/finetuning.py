@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,11 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         recipe, sources, mixture, collator, rank=accelerator.process_index, processes=accelerator.num_processes
     )
     saver = Saver(recipe, accelerator, model, processor, dtype)
+    counts = set().union(*(source.image_counts() for source in sources))
+    if saver.sharded and len(counts) > 1:  # processes would run a different number of passes, and wait for each other
+        raise UserError(
+            f"mixture: examples have {sorted(counts)} images; FSDP and DeepSpeed need the same number in all"
+        )
     _open_output(output, recipe, accelerator, fresh=not resume)
     Run(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
     return (output / LAST).resolve()
@@ -83,12 +89,16 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     """Return the accelerator for a recipe, as `accelerate launch` configured it."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
     from accelerate.utils import DistributedDataParallelKwargs
 
     # A process may run several recipes, each with its own precision.
     AcceleratorState._reset_state()
     GradientState._reset_state()
 
+    for tracker in recipe.trackers:
+        if tracker not in map(str, get_available_trackers()):
+            raise UserError(f"trackers: {tracker!r} is not installed; expected one of {_names(LOGGER_TYPE_TO_CLASS)}")
     # A vision tower's last layers may go unused, as may a projector in a batch of text alone.
     unused: set[PartName] = {"vision", "full", "projector"}
     ddp = DistributedDataParallelKwargs(find_unused_parameters=bool(unused & set(recipe.parts)))
@@ -97,7 +107,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         log_with=list(recipe.trackers) or None,
         project_dir=recipe.output,
         kwargs_handlers=[ddp],
-        cpu=_several_on_a_cpu(),
+        cpu=_on_a_cpu(),
     )
     deepspeed = accelerator.state.deepspeed_plugin
     if deepspeed is not None:  # what accelerate would read off a data loader
@@ -105,7 +115,11 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
-def _several_on_a_cpu() -> bool:
+def _names(known: Iterable[str]) -> str:
+    return ", ".join(sorted(map(str, known)))
+
+
+def _on_a_cpu() -> bool:
     import torch
 
     return not torch.cuda.is_available() and not torch.backends.mps.is_available()

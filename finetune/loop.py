@@ -84,7 +84,7 @@ class Run:
                 speed = progress.step(result.loss, self.recipe.batch.size, result.tokens)
                 self._record(step + 1, result, rate, speed)
                 if step + 1 in due:
-                    progress.say(f"saving step {step + 1}")
+                    progress.say(f"step {step + 1} of {self.steps}: loss {result.loss:.4f}, saving")
                     self.saver.save(step + 1, self.optimiser)
                     self.saver.evaluate(step + 1)
                     progress.restart_clock()

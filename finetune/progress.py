@@ -21,7 +21,8 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        console = Console(stderr=True)
+        console = self._console = Console(stderr=True)
+        self._shown = shown
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Bar(*columns, console=console, disable=not (shown and console.is_terminal))
         self._task = self._bar.add_task("training", total=steps, completed=start)
@@ -48,8 +49,11 @@ class Progress:
         return speed
 
     def say(self, text: str) -> None:
-        """Show what is done between two steps, and do not count its time."""
-        self._bar.update(self._task, description=text)
+        """Show what is done between two steps; as a line of its own where there is no terminal."""
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=text)
+        elif self._shown:
+            self._console.print(text, highlight=False)
 
     def restart_clock(self) -> None:
         """Begin the time of the next step now."""

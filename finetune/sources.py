@@ -32,6 +32,10 @@ class TrainingSource(Protocol):
         """Return an example's first image as it is stored, None where it has none."""
         ...
 
+    def image_counts(self) -> set[int]:
+        """Return the numbers of images that examples have."""
+        ...
+
     def turn(self, index: int) -> Turn:
         """Return an example's first turn as the data has it."""
         ...
@@ -94,6 +98,10 @@ class Rows:
         """Return one image as it is stored."""
         return self._images[index]
 
+    def image_counts(self) -> set[int]:
+        """Every row has one image."""
+        return {1}
+
     def group(self, index: int) -> str:
         """Return the folder that a row's image belongs in: its class, else `images`."""
         return str(self._columns["label"][index]) if self._classes else "images"
@@ -121,6 +129,10 @@ class Conversations:
         """Return the file of the entry's first image."""
         images, _ = self._entries[index]
         return images[0] if images else None
+
+    def image_counts(self) -> set[int]:
+        """Return the numbers of images that entries have."""
+        return {len(images) for images, _ in self._entries}
 
     def turn(self, index: int) -> Turn:
         """Return the entry's first turn."""
@@ -168,6 +180,10 @@ class Subset:
     def image(self, index: int) -> Any:
         """Return one image as it is stored."""
         return self._source.image(self._indices[index])
+
+    def image_counts(self) -> set[int]:
+        """Return the numbers of images that the source's examples have."""
+        return self._source.image_counts()
 
     def turn(self, index: int) -> Turn:
         """Return one turn."""
