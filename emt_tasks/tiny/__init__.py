@@ -1,0 +1,12 @@
+"""A vision-language model of 0.6 million parameters that knows the demo's digits and shapes: the checkpoint at `PATH`.
+
+LLaVA's architecture, trained from random weights by `tools/train_tiny.py` on the train splits of `emt_tasks.demo`.
+`emt_vlm` and the recipes know it as `emt:tiny`; plain transformers load it from the folder.
+"""
+
+from pathlib import Path
+
+__all__ = ["PATH"]
+
+PATH = Path(__file__).parent
+"""The checkpoint's folder."""
