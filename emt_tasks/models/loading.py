@@ -19,6 +19,17 @@ PROCESSOR_FILES = {
 """One file of each group is in every checkpoint folder that has a processor."""
 
 
+TINY = "emt:tiny"
+"""Stands for the small model that this package brings."""
+
+
+def folder_or_name(pretrained: str) -> str:
+    """Return what transformers loads a checkpoint by; `emt:tiny` is a folder in this package."""
+    from emt_tasks.tiny import PATH
+
+    return str(PATH) if pretrained == TINY else pretrained
+
+
 def accelerator_for(device: str | None) -> Any:
     """Return the accelerator of this process; one that talks over gloo where several processes run on a CPU."""
     from accelerate import Accelerator

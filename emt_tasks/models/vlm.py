@@ -38,7 +38,8 @@ class EmtVLM(lmms):  # type: ignore[misc]
     `accelerate launch` (each with a copy of the model), or spread over GPUs with `device_map=auto`.
 
     Args:
-        pretrained: checkpoint folder or hub name. May be left out where `peft` is given: then the adapter's base.
+        pretrained: checkpoint folder or hub name, or `emt:tiny`, the small model of this package. May be left out where
+            `peft` is given: then the adapter's base.
         peft: folder of a PEFT adapter, loaded on top and left unmerged.
         revision: branch, tag or commit on the hub.
         dtype: `auto` (float32 on a CPU, else the checkpoint's), `float32`, `bfloat16` or `float16`.
@@ -87,6 +88,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
             reason = "the adapter does not name its base" if peft else "it is missing"
             if not pretrained:
                 raise UserError(f"pretrained: {reason}; expected a checkpoint folder or a name on the hub")
+        pretrained = loading.folder_or_name(pretrained)
         if peft:
             loading.check_adapter_base(peft, pretrained)
         accelerator = loading.accelerator_for(device)
