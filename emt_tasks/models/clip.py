@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from emt_tasks.models import loading
 from emt_tasks.models.batching import prefetch

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from emt_tasks.models import loading
 from emt_tasks.models.batching import Batch, Collator, batches, prefetch
