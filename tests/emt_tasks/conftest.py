@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,16 @@ class Run:
             self.samples[task] = [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def lmms_eval(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
-    """Run the installed lmms-eval command offline, on data from this folder."""
+@pytest.fixture(scope="session")
+def lmms_eval() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Call the installed lmms-eval command offline, on data from a folder."""
     command = Path(sys.executable).with_name("lmms-eval")
-    environment = {**os.environ, "EMT_DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run([command, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+    def call(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "EMT_DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"}
+        return subprocess.run([command, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +63,7 @@ TASKS = ("emt", "forgetting_matrix", "emt_mnist_lite", "emt_mnist_closed", "imag
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory, sample_data, tiny_llava) -> Run:
+def run(tmp_path_factory, lmms_eval, sample_data, tiny_llava) -> Run:
     """All our generated tasks, and one lite and two closed ones, through the real command."""
     folder = tmp_path_factory.mktemp("run")
     done = lmms_eval(

@@ -61,16 +61,12 @@ def test_closed_tasks_choose_the_likeliest_label(run):
     assert "class_name_chosen,none" in run.results["results"]["imagewikiqa_distractor"]
 
 
-def test_lmms_eval_lists_every_name_of_ours(sample_data):
-    from conftest import lmms_eval
-
+def test_lmms_eval_lists_every_name_of_ours(lmms_eval, sample_data):
     listed = lmms_eval("--tasks", "list", data=sample_data).stdout.split()
     assert set(registry.entries()) <= set(listed)
 
 
-def test_missing_data_stops_lmms_eval_in_one_line_before_the_model_is_loaded(tmp_path):
-    from conftest import lmms_eval
-
+def test_missing_data_stops_lmms_eval_in_one_line_before_the_model_is_loaded(lmms_eval, tmp_path):
     done = lmms_eval("--model", "emt_vlm", "--model_args", "pretrained=none", "--tasks", "imagewikiqa", data=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"emt-eval: imagewikiqa: no {tmp_path}/imagewikiqa/test.parquet")
