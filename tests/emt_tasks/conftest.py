@@ -59,6 +59,12 @@ def tiny_llava(tmp_path_factory) -> Path:
     return tiny_checkpoints.build("llava", tmp_path_factory.mktemp("checkpoints") / "llava")
 
 
+@pytest.fixture(scope="session")
+def read_run() -> Callable[[Path, str], Run]:
+    """Read what a run of lmms-eval left in a folder."""
+    return Run
+
+
 TASKS = ("emt", "forgetting_matrix", "emt_mnist_lite", "emt_mnist_closed", "imagewikiqa_distractor_closed")
 
 

@@ -16,6 +16,8 @@ from judges import UserError
 pytestmark = pytest.mark.usefixtures("data_dir")
 
 
+# lmms-eval leaves the results file for the garbage collector to close.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_evaluated_runs_are_lmms_evals_and_training_is_the_same(
     recipe_file: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

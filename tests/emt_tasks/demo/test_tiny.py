@@ -78,16 +78,14 @@ def test_it_is_small_and_safe_to_load(checkpoint):
 
 
 @pytest.mark.slow
-def test_every_task_is_answered_through_lmms_eval(tmp_path):
-    from conftest import Run, lmms_eval
-
+def test_every_task_is_answered_through_lmms_eval(lmms_eval, read_run, tmp_path):
     done = lmms_eval(
         *("--model", "emt_vlm", "--model_args", f"pretrained={tiny.PATH}", "--tasks", "demo_matrix"),
         *("--batch_size", "100", "--device", "cpu", "--output_path", str(tmp_path), "--log_samples"),
         data=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    results = Run(tmp_path, done.stdout).results["results"]
+    results = read_run(tmp_path, done.stdout).results["results"]
     assert all(results[name]["accuracy,none"] >= 0.95 for name in NAMES), results
     # The name of the digit among the options misleads a model that follows questions only seldom.
     assert results["demo_digits_qa_distractor"]["accuracy,none"] >= 0.9
