@@ -21,6 +21,7 @@ from judges import UserError, one_line
 # name: (module, Typer object, one line of help), in the order in which a newcomer meets them. A name of two words is
 # a command of the group that the first word names.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("emt_tasks.demo.story", "demo", "See a small model forget: three minutes, no GPU, no download."),
     "check": ("leaderboards.cli_check", "check", "Evaluate base and candidate, gate and report: before a release."),
     "doctor": ("emt_tasks.doctor", "doctor", "See whether everything is here that the other commands need."),
     "tasks": ("emt_tasks.listing", "tasks_app", "List our tasks and groups."),
@@ -65,18 +66,25 @@ def _load(name: str) -> Any:
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"emt-eval {importlib.metadata.version('emt-eval')}")
+        raise typer.Exit
+
+
 @app.callback(context_settings={"help_option_names": ["-h", "--help"]})
 def _root(
     _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Find out what a fine-tuned multimodal LLM forgot.
 
+    New here? "emt demo" shows all of it on a small model; "emt doctor" says what is missing for a large one.
+
     Before a release: emt check --base MODEL --candidate MY-MODEL
     """
-    if version:
-        typer.echo(f"emt-eval {importlib.metadata.version('emt-eval')}")
-        raise typer.Exit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
