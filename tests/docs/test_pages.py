@@ -1,0 +1,155 @@
+"""Every command in README and docs: parsed by the command that it names, and run where no model is needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.append(str(Path(__file__).parent))
+from pages import PAGES, ROOT, blocks, commands, emt_words, parse, words
+
+NEED_NO_MODEL = ("tasks", "data list", "gate", "report", "export", "leaderboard", "judge", "doctor --quick")
+OWN_TASKS = {"parts", "parts_questions", "mmmu_val"}
+EMT = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is not None]
+OTHERS = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is None]
+
+
+def name(value):
+    return value.name if isinstance(value, Path) else value.split("\n")[0][:80]
+
+
+@pytest.mark.parametrize(("page", "command"), EMT, ids=name)
+def test_a_command_has_the_arguments_that_it_is_given(page, command, tmp_path, monkeypatch):
+    path, given = parse(emt_words(command))
+    tasks = given.get("tasks")
+    if isinstance(tasks, str):
+        from emt_tasks import registry
+
+        assert set(tasks.split(",")) <= {*registry.entries(), *OWN_TASKS}
+    if path == "emt finetune":
+        from finetune.recipe_file import read
+
+        write_files(page, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        read(given["recipe"], given["overrides"] or ())
+    if "policy" in given:
+        write_files(page, tmp_path)
+        assert given["policy"] is None or (tmp_path / given["policy"]).is_file(), "the page does not show this file"
+
+
+@pytest.mark.parametrize(("page", "command"), OTHERS, ids=name)
+def test_other_programs_are_there(page, command):
+    _, parts = words(command)
+    if parts[0] == "make":
+        targets = [line.split(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if ":" in line]
+        assert parts[1] in targets
+    elif parts[0] == "lmms-eval":
+        assert Path(sys.executable).with_name("lmms-eval").is_file()  # its arguments: the slow test below
+    else:
+        assert parts[0] in ("export", "cat", "ls", "pip", "mkdocs"), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_what_needs_no_model_runs(page, tmp_path, world, monkeypatch, capsys):
+    from emt_tasks import cli
+
+    folder = tmp_path / "world"
+    shutil.copytree(world, folder)
+    write_files(page, folder)
+    monkeypatch.chdir(folder)
+    for setting in ("EMT_DATA_DIR", "EMT_JUDGE", "EMT_JUDGE_MODEL", "EMT_JUDGE_BASE_URL"):
+        monkeypatch.delenv(setting, raising=False)
+    for command in commands(page):
+        arguments = emt_words(command)
+        if arguments is None and words(command)[1][0] in ("cat", "ls"):
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            subprocess.run(["bash", "-euc", command], env={**os.environ, "PATH": path}, check=True, capture_output=True)
+        elif arguments is not None and " ".join(arguments).startswith(NEED_NO_MODEL):
+            code = cli.main(arguments)
+            told = capsys.readouterr()
+            assert "emt: " not in told.err, (command, told.err)
+            verdicts = arguments[0] in ("gate", "doctor") or arguments[:2] == ["data", "list"]
+            assert code in ((0, 1, 2) if verdicts else (0,)), (command, told.err)
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the files that the page shows."""
+    for block in blocks(page):
+        if block.title:
+            file = folder / block.title
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.body)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """The runs that the pages speak of, written without a model."""
+    from synthetic_runs import large_pair
+
+    folder = tmp_path_factory.mktemp("pages")
+    emt = [f"emt_{data}_lite" for data in ("mnist", "cifar10", "cifar100", "miniimagenet")]
+    matrix = ["imagenet_vqa", "flowers102", "imagewikiqa", "ocr_vqa"]
+    mine = [*(f"{task}_lite" for task in matrix), *sorted(OWN_TASKS), *matrix]
+    demo = ["demo_digits", "demo_shapes", "demo_digits_qa", "demo_shapes_qa"]
+    evaluations = "runs/emt/7b-linear-cifar10/evaluations"
+    for number, (base, candidate, tasks) in enumerate(
+        (
+            ("runs/base", "runs/tuned", mine),
+            (f"{evaluations}/step-000000", f"{evaluations}/step-000391", emt),
+            ("runs/emt/encoder", "runs/emt/unused", emt),
+            ("emt-demo/base", "emt-demo/full_low/evaluations/step-000044", demo),
+        )
+    ):
+        scratch = tmp_path_factory.mktemp(f"runs{number}")
+        written = large_pair(scratch / "base", scratch / "tuned", samples=600 * len(tasks), tasks=tasks)
+        for run, wanted in zip(written, (folder / base, folder / candidate), strict=True):
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(run, wanted)
+    shutil.copyfile(ROOT / "emt_tasks" / "demo" / "matrix.yaml", folder / "emt-demo" / "matrix.yaml")
+    return folder
+
+
+def test_the_ci_example_is_a_workflow_whose_steps_parse():
+    page = ROOT / "docs" / "tutorials" / "ci.md"
+    (workflow,) = (block.body for block in blocks(page) if block.title and block.title.startswith(".github"))
+    job = yaml.safe_load(workflow)["jobs"]["gate"]
+    ran = [step["run"] for step in job["steps"] if step.get("run", "").startswith("emt ")]
+    assert [parse(emt_words(command))[0] for command in ran] == ["emt eval", "emt gate", "emt report"]
+
+
+def test_reference_pages_are_up_to_date():
+    import build_docs
+
+    for file, page in build_docs.PAGES.items():
+        assert (build_docs.REFERENCE / file).read_text() == page(), f"run: python tools/build_docs.py ({file})"
+
+
+def test_the_site_builds_without_warnings_and_asks_no_other_server(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in tmp_path.rglob("*.html"):
+        text = page.read_text()
+        for attribute in ('src="http', "src='http", '<link rel="stylesheet" href="http'):
+            assert attribute not in text, page
+
+
+@pytest.mark.slow
+def test_lmms_eval_takes_the_arguments_it_is_given(monkeypatch):
+    """One import of lmms-eval for all of its commands."""
+    from lmms_eval import __main__ as lmms_eval_main
+
+    for _, command in OTHERS:
+        parts = words(command)[1]
+        if parts[0] == "lmms-eval":
+            monkeypatch.setattr(sys, "argv", parts)
+            _, parsed = lmms_eval_main.parse_eval_args()
+            assert parsed.model == "emt_vlm"
+            assert parsed.log_samples
