@@ -25,13 +25,15 @@ def decode(value: Any, where: str) -> Image.Image:
     """
     from PIL import Image
 
+    from emt_tasks.decoding import no_truncated_images
+
     try:
-        if isinstance(value, Image.Image):
-            return value.convert("RGB")
-        file = _file(value)
-        with Image.open(file) as image:
-            decoded: Image.Image = image.convert("RGB")
-            return decoded
+        with no_truncated_images():
+            if isinstance(value, Image.Image):
+                return value.convert("RGB")
+            with Image.open(_file(value)) as image:
+                decoded: Image.Image = image.convert("RGB")
+                return decoded
     except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow names the bytes object where there is no file, which tells nobody anything.
         reason = one_line(error).split(" <_io")[0].removesuffix(" file")

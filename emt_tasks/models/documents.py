@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageFile
+from PIL import Image
 
+from emt_tasks.decoding import no_truncated_images
 from judges import UserError, one_line
 
 
@@ -67,7 +67,7 @@ def load_images(request: Request, documents: Mapping[str, Any]) -> list[Image.Im
     """
     if request.visual is None:
         return []
-    with _no_truncated_images():
+    with no_truncated_images():
         try:
             visuals = request.visual(documents[request.task][request.split][request.doc_id])
             images = _flatten(visuals)
@@ -101,17 +101,3 @@ def _flatten(visuals: Any) -> list[Any]:
     if isinstance(visuals, (list, tuple)):
         return [image for visual in visuals for image in (_flatten(visual) if visual is not None else [None])]
     return [visuals]
-
-
-@contextmanager
-def _no_truncated_images() -> Iterator[None]:
-    """Make Pillow refuse files that end early.
-
-    lmms-eval switches this check off for the whole process, which turns the missing part of a file into grey pixels.
-    """
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before

@@ -105,12 +105,12 @@ def _check(data_set: DataSet, split: str, rows: Split, allow_missing: bool, cons
 def _write(data_set: DataSet, splits: Mapping[str, Split], targets: Mapping[str, Path], console: Console) -> None:
     from rich.progress import Progress
 
-    from emt_tasks.prepare.images import truncation_is_an_error
+    from emt_tasks.decoding import no_truncated_images
     from emt_tasks.prepare.parquet import replacing, write_parquet
 
     features = data_set.features()
     bar = Progress(console=console, disable=not console.is_terminal)
-    with truncation_is_an_error(), replacing(list(targets.values())) as partials, bar:
+    with no_truncated_images(), replacing(list(targets.values())) as partials, bar:
         for (split, content), partial in zip(splits.items(), partials, strict=True):
             with closing(_rows(data_set, content, next(iter(features)))) as rows:
                 description = f"{data_set.name}, {split}"

@@ -7,14 +7,13 @@ import os
 import struct
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from emt_tasks.prepare.layout import Example
 from judges import UserError, one_line
@@ -60,17 +59,6 @@ def _as_png(image: Image.Image) -> StoredImage:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return StoredImage(buffer.getvalue(), *image.size)
-
-
-@contextmanager
-def truncation_is_an_error() -> Iterator[None]:
-    """Make Pillow refuse truncated files, which lmms-eval makes it fill with grey for the whole process."""
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:

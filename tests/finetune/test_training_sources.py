@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from emt_tasks import registry, vocabularies
 from finetune.conversations import Turn
@@ -121,7 +121,8 @@ def test_faulty_llava_files(tmp_path: Path, content: Any, expected: str) -> None
         source(str(tmp_path / "mine.json"))
 
 
-def test_a_damaged_image_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as lmms-eval leaves it
     Image.effect_noise((64, 64), 50).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "mine.json").write_text(json.dumps([conversation()]))
