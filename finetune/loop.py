@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from finetune.checkpoint import LOG_FILE, last_state
-from finetune.collate import Batch
+from finetune.collate import IGNORED, Batch
 from finetune.data import Loader
 from finetune.loss import answer_losses
 from finetune.mixture import Plan
@@ -61,6 +61,8 @@ class Run:
         self.recipe, self.accelerator, self.loader, self.plan, self.saver = recipe, accelerator, loader, plan, saver
         self.steps = recipe.steps or plan.steps(recipe.batch.size, recipe.epochs or 1)
         self.head = model.get_output_embeddings()  # type: ignore[operator]
+        self._weights = sum(weights.numel() for weights in model.parameters())
+        self._trained_weights = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
         saver.model = self.model
         self.trained = [weights for group in self.optimiser.param_groups for weights in group["params"]]
@@ -76,6 +78,7 @@ class Run:
         due = save_points(self.recipe, self.plan, self.steps)
         self.model.train()
         with Progress(start, self.steps, shown=self.accelerator.is_main_process) as progress:
+            progress.note(self._what_is_done(start))
             self.saver.evaluate(start)
             progress.restart_clock()
             for step, batches in enumerate(self.loader.steps(start, self.steps), start=start):
@@ -90,17 +93,24 @@ class Run:
                     progress.restart_clock()
         self.accelerator.end_training()
 
+    def _what_is_done(self, start: int) -> str:
+        processes = self.accelerator.num_processes
+        return (
+            f"training {self._trained_weights:,} of {self._weights:,} weights: "
+            f"{self.steps:,} steps of {self.recipe.batch.size} examples"
+            + (f", {start:,} of them done" if start else "")
+            + f", on {self.accelerator.device.type}"
+            + (f" in {processes} processes" if processes > 1 else "")
+        )
+
     def _step(self, step: int, batches: list[Batch]) -> StepResult:
         """Take one optimiser step on the mean loss over the answer tokens of all batches of all processes."""
         # Whatever is random in a step (dropout) follows from its number: a resumed run draws the same.
         torch.manual_seed(
             (self.recipe.seed << 32) + step * self.accelerator.num_processes + self.accelerator.process_index
         )
-        # Rows: loss, answer tokens; columns: sources. The count comes first, since every loss is divided by it.
-        sums = torch.zeros(2, len(self.plan.sizes), dtype=torch.float64)
-        for batch in batches:
-            sums[1].index_add_(0, batch.sources, (batch.labels != -100).sum(-1).double())
-        counts = self._over_processes(sums[1])
+        counts, tokens = self._count(batches)
+        losses_by_source = torch.zeros_like(counts)
         scale = self.accelerator.num_processes / counts.sum().item()  # gradients are averaged over processes
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
@@ -108,22 +118,27 @@ class Run:
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 losses, sources = answer_losses(self.model, self.head, batch.to(self.accelerator.device))
                 self.accelerator.backward(losses.sum() * scale)
-            sums[0].index_add_(0, sources.cpu(), losses.detach().double().cpu())
-        loss = self._over_processes(sums[0])
-        norm = self._clip()
-        self._check(step, loss.sum().item() / counts.sum().item(), norm)
+            losses_by_source.index_add_(0, sources.cpu(), losses.detach().double().cpu())
+        losses_by_source = self._over_processes(losses_by_source)
+        loss, norm = (losses_by_source.sum() / counts.sum()).item(), self._clip()
+        self._check(step, loss, norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        tokens = torch.tensor(float(sum(int(batch.inputs["attention_mask"].sum()) for batch in batches)))
-        return StepResult(
-            loss=loss.sum().item() / counts.sum().item(),
-            by_source=[
-                total / count if count else None for total, count in zip(loss.tolist(), counts.tolist(), strict=True)
-            ],
-            answer_tokens=int(counts.sum()),
-            tokens=int(self._over_processes(tokens)),
-            gradient_norm=norm,
-        )
+        pairs = zip(losses_by_source.tolist(), counts.tolist(), strict=True)
+        by_source = [total / count if count else None for total, count in pairs]
+        return StepResult(loss, by_source, answer_tokens=int(counts.sum()), tokens=tokens, gradient_norm=norm)
+
+    def _count(self, batches: list[Batch]) -> tuple[torch.Tensor, int]:
+        """Return the step's answer tokens by source and all its tokens, over all processes.
+
+        They come before the first pass, since every loss is divided by the number of answer tokens.
+        """
+        counts = torch.zeros(len(self.plan.sizes) + 1, dtype=torch.float64)
+        for batch in batches:
+            counts.index_add_(0, batch.sources, (batch.labels != IGNORED).sum(-1).double())
+            counts[-1] += batch.inputs["attention_mask"].sum()
+        counts = self._over_processes(counts)
+        return counts[:-1], int(counts[-1])
 
     def _clip(self) -> float:
         """Bound the norm of the whole gradient as the recipe says; returns the norm before."""
@@ -147,7 +162,7 @@ class Run:
 
     def _record(self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any]) -> None:
         """Append a step to the loss log and send it to the trackers."""
-        names = [source.data for source in self.recipe.mixture.used]
+        names = self.recipe.mixture.names
         by_source = {name: loss for name, loss in zip(names, result.by_source, strict=True) if loss is not None}
         line = {
             "step": step,

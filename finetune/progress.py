@@ -52,8 +52,13 @@ class Progress:
         """Show what is done between two steps; as a line of its own where there is no terminal."""
         if self._console.is_terminal:
             self._bar.update(self._task, description=text)
-        elif self._shown:
-            self._console.print(text, highlight=False)
+        else:
+            self.note(text)
+
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._shown:
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def restart_clock(self) -> None:
         """Begin the time of the next step now."""

@@ -73,6 +73,12 @@ class Mixture(_Section):
         """The sources that give any example: ratio 0 leaves one out."""
         return [source for source in self.sources if source.ratio != 0]
 
+    @property
+    def names(self) -> list[str]:
+        """A name for each source that is used; the second one of the same data gets a number."""
+        data = [source.data for source in self.used]
+        return [name if name not in data[:place] else f"{name}#{place}" for place, name in enumerate(data)]
+
     @model_validator(mode="after")
     def _ratios_add_up(self) -> Mixture:
         given = [source.ratio for source in self.sources if source.ratio is not None]
@@ -158,7 +164,7 @@ class Recipe(_Section):
     steps: Count | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
     gradient_checkpointing: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     save: Save = Save()
     evaluate: Evaluate = Evaluate()
     trackers: tuple[str, ...] = ()

@@ -44,8 +44,8 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def names() -> list[str]:
-    """Return the names of the shipped recipes."""
-    return sorted(file.stem for file in FOLDER.glob("*.yaml") if not file.name.startswith("_"))
+    """Return the names of the shipped recipes, those in folders with the folder."""
+    return sorted(file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob("*.yaml"))
 
 
 def find(recipe: str) -> Path:

@@ -19,7 +19,10 @@ from safetensors.torch import load_file
 from emt_tasks.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LAUNCH = "accelerate.commands.launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+# Where there is no GPU, accelerate's `--multi_gpu` starts CPU processes that talk over gloo; its `--cpu` would start
+# a single one, whatever --num_processes says.
+FLAGS = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
+LAUNCH = f"accelerate.commands.launch {FLAGS}"
 
 
 def start(module: str, *arguments: str) -> subprocess.Popen[str]:
@@ -68,6 +71,7 @@ def test_killed_and_resumed_or_in_two_processes_it_is_the_same_run(
     pair = start(f"{LAUNCH} -m emt_tasks.cli", "finetune", recipe, f"output={two}", "batch.micro=4")
     output, _ = pair.communicate()
     assert pair.returncode == 0, output
+    assert "30 steps of 8 examples, on cpu in 2 processes" in output
     for name, value in weights(two).items():
         torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=0, msg=name)
     for one, other in zip(timeless(whole), timeless(two), strict=True):

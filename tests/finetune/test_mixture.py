@@ -64,6 +64,11 @@ def test_a_source_of_ratio_0_is_left_out() -> None:
     assert [source.data for source in mixture(None, 0.0).used] == ["s0"]
 
 
+def test_sources_of_the_same_data_have_names_of_their_own() -> None:
+    sources = [{"data": "mnist", "ratio": 0.5}, {"data": "mnist", "ratio": 0.3}, {"data": "cifar10"}]
+    assert Mixture.model_validate({"sources": sources}).names == ["mnist", "mnist#1", "cifar10"]
+
+
 @given(
     sizes=st.lists(st.integers(1, 60), min_size=2, max_size=4),
     weights=st.lists(st.integers(1, 9), min_size=4, max_size=4),

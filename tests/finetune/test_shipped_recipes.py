@@ -23,7 +23,7 @@ def header(name: str) -> str:
 
 def commands(name: str) -> list[str]:
     """The commands of a recipe's header: its name, and the overrides."""
-    return re.findall(r"emt finetune ((?:\S+=\S+|\w+)(?: \S+=\S+)*)", header(name))
+    return re.findall(r"emt finetune ([\w/]+(?: \S+=\S+)*)", header(name))
 
 
 @pytest.mark.parametrize("name", names())
