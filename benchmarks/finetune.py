@@ -5,6 +5,10 @@ the same number of threads, full fine-tuning with AdamW, prompts and answers to 
 only, no gradient checkpointing in either. Speed is that of the steps after the first two; memory is the peak resident
 set of the process, with all that it imports, and the same less what was there before the first step.
 
+TRL runs twice: as it comes, and with the loss of transformers' own Trainer over all logits (`trl_all_logits`). As it
+comes its head works in tiles; on a CPU it scores every token there, on a GPU only the answers' tokens, as ours does
+everywhere. These figures say nothing about a GPU.
+
 Run: python benchmarks/finetune.py            (needs trl: pip install trl)
 Prints one JSON line a figure.
 """
@@ -15,11 +19,13 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,24 +79,26 @@ def ours(folder: Path, batch: int, steps: int) -> None:
             "output": str(folder / "ours"),
         }
     )
-    clock = Clock(batch)
+    clock, tokens = Clock(batch), []  # type: ignore[var-annotated]
     take = loop.Run._step
 
     def timed(self: Any, step: int, batches: Any) -> Any:
         clock.begin()
         result = take(self, step, batches)
-        clock.end(steps)
+        clock.end()
+        tokens.append(result.tokens)
         return result
 
     loop.Run._step = timed  # type: ignore[method-assign]
     finetune(recipe)
+    clock.report(sum(tokens))
 
 
-def trl(folder: Path, batch: int, steps: int) -> None:
+def trl(folder: Path, batch: int, steps: int, all_logits: bool = False) -> None:
     """Train with TRL's SFTTrainer, its dataset in the prompt-completion form that learns completions only."""
     import torch
     from datasets import Dataset, Features, Image, Value
-    from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+    from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     entries = json.loads((folder / "data.json").read_text())
@@ -111,7 +119,10 @@ def trl(folder: Path, batch: int, steps: int) -> None:
             clock.begin()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            clock.end(steps)
+            clock.end()
+
+    class AllLogits(SFTTrainer):  # type: ignore[misc]
+        compute_loss = Trainer.compute_loss
 
     settings = SFTConfig(
         output_dir=str(folder / "trl"),
@@ -130,37 +141,48 @@ def trl(folder: Path, batch: int, steps: int) -> None:
     )
     model = AutoModelForImageTextToText.from_pretrained(folder / "model", dtype=torch.float32)
     processor = AutoProcessor.from_pretrained(folder / "model")
-    SFTTrainer(model=model, args=settings, train_dataset=data, processing_class=processor, callbacks=[Timer()]).train()
+    trainer = (AllLogits if all_logits else SFTTrainer)(
+        model=model, args=settings, train_dataset=data, processing_class=processor, callbacks=[Timer()]
+    )
+    trainer.train()
+    counted = [line["num_tokens"] for line in trainer.state.log_history if "num_tokens" in line]
+    clock.report(max(counted, default=None))
 
 
 class Clock:
-    """Times whole steps, from the end of one to the end of the next, and looks at the memory; prints at the end."""
+    """Times whole steps, from the end of one to the end of the next, and looks at the memory."""
 
     def __init__(self, batch: int) -> None:
-        self._batch, self._ends, self._before = batch, [], 0.0
+        self._batch, self._before, self._peak = batch, 0.0, 0.0
+        self._ends: list[float] = []
 
     def begin(self) -> None:
         """Look at the memory before the first step."""
         self._before = self._before or _resident()
 
-    def end(self, steps: int) -> None:
-        """Note the end of a step."""
+    def end(self) -> None:
+        """Note the end of a step, and the memory so far: what comes after the last step does not count."""
         self._ends.append(time.perf_counter())
-        if len(self._ends) == steps:
-            seconds = self._ends[-1] - self._ends[WARM_UP - 1]
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-            measured = {
-                "images_per_second": (steps - WARM_UP) * self._batch / seconds,
-                "peak_mib": peak,
-                "step_mib": peak - self._before,
-            }
-            print("MEASURED " + json.dumps(measured), flush=True)
+        self._peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+    def report(self, tokens: float | None) -> None:
+        """Print what was measured, with the number of tokens that were read, if it was counted."""
+        measured = {
+            "images_per_second": (len(self._ends) - WARM_UP) * self._batch / (self._ends[-1] - self._ends[WARM_UP - 1]),
+            "peak_mib": self._peak,
+            "step_mib": self._peak - self._before,
+            "tokens": tokens,
+        }
+        print("MEASURED " + json.dumps(measured), flush=True)
 
 
 def _resident() -> float:
     """Return the resident set of this process in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+TRAINERS = {"ours": ours, "trl": trl, "trl_all_logits": partial(trl, all_logits=True)}
 
 
 def measure(trainer: str, arguments: list[str], threads: int) -> dict[str, float]:
@@ -190,27 +212,31 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--trainer", choices=["ours", "trl"], help=argparse.SUPPRESS)
+    parser.add_argument("--trainer", choices=TRAINERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.trainer:
-        {"ours": ours, "trl": trl}[options.trainer](options.folder, options.batch, options.steps)
+        TRAINERS[options.trainer](options.folder, options.batch, options.steps)
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         build(folder, options.batch * options.steps, options.words)
         given = ["--folder", str(folder), "--batch", str(options.batch), "--steps", str(options.steps)]
-        runs: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}
-        for _ in range(options.repeats):  # in turn, so that a busy machine slows both
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in TRAINERS}
+        for _ in range(options.repeats):  # in turn, so that a busy machine slows all
             for trainer, found in runs.items():
-                for old in folder.glob("ours"):
-                    subprocess.run(["rm", "-r", str(old)], check=True)
+                shutil.rmtree(folder / "ours", ignore_errors=True)
                 found.append(measure(trainer, given, options.threads))
     settings = {"batch": options.batch, "words": options.words, "steps": options.steps, "threads": options.threads}
+    more = runs["ours"][0]["tokens"] - runs["trl"][0]["tokens"]
+    if (
+        not 0 <= more <= options.batch * options.steps
+    ):  # ours ends each answer with the end-of-text token, and learns it
+        sys.exit(f"not the same work: ours read {more:+.0f} tokens more")
     for figure in ("images_per_second", "peak_mib", "step_mib"):
-        mine, theirs = (statistics.median(run[figure] for run in runs[trainer]) for trainer in ("ours", "trl"))
-        line = {"figure": figure, "ours": round(mine, 2), "trl": round(theirs, 2), "ratio": round(mine / theirs, 3)}
-        print(json.dumps(line | settings), flush=True)
+        medians = {name: round(statistics.median(run[figure] for run in found), 2) for name, found in runs.items()}
+        ratios = {f"ratio_to_{name}": round(medians["ours"] / medians[name], 3) for name in TRAINERS if name != "ours"}
+        print(json.dumps({"figure": figure, **medians, **ratios, **settings}), flush=True)
     return 0
 
 

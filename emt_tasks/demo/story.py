@@ -83,8 +83,8 @@ def demo_command(
     from rich.console import Console
 
     started = time.monotonic()
-    # A dozen bars of lmms-eval for each evaluation say nothing; those of questions and training steps stay.
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    # lmms-eval has a dozen bars for each evaluation: those that can be are off, the others go when they are done.
+    os.environ |= {"TQDM_DISABLE": "1", "TQDM_LEAVE": ""}
     endings = tell_story(output, seed=seed, overwrite=overwrite, console=Console(stderr=True, highlight=False))
     out = Console(highlight=False)
     for line in in_words(endings):
@@ -117,6 +117,7 @@ def tell_story(
     Raises:
         UserError: the folder is not empty.
     """
+    from emt_tasks import tiny
     from finetune.finetuning import finetune
     from finetune.recipe_file import read
 
@@ -125,20 +126,24 @@ def tell_story(
     with _quiet():
         console.print(f"[1/{steps}] base: the tiny model in the package, asked about digits and shapes")
         console.print("      (importing lmms-eval takes longer than the questions)", style="dim")
-        reference = base or evaluate_base(output / "base")
+        reference = base or evaluate(tiny.PATH, output / "base")
         for number, (recipe, (name, about)) in enumerate(RECIPES.items(), start=2):
             console.print(f"[{number}/{steps}] {name}: {about}")
-            finetune(read(recipe, [f"output={output / Path(recipe).name}", f"seed={seed}"]))
+            folder = output / Path(recipe).name
+            # Evaluated after training, not at every checkpoint on the way: one progress bar at a time.
+            finetune(read(recipe, [f"output={folder}", f"seed={seed}", "evaluate.tasks=[]"]))
+            for checkpoint in sorted(folder.glob("checkpoint-*")):
+                evaluate(checkpoint, folder / "evaluations" / checkpoint.name.replace("checkpoint", "step"))
         console.print(f"[{steps}/{steps}] gate and report")
         return _compare(reference, output)
 
 
-def evaluate_base(folder: Path) -> Path:
-    """Evaluate the model in the package through lmms-eval's own command line; returns the run's folder."""
-    from emt_tasks import evaluate, tiny
+def evaluate(model: Path, folder: Path) -> Path:
+    """Evaluate a checkpoint through lmms-eval's own command line; returns the run's folder."""
+    from emt_tasks.evaluate import run
 
-    arguments = ("--model", "emt_vlm", "--model_args", f"pretrained={tiny.PATH}", "--tasks", TASKS)
-    evaluate.run([*arguments, "--batch_size", "100", "--log_samples"], folder)
+    arguments = ("--model", "emt_vlm", "--model_args", f"pretrained={model}", "--tasks", TASKS)
+    run([*arguments, "--batch_size", "100", "--log_samples"], folder)
     return folder
 
 
