@@ -41,11 +41,14 @@ class Memory:
 def trained_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Return the modules that get gradients: how many there are of each, and their parameters in all.
 
-    Modules that differ in the number of their layer only are counted together.
+    Modules that differ in the number of their layer only are counted together; a head that is tied to the embeddings
+    counts there.
     """
     found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    seen: set[int] = set()
     for path, module in model.named_modules():
-        own = [weights.numel() for weights in module.parameters(recurse=False) if weights.requires_grad]
+        own = [w.numel() for w in module.parameters(recurse=False) if w.requires_grad and id(w) not in seen]
+        seen |= {id(weights) for weights in module.parameters(recurse=False)}
         if own:
             name = re.sub(r"\.\d+(?=\.|$)", ".*", base_name(f"{path}.")[:-1]) or type(model).__name__
             name += " (LoRA)" if ".lora_" in path else ""

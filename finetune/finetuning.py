@@ -97,8 +97,10 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     GradientState._reset_state()
 
     for tracker in recipe.trackers:
+        if tracker not in map(str, LOGGER_TYPE_TO_CLASS):
+            raise UserError(f"trackers: found {tracker!r}; expected one of {_names(LOGGER_TYPE_TO_CLASS)}")
         if tracker not in map(str, get_available_trackers()):
-            raise UserError(f"trackers: {tracker!r} is not installed; expected one of {_names(LOGGER_TYPE_TO_CLASS)}")
+            raise UserError(f"trackers: {tracker} is not installed; run: pip install {tracker.replace('_', '-')}")
     # A vision tower's last layers may go unused, as may a projector in a batch of text alone.
     unused: set[PartName] = {"vision", "full", "projector"}
     ddp = DistributedDataParallelKwargs(find_unused_parameters=bool(unused & set(recipe.parts)))
