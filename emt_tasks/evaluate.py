@@ -38,7 +38,9 @@ def evaluate(
         ModelKind, typer.Option("--model-kind", help="emt_clip: an open_clip encoder, such as ViT-L-14/openai.")
     ] = "emt_vlm",
     model_args: Annotated[str, typer.Option(help="More for the model: dtype=bfloat16,attn_implementation=sdpa,…")] = "",
-    cache: Annotated[Path | None, typer.Option(help="Keep answers here, so that a killed run goes on.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep answers here, so that a killed run goes on; a folder for one model.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results that the folder holds.")] = False,
 ) -> None:
     """Evaluate one model on our tasks, through lmms-eval.
@@ -51,6 +53,8 @@ def evaluate(
     check(names)
     if judge:
         os.environ[JUDGE_VARIABLE] = judge
+    # lmms-eval keeps a run's answers under a name that is new each time, and so never finds those of a killed run.
+    os.environ["LMMS_CACHE_RUN_ID"] = "emt"
     options = {
         "--model": kind,
         "--model_args": _model_args(model, peft, model_args),

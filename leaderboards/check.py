@@ -6,12 +6,14 @@ one loads, and so that this module needs neither torch nor lmms-eval.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from judges import UserError
 
@@ -51,6 +53,11 @@ class Evaluation:
         }
         return arguments + [word for name, value in options.items() if value is not None for word in (name, value)]
 
+    def what_decides(self) -> dict[str, Any]:
+        """All that the answers depend on; how many images go through at a time, and where, does not count."""
+        settings = asdict(replace(self, batch_size=0, device=None))
+        return settings | {"weights": {path: _state(path) for path in (self.model, self.base) if path}}
+
 
 def is_run(path: str) -> bool:
     """Whether this names a folder that lmms-eval has written results into."""
@@ -78,8 +85,7 @@ def evaluate(role: str, evaluation: Evaluation, output: Path, *, launch: str | N
         return Path(evaluation.model)
     folder = output / role
     settings = folder / SETTINGS_FILE
-    # How many images go through at a time, and where, does not change the answers.
-    wanted = asdict(replace(evaluation, batch_size=0, device=None))
+    wanted = evaluation.what_decides()
     if settings.is_file():
         found = json.loads(settings.read_text(encoding="utf-8"))
         if found != wanted:
@@ -93,7 +99,7 @@ def evaluate(role: str, evaluation: Evaluation, output: Path, *, launch: str | N
     settings.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
     command = [sys.executable, "-m"]
     command += ["accelerate.commands.launch", *shlex.split(launch), "-m"] if launch else []
-    command += ["emt_tasks.cli", *evaluation.arguments(folder, output / "cache")]
+    command += ["emt_tasks.cli", *evaluation.arguments(folder, folder / "cache")]
     # The table of one model would stand before that of the comparison: it goes to stderr.
     done = subprocess.run(command, stdout=sys.stderr, check=False)
     if done.returncode or not is_run(str(folder)):
@@ -101,6 +107,15 @@ def evaluate(role: str, evaluation: Evaluation, output: Path, *, launch: str | N
     return folder
 
 
-def _difference(found: dict[str, object], wanted: dict[str, object]) -> str:
+def _state(model: str) -> str | None:
+    """Return what changes when the weights in a folder do: a hash of their files' sizes and times; None for a name."""
+    files = [file for file in sorted(Path(model).glob("*")) if file.suffix in (".safetensors", ".bin")]
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16] if files else None
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     name = next(name for name in wanted if found.get(name) != wanted[name])
+    if name == "weights":
+        return f"the weights in {' or '.join(wanted[name])} have changed since"
     return f"{name} is {found.get(name)!r} there, {wanted[name]!r} here"

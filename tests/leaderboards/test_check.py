@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +22,7 @@ BASE = Evaluation("models/base", "emt_mnist", batch_size=16, device="cpu")
 def finish(folder, evaluation=BASE):
     """Leave what a finished evaluation leaves."""
     folder.mkdir(parents=True)
-    (folder / SETTINGS_FILE).write_text(json.dumps(asdict(replace(evaluation, batch_size=0, device=None))))
+    (folder / SETTINGS_FILE).write_text(json.dumps(evaluation.what_decides()))
     (folder / "20261122_120000_results.json").write_text("{}")
 
 
@@ -55,6 +55,18 @@ def test_a_run_of_other_settings_is_never_mixed_in(tmp_path):
     finish(tmp_path / "base")
     with pytest.raises(UserError, match=r"limit is None there, 5 here\); choose another --output"):
         evaluate("base", replace(BASE, limit=5), tmp_path)
+
+
+def test_a_run_of_weights_that_were_trained_again_is_not_used(tmp_path):
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"before")
+    evaluation = replace(BASE, model=str(weights.parent))
+    finish(tmp_path / "base", evaluation)
+    assert evaluate("base", evaluation, tmp_path) == tmp_path / "base"
+    weights.write_bytes(b"afterwards")
+    with pytest.raises(UserError, match=r"the weights in .*model have changed since\); choose another --output"):
+        evaluate("base", evaluation, tmp_path)
 
 
 def test_a_failed_evaluation_is_told_in_one_line(tmp_path, capfd):
