@@ -85,14 +85,18 @@ def demo_command(
     started = time.monotonic()
     # lmms-eval has a dozen bars for each evaluation: those that can be are off, the others go when they are done.
     os.environ |= {"TQDM_DISABLE": "1", "TQDM_LEAVE": ""}
-    endings = tell_story(output, seed=seed, overwrite=overwrite, console=Console(stderr=True, highlight=False))
-    out = Console(highlight=False)
-    for line in in_words(endings):
-        out.print(line, markup=False, soft_wrap=True)
+    err, out = (Console(stderr=stderr, highlight=False) for stderr in (True, False))
+    for console in (err, out):
+        console.soft_wrap = not console.is_terminal
+    endings = tell_story(output, seed=seed, overwrite=overwrite, console=err)
     report = output / "report.html"
-    out.print(f"\nThe report, with every answer that changed: {report}\n", markup=False, soft_wrap=True)
-    out.print(NEXT, markup=False, soft_wrap=True)
-    out.print(f"\nThis took {time.monotonic() - started:.0f} s and {_peak_gigabytes():.1f} GB of memory at its peak.")
+    for line in (
+        *in_words(endings),
+        f"\nThe report, with every answer that changed: {report}\n",
+        NEXT,
+        f"\nThis took {time.monotonic() - started:.0f} s and {_peak_gigabytes():.1f} GB of memory at its peak.",
+    ):
+        out.print(line, markup=False)
     if show or (show is None and _has_screen()):
         import webbrowser
 
@@ -126,24 +130,27 @@ def tell_story(
     with _quiet():
         console.print(f"[1/{steps}] base: the tiny model in the package, asked about digits and shapes")
         console.print("      (importing lmms-eval takes longer than the questions)", style="dim")
-        reference = base or evaluate(tiny.PATH, output / "base")
+        reference = base or evaluate(tiny.PATH, output / "base", console)
         for number, (recipe, (name, about)) in enumerate(RECIPES.items(), start=2):
             console.print(f"[{number}/{steps}] {name}: {about}")
             folder = output / Path(recipe).name
             # Evaluated after training, not at every checkpoint on the way: one progress bar at a time.
             finetune(read(recipe, [f"output={folder}", f"seed={seed}", "evaluate.tasks=[]"]))
             for checkpoint in sorted(folder.glob("checkpoint-*")):
-                evaluate(checkpoint, folder / "evaluations" / checkpoint.name.replace("checkpoint", "step"))
+                evaluate(checkpoint, folder / "evaluations" / checkpoint.name.replace("checkpoint", "step"), console)
         console.print(f"[{steps}/{steps}] gate and report")
         return _compare(reference, output)
 
 
-def evaluate(model: Path, folder: Path) -> Path:
+def evaluate(model: Path, folder: Path, console: Console) -> Path:
     """Evaluate a checkpoint through lmms-eval's own command line; returns the run's folder."""
     from emt_tasks.evaluate import run
 
     arguments = ("--model", "emt_vlm", "--model_args", f"pretrained={model}", "--tasks", TASKS)
-    run([*arguments, "--batch_size", "100", "--log_samples"], folder)
+    results = run([*arguments, "--batch_size", "100", "--log_samples"], folder)
+    right = {task.removeprefix("demo_"): results["results"][task]["accuracy,none"] for task in results["configs"]}
+    shown = ", ".join(f"{task} {_percent(100 * share)}" for task, share in right.items())
+    console.print(f"      {folder.name}: right in {shown}", style="dim")
     return folder
 
 

@@ -14,6 +14,7 @@ from leaderboards.report import text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -55,10 +56,18 @@ def _environment(templates: Path) -> Environment:
     for function in filters:
         environment.filters[function.__name__] = function
     environment.filters["listed"] = lambda names: text.listed(list(names))
+    environment.filters["name"] = _name
     environment.filters["fingerprint"] = _fingerprint
     # Keys in the order given: a reader of the page's source meets them as the code lists them.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False, "separators": (",", ":")}
     return environment
+
+
+def _name(task: str) -> Markup:
+    """Return a task's name, escaped, that may go on in the next line after each underscore."""
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(escape(part) for part in text.printable(task).split("_"))
 
 
 def _fingerprint(script: str) -> str:
