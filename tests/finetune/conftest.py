@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,11 @@ def data_dir(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return small_data
 
 
-@pytest.fixture
-def recipe_file(tmp_path: Path, tiny_llava: Path) -> Callable[..., str]:
-    """Write a recipe for six steps over small MNIST; arguments replace fields, None removes one."""
+@pytest.fixture(scope="session")
+def six_steps(tiny_llava: Path) -> Callable[..., str]:
+    """Write a recipe for six steps over small MNIST to a folder; arguments replace fields, None removes one."""
 
-    def write(**fields: Any) -> str:
+    def write(folder: Path, **fields: Any) -> str:
         recipe = {
             "model": str(tiny_llava),
             "train": "full",
@@ -98,13 +99,19 @@ def recipe_file(tmp_path: Path, tiny_llava: Path) -> Callable[..., str]:
             "steps": 6,
             "precision": "fp32",
             "save": {"every": 3},
-            "output": str(tmp_path / "run"),
+            "output": str(folder / "run"),
         } | fields
-        file = tmp_path / "recipe.yaml"
+        file = folder / "recipe.yaml"
         file.write_text(yaml.safe_dump({key: value for key, value in recipe.items() if value is not None}))
         return str(file)
 
     return write
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, six_steps: Callable[..., str]) -> Callable[..., str]:
+    """Write a recipe of six steps to the test's folder."""
+    return partial(six_steps, tmp_path)
 
 
 def digits(start: int, stop: int) -> list[dict[str, Any]]:

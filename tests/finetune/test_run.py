@@ -47,27 +47,13 @@ def log(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def plain(tiny_llava: Path, tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
+def plain(six_steps: Callable[..., str], tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
     """The output of six plain steps, to compare others with."""
-    import yaml
-
     folder = tmp_path_factory.mktemp("plain")
-    file = folder / "recipe.yaml"
-    recipe = {
-        "model": str(tiny_llava),
-        "train": "full",
-        "mixture": {"sources": [{"data": "mnist"}]},
-        "optimiser": {"learning_rate": 1e-3, "epsilon": 1e-6},
-        "batch": {"size": 8, "micro": 8},
-        "steps": 6,
-        "precision": "fp32",
-        "save": {"every": 3},
-        "output": str(folder / "run"),
-    }
-    file.write_text(yaml.safe_dump(recipe))
+    file = six_steps(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMT_DATA_DIR", str(small_data))
-        finetune(str(file))
+        finetune(file)
     return folder / "run"
 
 
