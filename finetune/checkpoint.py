@@ -118,7 +118,12 @@ def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any)
         save_file({name: value.detach().contiguous() for name, value in weights.items()}, partial / _WEIGHTS)
         save_file(moments, partial / _OPTIMISER)
         (partial / _STATE).write_text(json.dumps({"step": step}), encoding="utf-8")
-    for old in output.glob("resume-*"):
+    drop_states_before(folder)
+
+
+def drop_states_before(folder: Path) -> None:
+    """Remove the states that a run wrote before this one."""
+    for old in folder.parent.glob("resume-*"):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
 

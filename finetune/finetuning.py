@@ -50,6 +50,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     base, dtype = building.load_model(recipe, accelerator.device)
     collator = building.make_collator(base, processor)
     model = building.make_trainable(base, recipe)
+    name_layers(accelerator, model)
     optimiser = building.make_optimiser(building.trained_by_part(model, recipe), recipe)
     loader = Loader(
         recipe, sources, mixture, collator, rank=accelerator.process_index, processes=accelerator.num_processes
@@ -115,6 +116,18 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     if deepspeed is not None:  # what accelerate would read off a data loader
         deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = recipe.batch.micro
     return accelerator
+
+
+def name_layers(accelerator: Accelerator, model: Any) -> None:
+    """Tell FSDP which layers to spread, unless the user's configuration does.
+
+    Transformers' own list names layers that a model may lack, such as those of CLIP's text side in LLaVA, and
+    accelerate gives up at the first of them.
+    """
+    fsdp = getattr(accelerator.state, "fsdp_plugin", None)
+    if fsdp is not None and fsdp.transformer_cls_names_to_wrap is None:
+        there = {type(module).__name__ for module in model.modules()}
+        fsdp.transformer_cls_names_to_wrap = sorted(there & set(model._no_split_modules or ()))
 
 
 def _names(known: Iterable[str]) -> str:

@@ -65,7 +65,6 @@ class Run:
         self._trained_weights = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
         saver.model = self.model
-        self.trained = [weights for group in self.optimiser.param_groups for weights in group["params"]]
         self.log = Path(recipe.output) / LOG_FILE
 
     def train(self) -> None:
@@ -142,7 +141,8 @@ class Run:
 
     def _clip(self) -> float:
         """Bound the norm of the whole gradient as the recipe says; returns the norm before."""
-        norm = self.accelerator.clip_grad_norm_(self.trained, self.recipe.optimiser.clip or math.inf)
+        # Of all weights, in the model's own order: that is how accelerate recognises a model that FSDP has spread.
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.optimiser.clip or math.inf)
         return 0.0 if norm is None else float(norm)  # DeepSpeed clips by its own config
 
     def _check(self, step: int, loss: float, norm: float) -> None:

@@ -11,6 +11,7 @@ from finetune.checkpoint import (
     LOG_FILE,
     RECIPE_FILE,
     checkpoint_folder,
+    drop_states_before,
     last_state,
     load_state,
     point_to_last,
@@ -74,6 +75,9 @@ class Saver:
         """
         model = self.accelerator.unwrap_model(self.model)
         state = self.accelerator.get_state_dict(self.model) if self.sharded else None
+        if state is not None:  # gathered, a head that is tied to the embeddings is a second copy
+            once = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+            state = {name: value for name, value in state.items() if name in once}
         if self.accelerator.is_main_process:
             notes = {RECIPE_FILE: self.recipe.to_yaml(), LOG_FILE: (self.output / LOG_FILE).read_text(encoding="utf-8")}
             folder = checkpoint_folder(self.output, step)
@@ -84,6 +88,7 @@ class Saver:
             if not self.sharded:
                 save_state(self.output, step, self._trained(), optimiser.optimizer)
         if self.sharded:
+            begin_all_moments(optimiser.optimizer)
             self._save_sharded(step)
         self.accelerator.wait_for_everyone()
 
@@ -127,7 +132,25 @@ class Saver:
             with whole_folder(folder) as partial:
                 staging.rename(partial / "sharded")
                 (partial / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+            drop_states_before(folder)
 
     def _trained(self) -> dict[str, Any]:
         model = self.accelerator.unwrap_model(self.model)
         return {name: weights for name, weights in model.named_parameters() if weights.requires_grad}
+
+
+def begin_all_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Give AdamW's first, empty state to weights that had no gradient yet, as it would itself with the first one.
+
+    Torch expects the state of every trained weight when it loads what processes share, also of layers that a model
+    never uses, such as the last one of LLaVA's vision tower.
+    """
+    import torch
+
+    if not isinstance(optimiser, torch.optim.AdamW):
+        return
+    for group in optimiser.param_groups:
+        for weights in group["params"]:
+            if weights not in optimiser.state:
+                moments = {name: torch.zeros_like(weights) for name in ("exp_avg", "exp_avg_sq")}
+                optimiser.state[weights] = {"step": torch.zeros((), device=weights.device), **moments}
