@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Leakage:
-    """The share of answers, in percent, that name a label of the fine-tuning task and none of the task's own."""
+class Shares:
+    """The share of answers that are of some kind, in percent, before and after fine-tuning."""
 
     base: Interval
     candidate: Interval
@@ -54,7 +54,9 @@ class TaskComparison:
 
     `n` counts the documents compared, `documents` all of them. `p_value` is that of "nothing changed", by `test`;
     `adjusted_p_value` is Holm's over all tasks. `detectable_drop` is the smallest drop, in percentage points, that a
-    sample of this size and this many changes could have shown with 80 % power.
+    sample of this size and this many changes could have shown with 80 % power. `leakage` counts the answers that name a
+    label of the fine-tuning task and none of the task's own; `distracted` those that chose the wrong option that is the
+    class's name (arXiv 2603.14493), where the task has one.
     """
 
     task: str
@@ -71,7 +73,8 @@ class TaskComparison:
     test: str | None
     detectable_drop: float | None
     flips: Flips
-    leakage: Leakage | None
+    leakage: Shares | None
+    distracted: Shares | None
     drift: Drift | None
     classes: tuple[ClassComparison, ...]
     encoder_samples: tuple[PairedSample, PairedSample] | None = None
@@ -188,6 +191,7 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         detectable_drop=None if smallest is None else 100 * smallest,
         flips=count_flips(frame, leaked),
         leakage=_leakage(frame, leaked) if leaked else None,
+        distracted=_distracted(frame),
         drift=measure_drift(frame) if paired.judged else None,
         classes=compare_classes(frame, sample) if sample else (),
         encoder_samples=encoder_samples,
@@ -244,14 +248,22 @@ def _leaked(paired: PairedTask, finetuned_on: str | None) -> dict[str, frozenset
     }
 
 
-def _leakage(frame: pl.DataFrame, leaked: Mapping[str, frozenset[int]]) -> Leakage:
+def _leakage(frame: pl.DataFrame, leaked: Mapping[str, frozenset[int]]) -> Shares:
     import polars as pl
 
     def share(side: str) -> Interval:
         count = frame.select(pl.col("doc_id").is_in(sorted(leaked[side])).sum()).item()
         return wilson_interval(count, frame.height).scaled(100)
 
-    return Leakage(share("base"), share("candidate"))
+    return Shares(share("base"), share("candidate"))
+
+
+def _distracted(frame: pl.DataFrame) -> Shares | None:
+    known = frame.drop_nulls(["base_distracted", "candidate_distracted"])
+    if known.is_empty():
+        return None
+    base, candidate = (int(known[f"{side}_distracted"].sum()) for side in ("base", "candidate"))
+    return Shares(wilson_interval(base, known.height).scaled(100), wilson_interval(candidate, known.height).scaled(100))
 
 
 def _adjust(tasks: list[TaskComparison]) -> tuple[TaskComparison, ...]:

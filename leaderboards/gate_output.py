@@ -189,6 +189,7 @@ def _task(task: TaskComparison) -> dict[str, Any]:
         "detectable_drop": task.detectable_drop,
         "flips": asdict(task.flips),
         "leakage": asdict(task.leakage) if task.leakage else None,
+        "class_name_chosen": asdict(task.distracted) if task.distracted else None,
         "drift_bits": asdict(task.drift) if task.drift else None,
         "worst_classes": [asdict(entry) for entry in task.classes[:WORST_CLASSES]],
     }

@@ -160,7 +160,7 @@ def _join(left: Samples, right: Samples) -> pl.DataFrame:
     import polars as pl
 
     def side(samples: Samples, name: str) -> pl.DataFrame:
-        kept = ("score", "category", "answer", "unscored")
+        kept = ("score", "category", "answer", "unscored", "distracted")
         shared = ("class", "cluster")
         return samples.frame.select("doc_id", *(pl.col(column).alias(f"{name}_{column}") for column in kept + shared))
 

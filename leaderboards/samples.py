@@ -18,6 +18,9 @@ __all__ = ["NONE", "SEVERAL", "Samples", "iterate_rows", "read_columns", "read_s
 NONE, SEVERAL = "(none)", "(several)"
 """What `answer` holds for a verdict that names no label, or more than one."""
 
+DISTRACTED = "class_name_chosen"
+"""The metric of tasks with a distractor."""
+
 _PEEK = 200
 """Samples looked at to see how a metric is logged."""
 
@@ -28,7 +31,8 @@ class Samples:
 
     Columns of `frame`: `doc_id`; `score`, from 0 to 1, null where `unscored`; `category`; `answer`, the label that the
     answer names, null where the task logs no verdict; `class`, the document's class, null where there is none;
-    `cluster`, null where every document is its own; `target` and `prompt`, hashes of the texts. `judged` says
+    `cluster`, null where every document is its own; `distracted`, 1 where the wrong option that is the class's name
+    was chosen, else 0, null where the task has none; `target` and `prompt`, hashes of the texts. `judged` says
     whether the task logs verdicts: where it does not, the category is "correct" for a score of 1, else "incorrect".
     `judges` names those whose verdicts they are.
     """
@@ -49,6 +53,7 @@ class _Layout:
     cluster_key: str | None
     verdict: bool
     target: bool
+    distractor: bool
 
     def schema(self) -> dict[str, pl.DataType]:
         import polars as pl
@@ -58,6 +63,8 @@ class _Layout:
         schema["cluster"] = pl.String()
         if self.verdict:
             schema["verdict"] = pl.String()  # decoded below: three times as fast as polars' reader of nested lists
+        if self.distractor:
+            schema[DISTRACTED] = pl.Float64()
         if self.target:
             schema["judge_target"] = pl.Struct({"kind": pl.String(), "class_name": pl.String()})
         return schema
@@ -122,6 +129,7 @@ def _layout(task: Task, wanted: str | None) -> _Layout:
         cluster_key=None if cluster_key is None else str(cluster_key),
         verdict=bool(verdicts) and all(isinstance(v, dict) and v.get("category") in CATEGORIES for v in verdicts),
         target=any(isinstance(value, dict) for value in values("judge_target")),
+        distractor=bool(values(DISTRACTED)) and all(isinstance(value, int | float) for value in values(DISTRACTED)),
     )
 
 
@@ -145,6 +153,7 @@ def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
         answer="_answer",
         judge="_judge",
         cluster=cluster,
+        distracted=pl.col(DISTRACTED) if layout.distractor else pl.lit(None, pl.Float64),
         target=pl.col("target").hash(),
         prompt=pl.col("input").hash(),
         **{"class": _class(layout)},

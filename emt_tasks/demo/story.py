@@ -164,7 +164,7 @@ def in_words(endings: Sequence[Ending]) -> Iterator[str]:
         yield f"  {_change(tasks[SAME_IMAGES])}: the same images, asked in other words"
         for unit in ending.result.units:
             if unit.outcome == "forgetting" and unit.name in tasks and unit.name != SAME_IMAGES:
-                yield f"  {_change(tasks[unit.name])}: forgotten too"
+                yield f"  {_change(tasks[unit.name])}: forgotten too{_distracted(tasks[unit.name])}"
         if _outcome(ending, SAME_IMAGES) == "forgetting":
             yield f"  {_lost_to(tasks[SAME_IMAGES])}"
     yield ""
@@ -207,6 +207,14 @@ def _change(task: TaskComparison) -> str:
         return f"{task.task}: no answer could be scored"
     base, candidate = task.scores.base.estimate, task.scores.candidate.estimate
     return f"{task.task}: {_percent(base)} right before, {_percent(candidate)} after"
+
+
+def _distracted(task: TaskComparison) -> str:
+    """Say how often the wrong option that is the class's name was chosen, where the task has one."""
+    if task.distracted is None:
+        return ""
+    base, candidate = (_percent(side.estimate) for side in (task.distracted.base, task.distracted.candidate))
+    return f"; the class's name, a wrong option, was chosen in {base} before, {candidate} after"
 
 
 def _lost_to(task: TaskComparison) -> str:

@@ -213,3 +213,28 @@ def test_a_task_that_nothing_was_scored_of_has_no_numbers(build: Build) -> None:
     task = build({"emt_cifar10": rows(unscored)}, {"emt_cifar10": rows(BASE)}).tasks[0]
     assert (task.n, task.sample, task.scores, task.p_value, task.classes) == (0, None, None, None, ())
     assert task.excluded.unscored_base == 8
+
+
+def test_how_often_the_class_name_was_chosen(build: Build) -> None:
+    """Over the documents that both scored: the base 1 of 4, the candidate 3 of 4; Wilson's interval by hand.
+
+    1 of 4 at z = 1.96: (0.25 + 0.4802 ± 1.96 √(0.25 · 0.75 / 4 + 0.06003)) / 1.9604, which is 4.56 % to 69.94 %.
+    """
+    chosen = {"base": [0, 1, 0, 0, 0], "candidate": [1, 1, 1, 0, None]}
+    runs = [
+        [
+            judged_sample(number, "unscored" if value is None else "incorrect") | {"class_name_chosen": value}
+            for number, value in enumerate(values)
+        ]
+        for values in chosen.values()
+    ]
+    (task,) = build({"wiki": runs[0]}, {"wiki": runs[1]}).tasks
+    assert task.distracted is not None
+    assert (task.distracted.base.estimate, task.distracted.candidate.estimate) == (25, 75)
+    assert (task.distracted.base.lower, task.distracted.base.upper) == pytest.approx((4.56, 69.94), abs=0.01)
+    assert task.distracted.base.n == 4
+
+
+def test_other_tasks_have_no_distractor(build: Build) -> None:
+    (task,) = build({"a": rows(BASE)}, {"a": rows(BASE)}).tasks
+    assert task.distracted is None

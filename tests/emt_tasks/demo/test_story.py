@@ -72,6 +72,16 @@ def test_words_where_only_shapes_were_forgotten(base, tmp_path):
     assert said[-1] == "shapes forgot more than 5 points."
 
 
+def test_words_of_one_that_chose_the_class_name(base, tmp_path):
+    lured = [sample | {"class_name_chosen": float(number < 100)} for number, sample in enumerate(samples(100))]
+    task = compare(
+        read_run(write_run(tmp_path, {"wiki": [one | {"class_name_chosen": 0.0} for one in samples(8)]}, name="b")),
+        read_run(write_run(tmp_path, {"wiki": lured}, name="c")),
+    ).tasks[0]  # fmt: skip
+    said = "; the class's name, a wrong option, was chosen in 0.0 % before, 25.0 % after"
+    assert story._distracted(task) == said
+
+
 def test_words_where_nothing_was_forgotten(base, tmp_path):
     said = list(story.in_words([ending(base, tmp_path, "one"), ending(base, tmp_path, "two")]))
     assert said[-1] == "No recipe is shown to have forgotten more than 5 points anywhere."
