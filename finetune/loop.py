@@ -179,6 +179,7 @@ class Run:
                 log.write(json.dumps(line) + "\n")
         if self.recipe.trackers:
             flat = {f"loss/{name}": loss for name, loss in by_source.items()}
+            flat |= {f"learning_rate/{part}": value for part, value in rate.items()}
             scalars = {key: value for key, value in line.items() if not isinstance(value, dict) and key != "step"}
             self.accelerator.log({**scalars, **flat}, step=step)
 

@@ -162,6 +162,28 @@ def test_a_mixture_with_text_alone_and_lengths_grouped(
     assert {name for line in lines for name in line["loss_by_source"]} == {"mnist", str(tmp_path / "mine.json")}
 
 
+def test_trackers_get_what_the_log_holds(recipe_file: Callable[..., str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    output = finetune(recipe_file(trackers=["tensorboard"], steps=3, save={"every": "end"})).parent
+    events = EventAccumulator(str(output / "emt"))
+    events.Reload()
+    logged = [line for line in log(output) if "loss" in line]
+    for tag, values in (
+        ("loss", [line["loss"] for line in logged]),
+        ("loss/mnist", [line["loss_by_source"]["mnist"] for line in logged]),
+        ("learning_rate/full", [line["learning_rate"]["full"] for line in logged]),
+    ):
+        scalars = events.Scalars(tag)
+        assert [scalar.step for scalar in scalars] == [1, 2, 3]
+        assert [scalar.value for scalar in scalars] == pytest.approx(values)
+
+
+def test_an_unknown_tracker_is_told_before_anything_loads(recipe_file: Callable[..., str]) -> None:
+    with pytest.raises(UserError, match=r"trackers: found 'tensorbored'; expected one of .*tensorboard"):
+        finetune(recipe_file(trackers=["tensorbored"]))
+
+
 def test_nothing_is_overwritten_and_resume_wants_the_same_recipe(
     plain: Path, recipe_file: Callable[..., str], tiny_llava: Path
 ) -> None:
