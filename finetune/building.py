@@ -140,12 +140,12 @@ def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> t
     return torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=chosen.betas, eps=chosen.epsilon, fused=True)
 
 
-def make_collator(model: Any, processor: Any) -> Collator:
+def make_collator(model: Any, processor: Any, max_tokens: int | None = None) -> Collator:
     """Return what makes batches for a model: it knows where the model's answers start and end."""
     from emt_tasks.models.parts import is_encoder_decoder
 
     starts = [model.config.get_text_config().decoder_start_token_id] if is_encoder_decoder(model) else []
-    return Collator(processor, end_tokens(model, processor.tokenizer), starts)
+    return Collator(processor, end_tokens(model, processor.tokenizer), starts, max_tokens)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> Sequence[int]:

@@ -48,9 +48,13 @@ class Collator:
         processor: of the checkpoint; copied.
         ends: the tokens at which the checkpoint stops generating.
         starts: the token that starts the decoder's text, for a language model with encoder and decoder.
+        max_tokens: of an example; what its answers have beyond is cut off.
     """
 
-    def __init__(self, processor: Any, ends: Sequence[int], starts: Sequence[int] = ()) -> None:
+    def __init__(
+        self, processor: Any, ends: Sequence[int], starts: Sequence[int] = (), max_tokens: int | None = None
+    ) -> None:
+        self._max_tokens = max_tokens
         self._processor = copy.deepcopy(processor)
         self._tokenizer = self._processor.tokenizer
         if self._tokenizer.pad_token is None:
@@ -72,7 +76,7 @@ class Collator:
             sources: the number of each one's source.
 
         Raises:
-            UserError: the processor refuses an image or a text; names the first example.
+            UserError: the processor refuses an image or a text, or a question has too many tokens; names the example.
         """
         import torch
 
@@ -82,8 +86,21 @@ class Collator:
         chats = [self.chat(example.turns, count) for example in examples]
         inputs = self._prompts([prompt for prompt, _ in chats], images, examples[0].where)
         answers = [self._answers(prompt, count, follow) for prompt, follow in chats]
+        if self._max_tokens is not None:
+            answers = self._cut(examples, inputs["attention_mask"].sum(-1).tolist(), answers, self._max_tokens)
         fields, labels = self._to_decoder(inputs, answers) if self._starts else self._behind(inputs, answers)
         return Batch(fields, labels, torch.tensor(sources))
+
+    def _cut(
+        self, examples: Sequence[Example], prompts: Sequence[int], answers: Sequence[list[Token]], limit: int
+    ) -> list[list[Token]]:
+        for example, length in zip(examples, prompts, strict=True):
+            if length >= limit:
+                raise UserError(
+                    f"{example.where}: the question and its images have {length} tokens, batch.max_tokens is {limit}; "
+                    "leave the example out, or allow more"
+                )
+        return [answer[: limit - length] for length, answer in zip(prompts, answers, strict=True)]
 
     def _behind(
         self, inputs: dict[str, Any], answers: Sequence[Sequence[Token]]

@@ -102,7 +102,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
     empty = building.empty_model(recipe)
     processor = building.load_processor(recipe)
-    collator = building.make_collator(empty, processor)
+    collator = building.make_collator(empty, processor, recipe.batch.max_tokens)
     model = building.make_trainable(empty, recipe)
     building.trained_by_part(model, recipe)
     (batch, *_) = Loader(recipe, sources, mixture, collator).step(0)

@@ -48,7 +48,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     accelerator = make_accelerator(recipe)
     processor = building.load_processor(recipe)
     base, dtype = building.load_model(recipe, accelerator.device)
-    collator = building.make_collator(base, processor)
+    collator = building.make_collator(base, processor, recipe.batch.max_tokens)
     model = building.make_trainable(base, recipe)
     name_layers(accelerator, model)
     optimiser = building.make_optimiser(building.trained_by_part(model, recipe), recipe)

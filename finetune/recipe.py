@@ -120,12 +120,14 @@ class Batch(_Section):
     """`size` examples make one optimiser step, whatever the number of processes; each takes `micro` at a time.
 
     The gradient does not depend on `micro` nor on the number of processes: it is that of the mean loss over all
-    answer tokens of the step. `group_by_length` puts examples of like length into the same step.
+    answer tokens of the step. `group_by_length` puts examples of like length into the same step. Of an example with
+    more than `max_tokens`, images included, the end of the answer is cut off.
     """
 
     size: Count
     micro: Count = 8
     group_by_length: bool = False
+    max_tokens: Count | None = None
 
 
 class Save(_Section):

@@ -110,6 +110,20 @@ def test_all_answers_of_a_conversation_are_learnt(checkpoint: Checkpoint) -> Non
     assert text.index("The number is 3.") < text.index("Really?") < text.index("Yes")
 
 
+def test_long_answers_are_cut_and_long_questions_refused(tiny_llava: Path) -> None:
+    tiny = Checkpoint("llava", tiny_llava)
+    conversation = (Turn("What is it?", "a " * 40),)
+    whole = tiny.batch(conversation).inputs["input_ids"]
+    prompt = whole.shape[1] - int((tiny.batch(conversation).labels != IGNORED).sum())
+    tiny.collate = make_collator(tiny.model, tiny.processor, prompt + 5)
+    cut = tiny.batch(conversation)
+    assert torch.equal(cut.inputs["input_ids"], whole[:, : prompt + 5])
+    assert (cut.labels != IGNORED).sum() == 5
+    tiny.collate = make_collator(tiny.model, tiny.processor, prompt)
+    with pytest.raises(UserError, match=rf"row 0: the question and its images have {prompt} tokens, batch.max_tokens"):
+        tiny.batch(conversation)
+
+
 def test_the_loss_is_that_of_all_logits(checkpoint: Checkpoint) -> None:
     """Same loss and gradients as torch's cross-entropy over every place, though most logits are never computed."""
     batch = checkpoint.batch((SHORT,), (LONG,))
