@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from finetune.recipe_file import names, read
 from judges import UserError
 
 Overrides = Annotated[
@@ -29,15 +30,13 @@ check_data = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     "accelerate launch -m emt_tasks.cli finetune RECIPE",
 )
 def finetune_command(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe.")],
+    recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(names())}.")],
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how much memory.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run was stopped.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune a multimodal LLM as a recipe says, and evaluate it at every checkpoint."""
-    from finetune.recipe_file import read
-
     settings = read(recipe, overrides or [])
     if dry_run:
         from rich.console import Console
@@ -103,7 +102,7 @@ def check_data_command(
     """Prove that training and evaluation images are disjoint, by their content; exits with 1 where they are not."""
     from finetune.disjoint import evaluation_sources, overlaps
 
-    settings = _recipe_of(recipe, overrides) if recipe else None
+    settings = read(recipe, overrides or []) if recipe else None
     training = [*(settings.mixture.used if settings else ()), *map(_entry, train or ())]
     tasks = settings.evaluate.tasks if settings else ()
     evaluation = [*evaluation_sources(tasks), *(entry for name in against or () for entry in _evaluated(name))]
@@ -120,16 +119,10 @@ def check_data_command(
                 f"({100 * overlap.evaluation_rows / overlap.evaluation:.1f} %); "
                 f"e.g. rows {', '.join(f'{one} and {other}' for one, other in overlap.pairs)}"
             )  # fmt: skip
-            names = f"{overlap.train_name} ({overlap.train:,}) and {overlap.evaluation_name} ({overlap.evaluation:,})"
-            typer.echo(f"{names}: {said}")
+            both = f"{overlap.train_name} ({overlap.train:,}) and {overlap.evaluation_name} ({overlap.evaluation:,})"
+            typer.echo(f"{both}: {said}")
     if any(overlap.images for overlap in found):
         sys.exit(1)
-
-
-def _recipe_of(recipe: str, overrides: list[str] | None) -> Any:
-    from finetune.recipe_file import read
-
-    return read(recipe, overrides or [])
 
 
 def _entry(name: str) -> Any:
