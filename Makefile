@@ -26,7 +26,7 @@ test: $(READY)  ## the tests, without those that take minutes
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
-demo: $(READY)  ## fine-tune a small model in three ways, gate each, and write a report: three minutes on a CPU
+demo: $(READY)  ## fine-tune a small model in three ways, gate each, and write a report: two minutes on a CPU
 	$(BIN)/emt demo --output out/demo --overwrite
 
 lint: $(READY)  ## ruff and mypy

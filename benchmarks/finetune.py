@@ -228,10 +228,9 @@ def main() -> int:
                 shutil.rmtree(folder / "ours", ignore_errors=True)
                 found.append(measure(trainer, given, options.threads))
     settings = {"batch": options.batch, "words": options.words, "steps": options.steps, "threads": options.threads}
+    # Ours ends each answer with the end-of-text token, and learns it: at most one token an answer more.
     more = runs["ours"][0]["tokens"] - runs["trl"][0]["tokens"]
-    if (
-        not 0 <= more <= options.batch * options.steps
-    ):  # ours ends each answer with the end-of-text token, and learns it
+    if not 0 <= more <= options.batch * options.steps:
         sys.exit(f"not the same work: ours read {more:+.0f} tokens more")
     for figure in ("images_per_second", "peak_mib", "step_mib"):
         medians = {name: round(statistics.median(run[figure] for run in found), 2) for name, found in runs.items()}

@@ -21,7 +21,7 @@ from judges import UserError, one_line
 # name: (module, Typer object, one line of help), in the order in which a newcomer meets them. A name of two words is
 # a command of the group that the first word names.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "demo": ("emt_tasks.demo.story", "demo", "See a small model forget: three minutes, no GPU, no download."),
+    "demo": ("emt_tasks.demo.story", "demo", "See a small model forget: two minutes, no GPU, no download."),
     "check": ("leaderboards.cli_check", "check", "Evaluate base and candidate, gate and report: before a release."),
     "doctor": ("emt_tasks.doctor", "doctor", "See whether everything is here that the other commands need."),
     "tasks": ("emt_tasks.listing", "tasks_app", "List our tasks and groups."),

@@ -54,7 +54,7 @@ def evaluate(
     if judge:
         os.environ[JUDGE_VARIABLE] = judge
     # lmms-eval keeps a run's answers under a name that is new each time, and so never finds those of a killed run.
-    os.environ["LMMS_CACHE_RUN_ID"] = "emt"
+    os.environ.setdefault("LMMS_CACHE_RUN_ID", "emt")
     options = {
         "--model": kind,
         "--model_args": _model_args(model, peft, model_args),

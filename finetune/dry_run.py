@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from finetune.collate import IGNORED
 from finetune.lora import base_name
 from finetune.recipe import Recipe
 
@@ -74,7 +75,7 @@ def memory(model: Any, recipe: Recipe, batch: Batch) -> Memory:
     kept = text.num_hidden_layers * per_layer
     if recipe.gradient_checkpointing:  # the layers' inputs, and one layer computed again at a time
         kept = text.num_hidden_layers * tokens * text.hidden_size * width + per_layer
-    answers = int((batch.labels != -100).sum())
+    answers = int((batch.labels != IGNORED).sum())
     return Memory(
         weights=frozen * width + trained * 4,
         gradients=trained * 4,

@@ -117,5 +117,7 @@ def _state(model: str) -> str | None:
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     name = next(name for name in wanted if found.get(name) != wanted[name])
     if name == "weights":
-        return f"the weights in {' or '.join(wanted[name])} have changed since"
+        before = found.get(name) or {}
+        changed = [path for path, state in wanted[name].items() if before.get(path) != state]
+        return f"the weights in {' and '.join(changed)} have changed since"
     return f"{name} is {found.get(name)!r} there, {wanted[name]!r} here"
