@@ -41,8 +41,7 @@ def build(folder: Path, rows: int, words: int) -> None:
     from sklearn.datasets import load_digits
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-    import tiny_checkpoints
+    from tests.support import tiny_checkpoints
 
     checkpoint = tiny_checkpoints.build("llava", folder / "model")
     model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
@@ -62,9 +61,9 @@ def build(folder: Path, rows: int, words: int) -> None:
 
 def ours(folder: Path, batch: int, steps: int) -> None:
     """Train with this project."""
-    from finetune import loop
-    from finetune.finetuning import finetune
-    from finetune.recipe import Recipe
+    from finetune.recipes.schema import Recipe
+    from finetune.training import loop
+    from finetune.training.run import finetune
 
     recipe = Recipe.model_validate(
         {

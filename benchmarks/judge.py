@@ -18,10 +18,10 @@ from collections.abc import Callable
 
 from rapidfuzz import process
 
-from emt_tasks.vocabularies import load
+from emt_tasks.datasets.vocabularies import load
 from judges import Classification, Vocabulary
-from judges.matcher import Matcher
-from judges.rules import RuleJudge
+from judges.fuzzy.judge import FuzzyJudge
+from judges.fuzzy.matcher import Matcher
 
 # Templates with their weights: bare names and one-sentence answers prevail; some need every rule.
 TEMPLATES = (
@@ -122,7 +122,7 @@ def main() -> None:
     report("index_seconds", time.process_time() - start, spellings=spellings)
     names = sorted({name for label in vocabulary.labels for name in (label.name, *label.synonyms)})
     items = [(text, Classification(index, vocabulary)) for text, index in answers(vocabulary, arguments.answers)]
-    judge = RuleJudge()
+    judge = FuzzyJudge()
     judge.judge("warm up", items[0][1])
 
     def ours() -> None:

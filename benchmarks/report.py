@@ -22,12 +22,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tools.synthetic_runs import large_pair
+from tests.support.synthetic_runs import large_pair
 
 TASKS = ("imagenet_vqa", "flowers102", "imagewikiqa", "ocr_vqa")
-EMT = (sys.executable, "-m", "emt_tasks.cli")
+EMT = (sys.executable, "-m", "emt_tasks.commands.app")
 
 
 def measure(command: Sequence[str], *, expected: Sequence[int] = (0,)) -> tuple[float, float, float]:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from judges import UserError, one_line
+from emt_core.errors import UserError, one_line
 
-REGISTRY = Path(__file__).with_name("registry")
+REGISTRY = Path(__file__).parent / "tasks" / "registry"
 _HOOKED = "_emt_hooked"
 
 
@@ -71,7 +71,7 @@ def _with_data_check(match_tasks: Callable[..., list[str]]) -> Callable[..., lis
     @functools.wraps(match_tasks)
     def wrapper(self: Any, task_list: Sequence[str]) -> list[str]:
         names = match_tasks(self, task_list)
-        from emt_tasks.checks import check_data
+        from emt_tasks.datasets.checks import check_data
 
         try:
             check_data(names)

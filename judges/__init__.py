@@ -3,7 +3,7 @@
 Start with `judge`. Imports nothing else of this project, and never torch at import time.
 """
 
-from judges.errors import UserError, one_line
+from emt_core.errors import UserError, one_line
 from judges.judging import JUDGE_NAMES, Judge, get_judge, judge
 from judges.target import Classification, MultipleChoice, ShortAnswer, Target
 from judges.verdict import CATEGORIES, Category, Match, Verdict

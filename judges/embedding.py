@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from judges.errors import UserError, one_line
+from emt_core.errors import UserError, one_line
 from judges.settings import EmbeddingSettings
 from judges.target import Classification, MultipleChoice, Target
 from judges.verdict import Match, Verdict

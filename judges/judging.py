@@ -8,7 +8,7 @@ from functools import cache
 from threading import RLock
 from typing import Any, Protocol
 
-from judges.errors import UserError
+from emt_core.errors import UserError
 from judges.settings import CascadeSettings, EmbeddingSettings, LLMSettings, Settings
 from judges.target import Target
 from judges.verdict import Verdict
@@ -29,11 +29,11 @@ class Judge(Protocol):
 
 
 _JUDGES: dict[str, tuple[str, type[Settings]]] = {
-    "cascade": ("judges.cascade:CascadeJudge", CascadeSettings),
+    "cascade": ("judges.llm.cascade:CascadeJudge", CascadeSettings),
     "embedding": ("judges.embedding:EmbeddingJudge", EmbeddingSettings),
-    "emt-paper": ("judges.llm:paper_judge", LLMSettings),
-    "fuzzy": ("judges.rules:RuleJudge", Settings),
-    "llm": ("judges.llm:category_judge", LLMSettings),
+    "emt-paper": ("judges.llm.judge:paper_judge", LLMSettings),
+    "fuzzy": ("judges.fuzzy.judge:FuzzyJudge", Settings),
+    "llm": ("judges.llm.judge:category_judge", LLMSettings),
 }
 JUDGE_NAMES = tuple(_JUDGES)
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from judges.errors import UserError
+from emt_core.errors import UserError
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Protocol
 
-from judges.errors import UserError
+from emt_core.errors import UserError
 
 ENTRY_POINT_GROUP = "judges.vocabularies"
 

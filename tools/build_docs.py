@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,6 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by tools/build_docs.py; change the code instead. -->\n"
@@ -26,7 +23,7 @@ NOTE = "<!-- Written by tools/build_docs.py; change the code instead. -->\n"
 
 def commands_page() -> str:
     """Every command with its arguments and options, from the Typer apps."""
-    from emt_tasks.cli import app
+    from emt_tasks.commands.app import app
 
     parts = [
         NOTE,
@@ -86,7 +83,8 @@ def _cell(text: str | None) -> str:
 
 def recipes_page() -> str:
     """The shipped recipes, and each section of a recipe with its fields."""
-    from finetune import recipe, recipe_file
+    from finetune.recipes import files as recipe_file
+    from finetune.recipes import schema as recipe
 
     parts = [
         NOTE,
@@ -116,7 +114,7 @@ def _header(file: Path) -> str:
 
 def policy_page() -> str:
     """The fields of a gate's policy."""
-    from leaderboards import policy
+    from leaderboards.gate import policy
 
     return "\n".join(
         (

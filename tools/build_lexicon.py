@@ -15,11 +15,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from build_vocabularies import WORDNET_SOURCE
-from wordnet import DEFAULT_FOLDER, WordNet
+from tools.build_vocabularies import WORDNET_SOURCE
+from tools.wordnet import DEFAULT_FOLDER, WordNet
 
-OUTPUT = Path(__file__).parents[1] / "judges" / "lexicon.json"
+OUTPUT = Path(__file__).parents[1] / "judges" / "fuzzy" / "lexicon.json"
 _WORD = re.compile(r"[a-z]{2,}")
 _EXCEPTIONS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
 

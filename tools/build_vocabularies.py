@@ -24,13 +24,11 @@ from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-from wordnet import DEFAULT_FOLDER, Synset, WordNet
-
-from judges.wordlists import word_set
+from judges.fuzzy.wordlists import word_set
+from tools.wordnet import DEFAULT_FOLDER, Synset, WordNet
 
 CURATED = Path(__file__).parent / "vocabularies"
-OUTPUT = Path(__file__).parents[1] / "emt_tasks" / "vocabularies"
+OUTPUT = Path(__file__).parents[1] / "emt_tasks" / "datasets" / "vocabularies"
 NAMES = ("mnist", "cifar10", "cifar100", "miniimagenet", "imagenet1k", "flowers102")
 WORDNET_SOURCE = {
     "name": "WordNet 3.0",

@@ -28,7 +28,6 @@ from random import Random
 from typing import Any
 
 import torch
-from tiny_checkpoints import chat_template
 from torch import Tensor, nn
 
 from emt_tasks.demo import NAMES, rows
@@ -44,7 +43,8 @@ from emt_tasks.demo.questions import (
     about_shape,
 )
 from emt_tasks.demo.shapes import COLOURS, CORNERS, OUTLINES, RADII, Shape, shapes
-from emt_tasks.wikiqa import LETTERS, Question
+from emt_tasks.tasks.wikiqa import LETTERS, Question
+from tests.support.tiny_checkpoints import chat_template
 
 PATCH = 8
 WORDS = 768

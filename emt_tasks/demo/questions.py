@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from emt_tasks.demo.shapes import CORNERS, Shape
-from emt_tasks.wikiqa import LETTERS, Question
+from emt_tasks.tasks.wikiqa import LETTERS, Question
 
 CLASSIFY = "What type of object is in this photo?"
 """The matrix's question (arXiv 2603.14493), asked of digits and shapes alike."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from PIL import Image
 
+from emt_core.errors import UserError
 from emt_tasks.demo.digits import Digit, digits
 from emt_tasks.demo.questions import (
     BRIEFLY,
@@ -31,7 +32,6 @@ from emt_tasks.demo.questions import (
     about_shape,
 )
 from emt_tasks.demo.shapes import Shape, shapes
-from judges import UserError
 
 NAMES = ("demo_digits", "demo_shapes", "demo_digits_qa", "demo_shapes_qa")
 SPLITS = ("train", "test")
@@ -76,7 +76,7 @@ def cached(name: str, split: str) -> Path:
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     file = root / "emt-eval" / "demo" / f"v{VERSION}" / name / f"{split}.parquet"
     if not file.is_file():
-        from emt_tasks.prepare.parquet import replacing, write_parquet
+        from emt_tasks.datasets.prepare.parquet import replacing, write_parquet
 
         features, documents = _table(name, split)
         with replacing([file]) as (partial,):

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from emt_core.errors import UserError, one_line
 from emt_tasks.models.documents import Request
 from emt_tasks.models.prompting import Prompter
-from judges import UserError, one_line
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

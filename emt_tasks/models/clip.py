@@ -13,11 +13,12 @@ from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
+from emt_core.errors import UserError, one_line
+from emt_tasks.datasets.vocabularies import find
 from emt_tasks.models import loading
 from emt_tasks.models.batching import prefetch
 from emt_tasks.models.documents import Request, continuation, load_images
-from emt_tasks.vocabularies import find
-from judges import UserError, Vocabulary, one_line
+from judges import Vocabulary
 
 TEMPLATES = {"mnist": 'a photo of the number: "{label}".'}
 DEFAULT_TEMPLATE = "a photo of a {label}."

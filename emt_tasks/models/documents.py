@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from emt_tasks.decoding import no_truncated_images
-from judges import UserError, one_line
+from emt_core.errors import UserError, one_line
+from emt_tasks.datasets.decoding import no_truncated_images
 
 
 @dataclass(frozen=True, slots=True)

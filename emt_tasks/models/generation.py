@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from judges import UserError
+from emt_core.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
-from judges import UserError, one_line
+from emt_core.errors import UserError, one_line
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -25,7 +25,7 @@ TINY = "emt:tiny"
 
 def folder_or_name(pretrained: str) -> str:
     """Return what transformers loads a checkpoint by; `emt:tiny` is a folder in this package."""
-    from emt_tasks.tiny import PATH
+    from emt_tasks.demo.tiny import PATH
 
     return str(PATH) if pretrained == TINY else pretrained
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from judges import UserError, one_line
+from emt_core.errors import UserError, one_line
 
 _PROMPT = "@@EMT-PROMPT@@"
 """Stands for the prompt while a template is rendered, so that no filter in the template can change the prompt."""

@@ -17,6 +17,7 @@ from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
+from emt_core.errors import UserError
 from emt_tasks.models import loading
 from emt_tasks.models.batching import Batch, Collator, batches, prefetch
 from emt_tasks.models.documents import Request, continuation, load_images
@@ -24,7 +25,6 @@ from emt_tasks.models.generation import Settings, count_tokens, cut, new_tokens,
 from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer, Tokens
 from emt_tasks.models.parts import base_model, is_encoder_decoder, part_for
 from emt_tasks.models.prompting import Prompter
-from judges import UserError
 
 WINDOW = 32
 """Batches among which requests are sorted by length; also what a killed run loses at most."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from leaderboards.comparison.summary import RunSummary
 from leaderboards.exports.rows import Row, rows
 from leaderboards.exports.settings import Settings, date, model_id
-from leaderboards.summary import RunSummary
 
 COLUMNS = (
     "model",

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from emt_core.files import iterate_rows
+from leaderboards.comparison.summary import RunSummary, TaskSummary
 from leaderboards.exports.rows import Row, rows
 from leaderboards.exports.settings import Settings, dataset_id, date, model_id, split
-from leaderboards.jsonl import iterate_rows
-from leaderboards.summary import RunSummary, TaskSummary
 
 SCHEMA = "0.3.0"
 COLLECTION = "emt-eval"

@@ -7,10 +7,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from judges import UserError
+from emt_core.errors import UserError
+from leaderboards.comparison.summary import RunSummary
 from leaderboards.exports.rows import rows
 from leaderboards.exports.settings import Settings, dataset_id, date
-from leaderboards.summary import RunSummary
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResultEntry

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from leaderboards.comparison.summary import ERRORS, RunSummary, TaskSummary
 from leaderboards.exports.rows import Row, rows
 from leaderboards.exports.settings import Settings, model_id
 from leaderboards.statistics import Interval
-from leaderboards.summary import ERRORS, RunSummary, TaskSummary
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from leaderboards.comparison.summary import ERRORS, RunSummary
 from leaderboards.exports.rows import Row, rows
 from leaderboards.exports.settings import Settings, date, model_id
 from leaderboards.statistics import Interval
-from leaderboards.summary import ERRORS, RunSummary
 
 _HEAD = ("", "n", "accuracy", *ERRORS, "unscored")
 

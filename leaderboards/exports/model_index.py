@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from leaderboards.comparison.summary import RunSummary
 from leaderboards.exports.markdown import render
 from leaderboards.exports.rows import Row, rows
 from leaderboards.exports.settings import Settings, dataset_id, model_id, split
-from leaderboards.summary import RunSummary
 
 _TASK_TYPE = "image-text-to-text"
 

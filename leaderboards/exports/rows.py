@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from leaderboards.results import Task
+from emt_core.runs import Task
+from leaderboards.comparison.summary import GroupSummary, RunSummary, TaskSummary
 from leaderboards.statistics import Interval
-from leaderboards.summary import GroupSummary, RunSummary, TaskSummary
 
 _DIGITS = 4
 

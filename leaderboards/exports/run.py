@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from judges import UserError, one_line
+from emt_core.errors import UserError, one_line
+from leaderboards.comparison.summary import RunSummary
 from leaderboards.exports.settings import Settings
-from leaderboards.summary import RunSummary
 
 FORMATS: Mapping[str, str] = {
     "hf-eval-results": "Hugging Face .eval_results/*.yaml, for the model's page and a data set's leaderboard",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from leaderboards.results import Run, Task
+from emt_core.runs import Run, Task
 
 Relationship = Literal["first_party", "third_party", "collaborative", "other"]
 

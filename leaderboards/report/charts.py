@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from leaderboards.breakdown import LEAKAGE
-from leaderboards.forgetting import TaskComparison
-from leaderboards.gate import GateResult, Outcome
+from leaderboards.comparison.breakdown import LEAKAGE
+from leaderboards.comparison.forgetting import TaskComparison
+from leaderboards.gate.decide import GateResult, Outcome
 from leaderboards.report.text import number
 from leaderboards.statistics import Interval
 

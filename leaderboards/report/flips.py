@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from leaderboards.breakdown import LEAKAGE
-from leaderboards.jsonl import iterate_rows, read_columns
-from leaderboards.pairing import PairedTask
+from emt_core.files import iterate_rows, read_columns
+from emt_core.runs import Task
+from leaderboards.comparison.breakdown import LEAKAGE
+from leaderboards.comparison.pairing import PairedTask
 from leaderboards.report.text import Excerpt, excerpt, printable
-from leaderboards.results import Task
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from judges import UserError, one_line
+from emt_core.errors import UserError, one_line
 from leaderboards.report import text
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from judges import one_line
-from leaderboards.results import Task
+from emt_core.errors import one_line
+from emt_core.runs import Task
 
 LONGEST_SIDE = 160
 """Pixels of a thumbnail's longer side; a smaller image stays as it is."""

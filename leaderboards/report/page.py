@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from leaderboards.forgetting import Comparison, TaskComparison, compare
-from leaderboards.gate import GateResult, decide
-from leaderboards.leakage import leaked_documents
-from leaderboards.pairing import PairedTask, pair_task
-from leaderboards.policy import Policy
+from emt_core.runs import Run, read_run
+from leaderboards.comparison.forgetting import Comparison, TaskComparison, compare
+from leaderboards.comparison.leakage import leaked_documents
+from leaderboards.comparison.pairing import PairedTask, pair_task
+from leaderboards.gate.decide import GateResult, decide
+from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.flips import Flip, read_flips
 from leaderboards.report.html import render, write_page
 from leaderboards.report.view import make_view
-from leaderboards.results import Run, read_run
 
 FLIPS = 200
 """Flipped samples of a task that a report with one candidate shows."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from leaderboards.forgetting import Comparison, Scores
+from leaderboards.comparison.forgetting import Comparison, Scores
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.charts import Axis, make_axis
 from leaderboards.statistics import Interval

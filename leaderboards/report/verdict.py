@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderboards.gate import GateResult, Outcome, Unit
+from leaderboards.gate.decide import GateResult, Outcome, Unit
 from leaderboards.report.text import bounds, count, listed, number, with_bounds
 
 _WORDS: dict[Outcome, str] = {

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from leaderboards.breakdown import ClassComparison
-from leaderboards.forgetting import Comparison, GroupComparison, TaskComparison
-from leaderboards.gate import GateResult
-from leaderboards.gate_output import notes
-from leaderboards.matrix import QUADRANTS
+from emt_core.runs import Run
+from leaderboards.comparison.breakdown import ClassComparison
+from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
+from leaderboards.comparison.matrix import QUADRANTS
+from leaderboards.gate.decide import GateResult
+from leaderboards.gate.output import notes
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.charts import KINDS, Axis, BarRow, ForestRow, forest, lost_answers
 from leaderboards.report.flips import Answer, Flip
@@ -18,7 +19,6 @@ from leaderboards.report.images import Thumbnails
 from leaderboards.report.text import Excerpt, printable
 from leaderboards.report.traces import HEIGHT, trace
 from leaderboards.report.verdict import Verdict, describe, describe_all
-from leaderboards.results import Run
 from leaderboards.statistics import Interval
 
 QUADRANT_NAMES = {

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from judges import UserError
-from leaderboards.policy import Policy
+from emt_core.errors import UserError
+from emt_core.runs import read_run
+from leaderboards.comparison.summary import RunSummary, summarise
+from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.html import render, write_page
 from leaderboards.report.page import compare_all, write_report
-from leaderboards.results import read_run
 from leaderboards.site.table import Link, make_table
-from leaderboards.summary import RunSummary, summarise
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

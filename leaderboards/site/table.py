@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from leaderboards.gate import Outcome
-from leaderboards.matrix import QUADRANTS
+from leaderboards.comparison.matrix import QUADRANTS
+from leaderboards.comparison.summary import RunSummary
+from leaderboards.gate.decide import Outcome
 from leaderboards.published import Publication, PublishedRow, read_publications
 from leaderboards.report.text import printable
 from leaderboards.report.view import QUADRANT_NAMES
 from leaderboards.statistics import Interval
-from leaderboards.summary import RunSummary
 
 _ROLES = {"encoder": "vision encoder", "mllm": "MLLM"}
 

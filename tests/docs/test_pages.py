@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-sys.path.append(str(Path(__file__).parent))
-from pages import PAGES, ROOT, blocks, commands, emt_words, parse, words
+from tests.support.pages import PAGES, ROOT, blocks, commands, emt_words, parse, words
 
 NEED_NO_MODEL = ("tasks", "data list", "gate", "report", "export", "leaderboard", "judge", "doctor --quick")
 OWN_TASKS = {"parts", "parts_questions", "mmmu_val"}
@@ -29,11 +28,11 @@ def test_a_command_has_the_arguments_that_it_is_given(page, command, tmp_path, m
     path, given = parse(emt_words(command))
     tasks = given.get("tasks")
     if isinstance(tasks, str):
-        from emt_tasks import registry
+        from emt_tasks.tasks import registry
 
         assert set(tasks.split(",")) <= {*registry.entries(), *OWN_TASKS}
     if path == "emt finetune":
-        from finetune.recipe_file import read
+        from finetune.recipes.files import read
 
         write_files(page, tmp_path)
         monkeypatch.chdir(tmp_path)
@@ -57,7 +56,7 @@ def test_other_programs_are_there(page, command):
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_what_needs_no_model_runs(page, tmp_path, world, monkeypatch, capsys):
-    from emt_tasks import cli
+    from emt_tasks.commands import app as cli
 
     folder = tmp_path / "world"
     shutil.copytree(world, folder)
@@ -90,7 +89,7 @@ def write_files(page: Path, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     """The runs that the pages speak of, written without a model."""
-    from synthetic_runs import large_pair
+    from tests.support.synthetic_runs import large_pair
 
     folder = tmp_path_factory.mktemp("pages")
     emt = [f"emt_{data}_lite" for data in ("mnist", "cifar10", "cifar100", "miniimagenet")]
@@ -124,7 +123,7 @@ def test_the_ci_example_is_a_workflow_whose_steps_parse():
 
 
 def test_reference_pages_are_up_to_date():
-    import build_docs
+    from tools import build_docs
 
     for file, page in build_docs.PAGES.items():
         assert (build_docs.REFERENCE / file).read_text() == page(), f"run: python tools/build_docs.py ({file})"

@@ -46,7 +46,7 @@ def lmms_eval() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def sample_data(tmp_path_factory) -> Path:
     """Small data sets in the columns of the hub's."""
-    import sample_data
+    from tests.support import sample_data
 
     return sample_data.write_all(tmp_path_factory.mktemp("data"), size=12)
 
@@ -54,7 +54,7 @@ def sample_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_llava(tmp_path_factory) -> Path:
     """A checkpoint of a LLaVA with random weights."""
-    import tiny_checkpoints
+    from tests.support import tiny_checkpoints
 
     return tiny_checkpoints.build("llava", tmp_path_factory.mktemp("checkpoints") / "llava")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_checkpoints
 import yaml
 from PIL import Image
+
+from tests.support import tiny_checkpoints
 
 ROWS = 24
 """Of each small data set."""

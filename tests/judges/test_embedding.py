@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from judges import Classification, MultipleChoice, ShortAnswer, UserError, Vocabulary, find_vocabulary
+from emt_core.errors import UserError
+from judges import Classification, MultipleChoice, ShortAnswer, Vocabulary, find_vocabulary
 from judges.embedding import EmbeddingJudge
 from judges.settings import EmbeddingSettings
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from judges import UserError, get_judge
-from judges.chat import Chat
+from emt_core.errors import UserError
+from judges import get_judge
+from judges.llm.chat import Chat
 from judges.settings import CascadeSettings, EmbeddingSettings, LLMSettings, Settings
 
 VARIABLES = ("EMT_JUDGE_MODEL", "EMT_JUDGE_BASE_URL", "OPENAI_BASE_URL", "EMT_JUDGE_API_KEY", "OPENAI_API_KEY")

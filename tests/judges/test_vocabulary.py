@@ -2,7 +2,8 @@
 
 import pytest
 
-from judges import UserError, Vocabulary, find_vocabulary
+from emt_core.errors import UserError
+from judges import Vocabulary, find_vocabulary
 
 DATA = {
     "name": "clothes",

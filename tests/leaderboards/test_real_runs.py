@@ -20,7 +20,7 @@ TASKS = "emt_cifar10,emt_mnist_lite,imagewikiqa"
 @pytest.fixture(scope="module")
 def runs(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Two tiny random checkpoints, evaluated on 120 documents a task."""
-    from tiny_checkpoints import build
+    from tests.support.tiny_checkpoints import build
 
     folder = tmp_path_factory.mktemp("runs")
     paths = []
@@ -36,7 +36,7 @@ def _emt(*arguments: str, data: Path, codes: tuple[int, ...] = (0,)) -> str:
     import os
 
     environment = os.environ | {"EMT_DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "emt_tasks.cli", *arguments]
+    command = [sys.executable, "-m", "emt_tasks.commands.app", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in codes, done.stderr[-2000:]
     return done.stdout

@@ -11,10 +11,12 @@ import datasets
 import jinja2
 import pytest
 
-from emt_tasks import checks, hooks, registry, vocabularies
+from emt_core.errors import UserError
+from emt_tasks.datasets import checks, vocabularies
+from emt_tasks.datasets.catalog import source
 from emt_tasks.demo import NAMES, cached, rows
-from emt_tasks.sources import source
-from judges import UserError, find_vocabulary
+from emt_tasks.tasks import hooks, registry
+from judges import find_vocabulary
 
 TASKS = ["demo_digits", "demo_shapes", "demo_digits_qa", "demo_digits_qa_distractor", "demo_shapes_qa"]
 

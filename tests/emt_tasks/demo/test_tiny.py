@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emt_tasks import tiny
-from emt_tasks.demo import NAMES, rows
+from emt_tasks.demo import NAMES, rows, tiny
 from emt_tasks.demo.questions import NUMBERS
 
 SCRIPT = Path(__file__).parents[3] / "tools" / "train_tiny.py"

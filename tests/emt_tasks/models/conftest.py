@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.tiny_checkpoints import ARCHITECTURES, build
+from tests.support.tiny_checkpoints import ARCHITECTURES, build
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from emt_tasks import documents, vocabularies
+from emt_core.errors import UserError
+from emt_tasks.datasets import vocabularies
 from emt_tasks.models.clip import EmtCLIP
-from judges import UserError
+from emt_tasks.tasks import documents
 
 MODEL = {
     "embed_dim": 16,

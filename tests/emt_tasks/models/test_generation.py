@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from emt_core.errors import UserError
 from emt_tasks.models.generation import Settings, count_tokens, cut, new_tokens
-from judges import UserError
 
 UNSET = {"temperature": None, "top_p": None, "top_k": None, "min_p": None, "typical_p": None}
 

@@ -9,8 +9,8 @@ import warnings
 import pytest
 import torch
 
+from emt_core.errors import UserError
 from emt_tasks.models.loading import adapter_base, check_adapter_base
-from judges import UserError
 
 # PEFT 0.21 asks for an attribute that transformers 5 has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ask_in_processes import answer
+
+from tests.support.ask_in_processes import answer
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).with_name("ask_in_processes.py")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emt_core.errors import UserError
 from emt_tasks.models.prompting import Prompter
-from judges import UserError
 
 PROMPT = "  What is in the image?\nAnswer {one} of {{ these }}: <b>a</b>, “b” & 'c' \n"
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tools.tiny_checkpoints import build, main
+from tests.support.tiny_checkpoints import build, main
 
 
 def digest(folder):

@@ -8,7 +8,7 @@ import json
 import pytest
 from PIL import Image, ImageFile
 
-from judges import UserError
+from emt_core.errors import UserError
 
 
 def texts(results):

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from judges import UserError
+from emt_core.errors import UserError
+from emt_core.runs import read_run
+from leaderboards.comparison.summary import RunSummary, summarise
 from leaderboards.exports import FORMATS, Settings, export
-from leaderboards.results import read_run
-from leaderboards.summary import RunSummary, summarise
-from tools.synthetic_runs import judged_sample, write_run
+from tests.support.synthetic_runs import judged_sample, write_run
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 SETTINGS = Settings(model="org/name", datasets={"emt_mnist": "ylecun/mnist"}, now=NOW)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from emt_tasks.cli import main
-from tools.synthetic_runs import judged_sample, write_run
+from emt_tasks.commands.app import main
+from tests.support.synthetic_runs import judged_sample, write_run
 
 HOSTILE = {
     "script": "<script>document.title = 'owned'; window.owned = 1</script><img src=x onerror='window.owned = 2'>",

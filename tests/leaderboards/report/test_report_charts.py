@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboards.forgetting import compare
-from leaderboards.gate import decide
+from emt_core.runs import read_run
+from leaderboards.comparison.forgetting import compare
+from leaderboards.gate.decide import decide
 from leaderboards.report.candidates import parse_candidates
 from leaderboards.report.charts import forest, lost_answers, make_axis
 from leaderboards.report.traces import HEIGHT, trace
-from leaderboards.results import read_run
-from tools.synthetic_runs import judged_sample, write_run
+from tests.support.synthetic_runs import judged_sample, write_run
 
 
 def test_an_axis_by_hand() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from leaderboards.pairing import PairedTask, pair_task
+from emt_core.runs import read_run
+from leaderboards.comparison.pairing import PairedTask, pair_task
 from leaderboards.report.flips import read_flips
-from leaderboards.results import read_run
-from tools.synthetic_runs import judged_sample, write_run
+from tests.support.synthetic_runs import judged_sample, write_run
 
 
 def _pair(folder: Path, base: list[dict], candidate: list[dict], **task: dict) -> PairedTask:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from emt_core.runs import Task
 from leaderboards.report.images import Thumbnails, find_data, shrink
-from leaderboards.results import Task
 
 
 def _task(path: Path | str, **config: Any) -> Task:

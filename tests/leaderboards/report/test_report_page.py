@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from emt_tasks.cli import main
-from tools.synthetic_runs import judged_sample, write_run
+from emt_tasks.commands.app import main
+from tests.support.synthetic_runs import judged_sample, write_run
 
 
 @pytest.fixture

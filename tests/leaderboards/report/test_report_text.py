@@ -8,17 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboards.report.text import (
-    bounds,
-    count,
-    excerpt,
-    listed,
-    number,
-    p_value,
-    printable,
-    sortable,
-    with_bounds,
-)
+from leaderboards.report.text import bounds, count, excerpt, listed, number, p_value, printable, sortable, with_bounds
 from leaderboards.statistics import Interval
 
 

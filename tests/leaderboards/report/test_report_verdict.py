@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from leaderboards.forgetting import compare
-from leaderboards.gate import GateResult, decide
+from emt_core.runs import read_run
+from leaderboards.comparison.forgetting import compare
+from leaderboards.gate.decide import GateResult, decide
 from leaderboards.report.verdict import describe, describe_all
-from leaderboards.results import read_run
-from tools.synthetic_runs import judged_sample, write_run
+from tests.support.synthetic_runs import judged_sample, write_run
 
 
 def _gate(folder: Path, lost: int, n: int = 1000) -> GateResult:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from judges import UserError
-from leaderboards.policy import Policy
+from emt_core.errors import UserError
+from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import parse_candidates
 from leaderboards.site.build import build_site
-from tools.synthetic_runs import judged_sample, write_run
+from tests.support.synthetic_runs import judged_sample, write_run
 
 
 def _run(folder: Path, name: str, **right: int) -> str:

@@ -1,0 +1,165 @@
+"""Find a run and read what lmms-eval says of it: tasks, versions, configs, where the samples lie."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emt_core.errors import UserError, one_line
+
+_RESULTS = re.compile(r"(?P<stamp>.+)_results\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task of a run, as the results file describes it.
+
+    `config` is the resolved YAML config; `metrics` are the metrics' names and `filters` the filters', both in the
+    results' order; `original` and `effective` count the documents before and after the limit.
+    """
+
+    name: str
+    samples: Path
+    version: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    higher_is_better: Mapping[str, bool | None] = field(default_factory=dict)
+    original: int | None = None
+    effective: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One output of lmms-eval for one model: a results file and one samples file for each task.
+
+    `results` is the results file's content; `groups` gives the tasks of each group, sub-groups resolved.
+    """
+
+    path: Path
+    name: str
+    tasks: Mapping[str, Task]
+    groups: Mapping[str, tuple[str, ...]]
+    results: Mapping[str, Any]
+
+    @property
+    def stamp(self) -> str:
+        """The time stamp that lmms-eval puts before each file's name."""
+        return self.path.name[: -len("_results.json")]
+
+
+def read_run(path: Path) -> Run:
+    """Read the run in a folder, in the one folder below it that holds a run, or of a given results file.
+
+    Raises:
+        UserError: there is no run, more than one, or a results file without its samples.
+    """
+    file = _find_results(path)
+    results = _load(file)
+    stamp = file.name[: -len("_results.json")]
+    tasks = {name: _task(name, stamp, file.parent, results) for name in _task_names(file, results)}
+    _check_samples(file, stamp, tasks)
+    name = results.get("model_name_sanitized") or file.parent.name
+    return Run(path=file, name=str(name), tasks=tasks, groups=_groups(results, tasks), results=results)
+
+
+def _find_results(path: Path) -> Path:
+    if path.is_file():
+        if _RESULTS.fullmatch(path.name):
+            return path
+        raise UserError(f"{path} is not a results file of lmms-eval: expected a folder or TIMESTAMP_results.json")
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: expected an output folder of lmms-eval")
+    found = sorted(path.rglob("*_results.json"))
+    folders = sorted({file.parent for file in found})
+    if len(folders) > 1:
+        names = ", ".join(str(folder.relative_to(path)) for folder in folders[:5])
+        more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
+        raise UserError(f"{path} holds runs of {len(folders)} models ({names}{more}): name one of these folders")
+    if len(found) > 1:
+        stamps = " and ".join(file.name[: -len("_results.json")] for file in found)
+        raise UserError(f"{folders[0]} holds {len(found)} runs, {stamps}: name one by its file, such as {found[-1]}")
+    if not found:
+        orphan = next(iter(sorted(path.rglob("*_samples_*.jsonl"))), None)
+        if orphan is not None:
+            raise UserError(f"{orphan} has no results file beside it: the run did not finish; run lmms-eval again")
+        raise UserError(f"{path} holds no run of lmms-eval: found no *_results.json in it or below it")
+    return found[0]
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file} cannot be read as JSON: {one_line(error)}") from error
+    if not isinstance(results, dict) or not isinstance(results.get("results"), dict) or not results["results"]:
+        raise UserError(f"{file} holds no results: expected the key 'results' with an entry for each task")
+    return results
+
+
+def _task_names(file: Path, results: Mapping[str, Any]) -> list[str]:
+    configs = results.get("configs")
+    if isinstance(configs, dict) and configs:
+        return sorted(configs)
+    groups = results.get("group_subtasks") or {}
+    names = sorted(name for name in results["results"] if not groups.get(name))
+    if not names:
+        raise UserError(f"{file} names no task: expected the key 'configs' with an entry for each task")
+    return names
+
+
+def _task(name: str, stamp: str, folder: Path, results: Mapping[str, Any]) -> Task:
+    def of(key: str) -> Any:
+        return (results.get(key) or {}).get(name)
+
+    keys = results["results"].get(name, {})
+    scores = [key.split(",", 1) for key in keys if "," in key and "_stderr" not in key]
+    counts = of("n-samples") or {}
+    version = of("versions")
+    return Task(
+        name=name,
+        samples=folder / f"{stamp}_samples_{name}.jsonl",
+        version=None if version is None else str(version),
+        config=of("configs") or {},
+        metrics=tuple(dict.fromkeys(metric for metric, _ in scores)),
+        filters=tuple(dict.fromkeys(name for _, name in scores)),
+        higher_is_better=of("higher_is_better") or {},
+        original=counts.get("original"),
+        effective=counts.get("effective"),
+    )
+
+
+def _groups(results: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
+    """Return the tasks below each group, through its sub-groups, sorted."""
+    children: dict[str, list[str]] = {name: list(below or ()) for name, below in _subtasks(results).items()}
+
+    def leaves(name: str, seen: frozenset[str]) -> set[str]:
+        if name in tasks:
+            return {name}
+        if name in seen:
+            return set()
+        return {leaf for child in children.get(name, ()) for leaf in leaves(child, seen | {name})}
+
+    groups = {name: tuple(sorted(leaves(name, frozenset()))) for name in sorted(children) if name not in tasks}
+    return {name: members for name, members in groups.items() if members}
+
+
+def _subtasks(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    subtasks = results.get("group_subtasks")
+    return subtasks if isinstance(subtasks, dict) else {}
+
+
+def _check_samples(file: Path, stamp: str, tasks: Mapping[str, Task]) -> None:
+    missing = [task.name for task in tasks.values() if not task.samples.is_file()]
+    if len(missing) == len(tasks):
+        raise UserError(f"{file} has no samples beside it: run lmms-eval again with --log_samples")
+    if missing:
+        raise UserError(f"{tasks[missing[0]].samples} is missing, with {len(missing)} of {len(tasks)} tasks' samples")
+    known = {task.samples.name for task in tasks.values()}
+    for extra in sorted(file.parent.glob(f"{stamp}_samples_*.jsonl")):
+        if extra.name not in known:
+            raise UserError(f"{extra} belongs to no task of {file.name}: found samples without results")

@@ -1,0 +1,88 @@
+"""`emt check`: the one command before a release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emt_tasks.commands.options import choose_policy, tell_progress
+
+check = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+
+
+@check.command(name="check", context_settings={"help_option_names": ["-h", "--help"]})
+def check_command(
+    base: Annotated[str, typer.Option(help="The model before fine-tuning: a folder, a hub name, or a finished run.")],
+    candidate: Annotated[str, typer.Option(help="The model after it; may be an adapter's folder.")],
+    encoder: Annotated[
+        str | None, typer.Option(help="The vision encoder as open_clip names it, such as ViT-L-14/openai.")
+    ] = None,
+    tasks: Annotated[
+        str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")
+    ] = "forgetting_matrix_lite",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs, cache and report.")] = Path(
+        "emt-check"
+    ),
+    margin: Annotated[
+        float | None, typer.Option(help="Percentage points that a task or quadrant may lose. [default: 2.0]")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
+    finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
+    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task; for a try.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The judge of the answers; else $EMT_JUDGE, else fuzzy.")] = None,
+    model_args: Annotated[str, typer.Option(help="More for both models: dtype=bfloat16,…")] = "",
+    launch: Annotated[
+        str | None, typer.Option(help="Evaluate by accelerate launch with these arguments: '--num_processes 8'.")
+    ] = None,
+) -> None:
+    """Evaluate base and candidate, compare them sample by sample, write a report, pass or fail.
+
+    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input. Finished
+    runs are used again, and a killed check goes on where it was.
+
+    Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
+    """
+    from rich.console import Console
+
+    from emt_core.runs import read_run
+    from emt_tasks.commands.evaluations import Evaluation, evaluate, is_adapter, is_run
+    from leaderboards.comparison.matrix import read_matrix
+    from leaderboards.gate.output import print_table
+    from leaderboards.report.candidates import parse_candidates
+    from leaderboards.report.page import compare_all, write_report
+
+    rules = choose_policy(margin, policy)
+    quadrants = read_matrix(matrix) if matrix else None
+
+    def evaluation(model: str, kind: str = "emt_vlm") -> Evaluation:
+        on = base if kind == "emt_vlm" and is_adapter(model) and not is_run(base) else None
+        arguments = model_args if kind == "emt_vlm" else ""
+        return Evaluation(model, tasks, kind, on, batch_size, device, limit, judge, arguments)
+
+    wanted = {"base": evaluation(base), "candidate": evaluation(candidate)}
+    if encoder:
+        wanted["encoder"] = evaluation(encoder, "emt_clip")
+    runs = {}
+    for number, (role, chosen) in enumerate(wanted.items(), start=1):
+        typer.echo(f"[{number}/{len(wanted)}] {role}: {chosen.model}", err=True)
+        runs[role] = evaluate(role, chosen, output, launch=launch)
+    reference, tested = parse_candidates([str(runs["base"]), str(runs["candidate"])])
+    results = compare_all(
+        reference,
+        [tested],
+        policy=rules,
+        encoder=read_run(runs["encoder"]) if encoder else None,
+        matrix=quadrants,
+        finetuned_on=finetuned_on,
+        progress=tell_progress,
+    )
+    page = output / "report.html"
+    write_report(reference, [tested], results, page, finetuned_on=finetuned_on, overwrite=True)
+    print_table(results[0], Console())
+    typer.echo(f"Report written to {page}", err=True)
+    raise typer.Exit(results[0].exit_code)

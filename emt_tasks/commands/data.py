@@ -1,0 +1,96 @@
+"""`emt data`: where the tasks' data comes from, and building it from disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emt_core.errors import UserError
+from emt_tasks.commands.options import JsonOption, print_rows
+from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE, SOURCES, source
+from emt_tasks.datasets.prepare import LAYOUTS
+
+data = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="See where the tasks' data comes from; build it from your disk."
+)
+
+
+@data.command("list")
+def list_data(
+    names: Annotated[list[str] | None, typer.Argument(help="Tasks, groups or data sets; all where none.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say for each task where its data would come from and whether it is there.
+
+    Exits with 1 where something is missing. Example: emt data list forgetting_matrix
+    """
+    from emt_tasks.datasets.checks import availability
+
+    found = {name: availability(source(name)) for name in _source_names(names or [])}
+    rows = [
+        {
+            "data": name,
+            "split": entry.split,
+            "documents": entry.documents,
+            "from": entry.origin,
+            "state": "missing" if entry.problem else "there",
+        }
+        for name, entry in found.items()
+    ]
+    print_rows(rows, as_json)
+    problems = [entry.problem for entry in found.values() if entry.problem]
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+@data.command("prepare", epilog="\n\n".join(f"{name}: {layout}." for name, layout in LAYOUTS.items()))
+def prepare_data(
+    name: Annotated[str, typer.Argument(help=f"A task or one of: {', '.join(SOURCES)}.")],
+    folder: Annotated[Path, typer.Option("--from", help="The folder or archive that holds the data set.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help=f"Where NAME/SPLIT.parquet goes; ${DATA_DIR_VARIABLE}.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="One split only; else all that are found.")] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="ImageWikiQA's JSONL, OCR-VQA's dataset.json, ImageNet's devkit, where they lie elsewhere."),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out rows whose image is not there.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Build a data set's parquet files from what you have on disk; below, what each may look like.
+
+    Example: emt data prepare cifar10 --from cifar-10-python.tar.gz -o ~/emt-data
+    """
+    from emt_tasks.datasets.prepare import prepare
+
+    root = output or (Path(os.environ[DATA_DIR_VARIABLE]) if os.environ.get(DATA_DIR_VARIABLE) else None)
+    if root is None:
+        raise UserError(f"--output: not given and {DATA_DIR_VARIABLE} is not set; say where the data should go")
+    (data_set,) = _source_names([name])
+    for file in prepare(
+        data_set, folder, root, split=split, annotations=annotations, allow_missing=allow_missing, overwrite=overwrite
+    ):
+        typer.echo(str(file))
+
+
+def _source_names(names: list[str]) -> list[str]:
+    """The data sets behind these names of tasks, groups or data sets; all of them for no names."""
+    from emt_tasks.tasks import registry
+
+    if not names:
+        return list(SOURCES)
+    found: list[str] = []
+    for name in names:
+        sources = [name] if name in SOURCES else [task.source for task in registry.tasks([name]) if task.source]
+        if not sources:
+            raise UserError(f"{name!r} is no task, group or data set of ours; see: emt tasks list")
+        found.extend(sources)
+    return list(dict.fromkeys(found))

@@ -1,0 +1,108 @@
+"""`emt eval`: one model on our tasks, through lmms-eval."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from emt_core.errors import UserError
+from emt_tasks.tasks.evaluator import check, run
+from emt_tasks.tasks.scoring import JUDGE_VARIABLE
+
+app = typer.Typer()
+
+ModelKind = Literal["emt_vlm", "emt_clip"]
+
+_CATEGORIES = ("accuracy", "incorrect", "intrinsic", "extrinsic", "unscored")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A folder or hub name that transformers can load, or an adapter's folder.")
+    ],
+    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and samples.")],
+    peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
+    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task; for a try.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The judge of the answers; else $EMT_JUDGE, else fuzzy.")] = None,
+    kind: Annotated[
+        ModelKind, typer.Option("--model-kind", help="emt_clip: an open_clip encoder, such as ViT-L-14/openai.")
+    ] = "emt_vlm",
+    model_args: Annotated[str, typer.Option(help="More for the model: dtype=bfloat16,attn_implementation=sdpa,…")] = "",
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep answers here, so that a killed run goes on; a folder for one model.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results that the folder holds.")] = False,
+) -> None:
+    """Evaluate one model on our tasks, through lmms-eval.
+
+    Example: emt eval llava-hf/llava-1.5-7b-hf --tasks forgetting_matrix_lite -o runs/base
+
+    On several GPUs: accelerate launch -m emt_tasks.commands.app eval …
+    """
+    names = _classifications(tasks.split(",")) if kind == "emt_clip" else tasks.split(",")
+    check(names)
+    if judge:
+        os.environ[JUDGE_VARIABLE] = judge
+    # lmms-eval keeps a run's answers under a name that is new each time, and so never finds those of a killed run.
+    os.environ.setdefault("LMMS_CACHE_RUN_ID", "emt")
+    options = {
+        "--model": kind,
+        "--model_args": _model_args(model, peft, model_args),
+        "--tasks": ",".join(names),
+        "--batch_size": str(batch_size),
+        "--device": device,
+        "--limit": None if limit is None else str(limit),
+        "--use_cache": None if cache is None else str(cache),
+    }
+    arguments = [word for name, value in options.items() if value is not None for word in (name, value)]
+    results = run([*arguments, "--log_samples"], output, overwrite=overwrite)
+    if results:
+        _print_results(results)
+        typer.echo(f"Results and samples are in {output}", err=True)
+
+
+def _model_args(model: str, peft: str | None, more: str) -> str:
+    """Return lmms-eval's `--model_args`; an adapter's folder stands for itself on its own base."""
+    adapter = Path(model) / "adapter_config.json"
+    named = f"peft={model}" if adapter.is_file() and not peft else f"pretrained={model}"
+    return ",".join(filter(None, [named, peft and f"peft={peft}", more]))
+
+
+def _classifications(names: list[str]) -> list[str]:
+    """The tasks among these that an encoder can answer: those with a vocabulary."""
+    from emt_tasks.datasets.vocabularies import find
+    from emt_tasks.tasks import registry
+
+    tasks = [task.name for task in registry.tasks(names)]
+    kept = [name for name in tasks if find(name)]
+    if not kept:
+        raise UserError(f"--tasks {','.join(names)}: an encoder only classifies; none of these has a vocabulary")
+    if len(kept) < len(tasks):
+        typer.echo(f"an encoder only classifies: left out {', '.join(sorted(set(tasks) - set(kept)))}", err=True)
+    return kept
+
+
+def _print_results(results: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task")
+    for name in ("n", *_CATEGORIES):
+        table.add_column(name, justify="right")
+    for name, scores in results["results"].items():
+        effective = results["n-samples"].get(name, {}).get("effective")
+        values = [scores.get(f"{category},none") for category in _CATEGORIES]
+        if all(value is None for value in values):
+            continue
+        shown = ("" if value is None else f"{100 * value:.1f} %" for value in values)
+        table.add_row(name, "" if effective is None else str(effective), *shown)
+    Console(file=sys.stdout).print(table)

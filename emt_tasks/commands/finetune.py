@@ -1,0 +1,142 @@
+"""`emt finetune`, `emt merge`, and the two commands that this package adds to `emt data`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emt_core.errors import UserError
+from finetune.recipes.files import names, read
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Fields to change; dots go deeper.")
+]
+Overwrite = Annotated[bool, typer.Option(help="Replace what the output folder holds.")]
+
+finetune = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+merge = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+to_llava = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+check_data = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@finetune.command(
+    "finetune",
+    no_args_is_help=True,
+    epilog="Example: emt finetune emt_lora data=cifar10 --dry-run. On several GPUs or machines: "
+    "accelerate launch -m emt_tasks.commands.app finetune RECIPE",
+)
+def finetune_command(
+    recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(names())}.")],
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how much memory.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run was stopped.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fine-tune a multimodal LLM as a recipe says, and evaluate it at every checkpoint."""
+    settings = read(recipe, overrides or [])
+    if dry_run:
+        from rich.console import Console
+
+        from finetune.training.dry_run import describe
+
+        console = Console(soft_wrap=True)
+        for part in describe(settings):
+            console.print(part, markup=False, highlight=False)
+        return
+    from finetune.training.run import finetune as run
+
+    last = run(settings, resume=resume, overwrite=overwrite)
+    typer.echo(str(last))
+
+
+@merge.command(
+    "merge",
+    no_args_is_help=True,
+    epilog="Example: emt merge runs/cifar10/last --with-base 0.5 -o merged",
+)
+def merge_command(
+    source: Annotated[str, typer.Argument(metavar="ADAPTER_OR_CHECKPOINT", help="What emt finetune wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    with_base: Annotated[float, typer.Option(help="The base's share of every weight (WiSE-FT), 0 to 1.")] = 0.0,
+    base: Annotated[str | None, typer.Option(help="The model before fine-tuning; else as the recipe says.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write an adapter, or a checkpoint averaged with its base, as one full checkpoint."""
+    from finetune.model.merging import merge as run
+
+    typer.echo(str(run(source, output, base=base, with_base=with_base, overwrite=overwrite)))
+
+
+@to_llava.command("to-llava", no_args_is_help=True, epilog="Example: emt data to-llava cifar10 -o cifar10-llava")
+def to_llava_command(
+    name: Annotated[str, typer.Argument(help="A data set of ours.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the JSON and the images.")],
+    split: Annotated[str, typer.Option(help="Which split.")] = "train",
+    limit: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many rows.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a data set as LLaVA-style JSON and image files, in EMT's conversation format."""
+    from finetune.data.llava import to_llava as run
+    from finetune.recipes.schema import SourceEntry
+
+    typer.echo(str(run(SourceEntry(data=name, split=split, limit=limit), output, overwrite=overwrite)))
+
+
+@check_data.command(
+    "check",
+    no_args_is_help=True,
+    epilog="Example: emt data check emt_lora data=cifar10. "
+    "Or: emt data check --train cifar10:train --against cifar10:test",
+)
+def check_data_command(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe: its mixture against its tasks.")] = None,
+    overrides: Overrides = None,
+    train: Annotated[list[str] | None, typer.Option(help="NAME:SPLIT or a LLaVA JSON; may be repeated.")] = None,
+    against: Annotated[list[str] | None, typer.Option(help="NAME:SPLIT, a task or a group; may be repeated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
+) -> None:
+    """Prove that training and evaluation images are disjoint, by their content; exits with 1 where they are not."""
+    from finetune.data.disjoint import evaluation_sources, overlaps
+
+    settings = read(recipe, overrides or []) if recipe else None
+    training = [*(settings.mixture.used if settings else ()), *map(_entry, train or ())]
+    tasks = settings.evaluate.tasks if settings else ()
+    evaluation = [*evaluation_sources(tasks), *(entry for name in against or () for entry in _evaluated(name))]
+    if not training or not evaluation:
+        missing = "--train" if not training else "--against"
+        raise UserError(f"{missing}: nothing to compare; give a recipe with evaluate.tasks, or {missing}")
+    found = overlaps(training, evaluation)
+    for overlap in found:
+        if as_json:
+            typer.echo(json.dumps(overlap.as_dict(), ensure_ascii=False))
+        else:
+            said = "disjoint" if not overlap.images else (
+                f"{overlap.images} images in both, {overlap.evaluation_rows} evaluation rows "
+                f"({100 * overlap.evaluation_rows / overlap.evaluation:.1f} %); "
+                f"e.g. rows {', '.join(f'{one} and {other}' for one, other in overlap.pairs)}"
+            )  # fmt: skip
+            both = f"{overlap.train_name} ({overlap.train:,}) and {overlap.evaluation_name} ({overlap.evaluation:,})"
+            typer.echo(f"{both}: {said}")
+    if any(overlap.images for overlap in found):
+        sys.exit(1)
+
+
+def _entry(name: str) -> Any:
+    """Return the source of NAME, NAME:SPLIT or a JSON file."""
+    from finetune.recipes.schema import SourceEntry
+
+    if name.endswith((".json", ".jsonl")):
+        return SourceEntry(data=name)
+    data, _, split = name.partition(":")
+    return SourceEntry(data=data, split=split or "train")
+
+
+def _evaluated(name: str) -> list[Any]:
+    """Return the sources that a task, a group or NAME:SPLIT is evaluated on."""
+    from finetune.data.disjoint import evaluation_sources
+
+    return evaluation_sources([name]) or [_entry(name)]

@@ -1,0 +1,88 @@
+"""The commands of `leaderboards`, mounted by `emt`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emt_core.errors import UserError
+
+# Without rich, whose help formatter costs 0.2 s of the half second that --help may take.
+gate = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+
+
+@gate.command(name="gate", context_settings={"help_option_names": ["-h", "--help"]})
+def gate_command(
+    base: Annotated[
+        Path, typer.Argument(help="The run of the model before fine-tuning: a folder or its results file.")
+    ],
+    candidate: Annotated[Path, typer.Argument(help="The run of the model after it.")],
+    margin: Annotated[
+        float | None, typer.Option(help="Percentage points that a task or quadrant may lose. [default: 2.0]")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="The run of the zero-shot vision encoder.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Compare only these tasks, separated by commas.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: compare a task by another metric.")] = None,
+    finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML too.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing JUnit file.")] = False,
+) -> None:
+    """Pass or fail a candidate against its base, sample by sample.
+
+    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input.
+
+    Example: emt gate runs/base runs/candidate --margin 2.0 --junit gate.xml
+    """
+    from rich.console import Console
+
+    from emt_core.runs import read_run
+    from leaderboards.comparison.forgetting import compare
+    from leaderboards.comparison.matrix import read_matrix
+    from leaderboards.gate.decide import decide
+    from leaderboards.gate.output import as_json, as_junit, print_table
+    from leaderboards.gate.policy import Policy, read_policy
+
+    if margin is not None and policy is not None:
+        raise UserError("--margin and --policy exclude each other: put the margin into the policy file")
+    if margin is not None and not 0 <= margin < 100:
+        raise UserError(f"--margin {margin:g}: expected percentage points from 0 to below 100")
+    if junit and junit.exists() and not overwrite:
+        raise UserError(f"--junit {junit} exists already: name another file or add --overwrite")
+    chosen = [task.strip() for task in tasks.split(",") if task.strip()] if tasks is not None else None
+    rules = read_policy(policy) if policy else Policy(margin=2.0 if margin is None else margin)
+    comparison = compare(
+        read_run(base),
+        read_run(candidate),
+        encoder=read_run(encoder) if encoder else None,
+        tasks=chosen,
+        matrix=read_matrix(matrix) if matrix else None,
+        metrics=dict(_metric(item) for item in metric or ()),
+        finetuned_on=finetuned_on,
+        progress=_report_progress,
+    )
+    result = decide(comparison, rules, tasks=chosen)
+    if junit:
+        junit.write_text(as_junit(result), encoding="utf-8")
+    if json:
+        typer.echo(as_json(result))
+    else:
+        print_table(result, Console())
+    raise typer.Exit(result.exit_code)
+
+
+def _metric(item: str) -> tuple[str, str]:
+    task, separator, name = item.partition("=")
+    if not (task and separator and name):
+        raise UserError(f"--metric {item}: expected TASK=NAME")
+    return task, name
+
+
+def _report_progress(task: str) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"reading {task}", err=True)

@@ -1,0 +1,222 @@
+"""`emt judge`: judge logged answers again; `emt judge agreement`: see how far two judges agree."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from emt_core.errors import UserError
+
+if TYPE_CHECKING:
+    from judges.judging import Judge
+    from judges.rerun.agreement import Agreement
+    from judges.rerun.rejudge import Work
+
+_ANSWERS = "answers"
+_STDOUT = Path("-")
+
+
+class DefaultCommandGroup(TyperGroup):
+    """A group whose command `answers` goes without its name: `emt judge PATH …` beside `emt judge agreement A B`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name the command that was left out."""
+        named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if named else [_ANSWERS, *args])
+
+
+class DefaultCommand(TyperCommand):
+    """The command that goes without its name; help and errors show it under the group's name."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Stand in the group's place, whose name is the parent's; `info_name` is that of the hidden command."""
+        return super().make_context(parent.info_name, args, parent=parent.parent, **extra)
+
+
+judge = typer.Typer(cls=DefaultCommandGroup, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@judge.command(
+    _ANSWERS,
+    cls=DefaultCommand,
+    no_args_is_help=True,
+    epilog="Example: emt judge runs/base --judge cascade -o runs/base-cascade. To compare two judges: "
+    "emt judge agreement --help",
+)
+def judge_answers(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_JSONL", help="An output folder of lmms-eval, or a file of rows.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the judged copy goes; '-' writes rows to standard output.")
+    ],
+    by: Annotated[str, typer.Option("--judge", help="fuzzy, llm, emt-paper, embedding or cascade.")] = "fuzzy",
+    task: Annotated[list[str] | None, typer.Option(help="Judge only this task of a run; may be repeated.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model to ask, or the text encoder of 'embedding'.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server, such as http://host/v1.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="cascade: ask the LLM below this confidence.")] = None,
+    max_calls: Annotated[int | None, typer.Option(min=0, help="Refuse to make more calls than this.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the output where it exists.")] = False,
+) -> None:
+    """Judge logged answers again, without the model that gave them.
+
+    A run is copied with new verdicts, metrics and means. A row {"task", "label", "prediction"}, for multiple choice
+    with "choices", comes out with "verdict" added, in the same order. A killed command goes on where it was. How
+    the LLM is reached: python -c "import judges.settings; help(judges.settings)".
+    """
+    from judges.judging import get_judge, signature
+    from judges.rerun.rejudge import check_output, find_work, rejudge
+
+    work = find_work(source, task or ())
+    if out != _STDOUT:
+        check_output(work, out, overwrite=overwrite)
+    given = {"model": model, "base_url": base_url, "threshold": threshold, "max_calls": max_calls}
+    chosen = get_judge(by, **{name: value for name, value in given.items() if value is not None})
+    with _closing(chosen):
+        answers = _agree_on_costs(chosen, work, yes)
+        if out == _STDOUT:
+            counts = _to_stdout(work, chosen)
+        else:
+            with _progress(answers) as advance:
+                counts = rejudge(work, out, chosen, signature=signature(chosen), overwrite=overwrite, advance=advance)
+    _finish(chosen, counts, out)
+
+
+@judge.command("agreement", epilog="Example: emt judge agreement judged.jsonl gold.jsonl --json")
+def judge_agreement(
+    a: Annotated[Path, typer.Argument(help="Judged rows or a run.")],
+    b: Annotated[Path, typer.Argument(help="The same answers judged otherwise, or gold rows.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every disagreement.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="How many disagreements to list.")] = 20,
+) -> None:
+    """Measure judge A against B: another judge, or gold rows with "category" and/or "correct"."""
+    from judges.rerun.agreement import agreement, read_opinions
+
+    measured = agreement(read_opinions(a), read_opinions(b))
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(measured), ensure_ascii=False, indent=2))
+    else:
+        _print_agreement(measured, limit)
+
+
+def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
+    """Read all rows, so that a fault shows before anything is spent; print what it will cost, and ask.
+
+    Returns the number of answers.
+    """
+    from judges.llm.judge import CostlyJudge
+
+    items = list(work.items())
+    if not isinstance(chosen, CostlyJudge):
+        return len(items)
+    cost = chosen.estimate(items)
+    typer.echo(f"{chosen.name}: {cost}", err=True)
+    limit = chosen.chat.settings.max_calls if chosen.chat else None
+    if limit is not None and cost.calls > limit:
+        raise UserError(f"--max-calls {limit}: {cost.calls} calls are needed; nothing was asked")
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    if cost.calls and limit is None and not interactive:
+        raise UserError(f"--max-calls: without a terminal to confirm at, say how many calls may be made ({cost.calls})")
+    if cost.calls and interactive and not yes:
+        typer.confirm("Go on?", abort=True, err=True)
+    return len(items)
+
+
+@contextmanager
+def _closing(chosen: Judge) -> Iterator[None]:
+    """Close a judge that holds connections and a cache, whatever happens."""
+    from judges.llm.judge import CostlyJudge
+
+    try:
+        yield
+    finally:
+        if isinstance(chosen, CostlyJudge):
+            chosen.close()
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on standard error where that is a terminal; gives the function that advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("judging", total=total)
+        yield lambda rows: bar.advance(task, rows)
+
+
+def _to_stdout(work: Work, chosen: Judge) -> Counter[str]:
+    from judges.rerun.rejudge import dumps, judged
+
+    if work.is_run:
+        raise UserError("-o -: a run needs a folder to be copied to; only rows can go to standard output")
+    counts: Counter[str] = Counter()
+    for row in judged(work.rows(), chosen):
+        sys.stdout.buffer.write(dumps(row))
+        counts[row["verdict"]["category"]] += 1
+    sys.stdout.buffer.flush()
+    return counts
+
+
+def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
+    """Say what came out; exit with 1 where the server left answers without a verdict."""
+    from judges.llm.judge import CostlyJudge
+
+    said = ", ".join(f"{counts[category]:,} {category}" for category in sorted(counts)) or "no answers"
+    typer.echo(f"{chosen.name}: {said}" + ("" if out == _STDOUT else f"; written to {out}"), err=True)
+    if isinstance(chosen, CostlyJudge) and chosen.chat and chosen.chat.failures:
+        typer.echo(
+            f"{chosen.name}: the server failed ({chosen.chat.last_error}); those answers are unscored. Repeat the "
+            "command with --overwrite to ask for them again: the others come from the cache.",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+def _print_agreement(measured: Agreement, limit: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from judges.verdict import CATEGORIES
+
+    def share(value: float | None, interval: tuple[float, float] | None) -> str:
+        if value is None or interval is None:
+            return "undefined"
+        return f"{100 * value:.1f} % (95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+    def kappa(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.3f}"
+
+    typer.echo(
+        f"answers              {measured.answers} ({measured.scored} scored by both; unscored: A "
+        f"{measured.unscored_a}, B {measured.unscored_b})\n"
+        f"correct or not       {share(measured.accuracy, measured.interval)}, Cohen's kappa {kappa(measured.kappa)}\n"
+        f"category             {share(measured.category_accuracy, measured.category_interval)}, Cohen's kappa "
+        f"{kappa(measured.kappa_category)}\n"
+        f"A correct, B not     {measured.false_correct}\n"
+        f"B correct, A not     {measured.false_wrong}"
+    )
+    if measured.confusion:
+        table = Table("A \\ B", *CATEGORIES, box=None, pad_edge=False)
+        for category, row in measured.confusion.items():
+            table.add_row(category, *(str(row.get(other, 0)) for other in CATEGORIES))
+        typer.echo("")
+        Console(width=100, markup=False).print(table)
+    shown = measured.disagreements[:limit]
+    if shown:
+        typer.echo(f"\n{len(measured.disagreements)} disagreements, {len(shown)} listed:")
+    for case in shown:
+        typer.echo(f"{case['task']} {case['id']}: A {case['a']}, B {case['b']}: {case['prediction'][:100]!r}")

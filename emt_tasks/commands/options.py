@@ -1,0 +1,78 @@
+"""What several commands' options mean."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emt_core.errors import UserError
+
+if TYPE_CHECKING:
+    from leaderboards.gate.policy import Policy
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
+
+
+def choose_policy(margin: float | None, policy: Path | None) -> Policy:
+    """Return the policy of `--margin` or `--policy`, or the default one.
+
+    Raises:
+        UserError: both are given, the margin is out of range or the file is faulty.
+    """
+    from leaderboards.gate.policy import Policy, read_policy
+
+    if margin is not None and policy is not None:
+        raise UserError("--margin and --policy exclude each other: put the margin into the policy file")
+    if margin is not None and not 0 <= margin < 100:
+        raise UserError(f"--margin {margin:g}: expected percentage points from 0 to below 100")
+    if policy is not None:
+        return read_policy(policy)
+    return Policy() if margin is None else Policy(margin=margin)
+
+
+def split_names(names: str | None) -> list[str] | None:
+    """Return the names of an option that takes several, separated by commas; None where it was not given."""
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+
+
+def parse_pairs(option: str, expected: str, items: list[str] | None) -> dict[str, str]:
+    """Return the pairs of an option such as `--metric TASK=NAME` that may be repeated.
+
+    Raises:
+        UserError: one of them is no pair.
+    """
+    pairs = {}
+    for item in items or ():
+        key, separator, value = item.partition("=")
+        if not (key and separator and value):
+            raise UserError(f"{option} {item}: expected {expected}")
+        pairs[key] = value
+    return pairs
+
+
+def tell_progress(task: str) -> None:
+    """Say on a terminal what is being read."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"reading {task}\n")
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows of equal keys as a table, or as JSON lines for a program to read."""
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for key in rows[0]:
+        table.add_column(key, overflow="fold", justify="right" if key == "documents" else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table, markup=False)

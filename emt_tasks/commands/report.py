@@ -1,0 +1,181 @@
+"""`emt report`, `emt leaderboard` and `emt export`: show what a comparison found, and publish it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emt_core.errors import UserError
+from emt_tasks.commands.options import choose_policy, parse_pairs, split_names, tell_progress
+
+# Without rich, whose help formatter costs 0.2 s of the half second that --help may take.
+report = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@report.command(name="report", context_settings=_HELP)
+def report_command(
+    base: Annotated[
+        Path, typer.Argument(help="The run of the model before fine-tuning: a folder or its results file.")
+    ],
+    candidates: Annotated[
+        list[str], typer.Argument(metavar="CANDIDATE...", help="Runs of models after it, each RUN or RECIPE=RUN.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    encoder: Annotated[Path | None, typer.Option(help="The run of the zero-shot vision encoder.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Percentage points that a task or quadrant may lose. [default: 2.0]")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Compare only these tasks, separated by commas.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: compare a task by another metric.")] = None,
+    finetuned_on: Annotated[
+        str | None,
+        typer.Option(help="The task that the candidates were fine-tuned on: leakage, and the traces' x axis."),
+    ] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    flips: Annotated[
+        int | None, typer.Option(min=0, help="Flipped samples shown of each task and candidate. [default: 200 in all]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
+) -> None:
+    """Write one HTML file that says what the candidates forgot, and opens anywhere, offline.
+
+    Several candidates are traced as the checkpoints of recipes: RECIPE=RUN names a run's recipe; without a name, runs
+    in folders that differ only in their last number (lora/checkpoint-100, lora/checkpoint-200) share one.
+
+    Example: emt report runs/base runs/lora/checkpoint-* full=runs/full -o report.html
+    """
+    from emt_core.runs import read_run
+    from leaderboards.comparison.matrix import read_matrix
+    from leaderboards.report.candidates import parse_candidates
+    from leaderboards.report.page import compare_all, write_report
+
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} exists already: name another file or add --overwrite")
+    reference, *parsed = parse_candidates([str(base), *candidates])
+    results = compare_all(
+        reference,
+        parsed,
+        policy=choose_policy(margin, policy),
+        encoder=read_run(encoder) if encoder else None,
+        tasks=split_names(tasks),
+        matrix=read_matrix(matrix) if matrix else None,
+        metrics=parse_pairs("--metric", "TASK=NAME", metric),
+        finetuned_on=finetuned_on,
+        progress=tell_progress,
+    )
+    write_report(reference, parsed, results, output, finetuned_on=finetuned_on, flips=flips, overwrite=overwrite)
+    typer.echo(f"Report written to {output}", err=True)
+
+
+export = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+
+
+@export.command(name="export", context_settings=_HELP)
+def export_command(
+    run: Annotated[Path, typer.Argument(help="An output folder of lmms-eval, or its results file.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="hf-eval-results, model-index, every-eval-ever, csv, markdown or latex."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, where not its first.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    model: Annotated[str | None, typer.Option(help="ORG/NAME: what the model is called on the hub.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="TASK=ORG/NAME: a task's data set on the hub, where the run does not say.")
+    ] = None,
+    organization: Annotated[str, typer.Option(help="every-eval-ever: who evaluated the model.")] = "unknown",
+    relationship: Annotated[
+        str, typer.Option(help="every-eval-ever: first_party, third_party, collaborative or other.")
+    ] = "other",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Write a run in a format in which people publish results; every number keeps its n and its interval.
+
+    Example: emt export runs/candidate --to model-index --model my-org/my-model -o card
+    """
+    from typing import cast, get_args
+
+    from emt_core.runs import read_run
+    from leaderboards.comparison.matrix import read_matrix
+    from leaderboards.comparison.summary import summarise
+    from leaderboards.exports import Settings, export
+    from leaderboards.exports.settings import Relationship
+
+    if relationship not in get_args(Relationship):
+        raise UserError(f"--relationship {relationship}: expected one of {', '.join(get_args(Relationship))}")
+    if model is not None and not (model.count("/") == 1 and all(model.split("/"))):
+        raise UserError(f"--model {model}: expected ORG/NAME")
+    summary = summarise(
+        read_run(run),
+        tasks=split_names(tasks),
+        matrix=read_matrix(matrix) if matrix else None,
+        metrics=parse_pairs("--metric", "TASK=NAME", metric),
+        progress=tell_progress,
+    )
+    settings = Settings(
+        model=model,
+        datasets=parse_pairs("--dataset", "TASK=ORG/NAME", dataset),
+        organization=organization,
+        relationship=cast(Relationship, relationship),
+    )
+    for file in export(summary, to, output, settings, overwrite=overwrite):
+        typer.echo(file)
+
+
+leaderboard = typer.Typer(
+    pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False, context_settings=_HELP
+)
+
+
+@leaderboard.callback()
+def leaderboard_group() -> None:
+    """Show many runs in one table, beside the results that papers printed."""
+
+
+@leaderboard.command(name="build", context_settings=_HELP)
+def build_command(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs of lmms-eval, each RUN or NAME=RUN.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")] = Path("site"),
+    base: Annotated[
+        str | None, typer.Option(help="The model before fine-tuning: each run gets a report against it.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="The reports' margin in percentage points. [default: 2.0]")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML file with the reports' margins.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, where not its first.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
+    published: Annotated[bool, typer.Option(help="Show the results that papers printed.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Write a static site: a sortable table of models by tasks and quadrants, with intervals and links to reports.
+
+    Example: emt leaderboard build runs/lora runs/full --base runs/base -o site
+    """
+    from leaderboards.comparison.matrix import read_matrix
+    from leaderboards.report.candidates import parse_candidates
+    from leaderboards.site.build import build_site
+
+    rules = choose_policy(margin, policy)
+    named = parse_candidates([*([base] if base else []), *runs])
+    files = build_site(
+        named[1:] if base else named,
+        output,
+        base=named[0] if base else None,
+        policy=rules,
+        matrix=read_matrix(matrix) if matrix else None,
+        metrics=parse_pairs("--metric", "TASK=NAME", metric),
+        finetuned_on=finetuned_on,
+        published=published,
+        overwrite=overwrite,
+        progress=tell_progress,
+    )
+    typer.echo(f"{len(files)} files written; open {files[0]}", err=True)

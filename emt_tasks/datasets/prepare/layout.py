@@ -1,0 +1,149 @@
+"""What a data set can look like on people's disks, and what was found there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_ENTRIES_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of the parquet file to be.
+
+    `image` is an image file, whose bytes are kept as they are, or pixels, uint8 (height, width) or
+    (height, width, 3), which are stored as PNG. `name` is the path that the image column gives beside the bytes;
+    `columns` holds all other columns.
+    """
+
+    image: Path | NDArray[np.uint8]
+    name: str | None
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The rows of one split, and the images that its annotations name but nobody has."""
+
+    examples: Iterable[Example]
+    count: int
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the user points at: a folder (or an archive), where needed the annotations, and the split wanted."""
+
+    path: Path
+    annotations: Path | None = None
+    split: str | None = None
+
+    def first(self, *candidates: str) -> Path | None:
+        """Return the first of these paths, relative to the source, that exists."""
+        paths = (self.path / candidate for candidate in candidates)
+        return next((path for path in paths if path.exists()), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A layout that was recognised: what it is, for people, and its splits, each read when called."""
+
+    what: str
+    splits: Mapping[str, Callable[[], Split]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One form in which a data set is handed round.
+
+    `find` returns None where the source does not look like it; where it does, but something is amiss, it raises
+    a UserError.
+    """
+
+    name: str
+    expects: str
+    find: Callable[[Source], Found | None]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A data set that can be prepared.
+
+    `rows` says how many rows each split of the published data set has; `features` returns its columns as
+    `datasets.Features`, the image first; `size_columns` names the columns for the image's width and height in
+    pixels, where it has them.
+    """
+
+    name: str
+    rows: Mapping[str, int]
+    features: Callable[[], Any]
+    layouts: tuple[Layout, ...]
+    size_columns: tuple[str, str] | None = None
+
+
+def recognise(data_set: DataSet, source: Source) -> Found:
+    """Return the one layout that the source has.
+
+    Raises:
+        UserError: the source does not exist, or has no layout of this data set, or several.
+    """
+    if not source.path.exists():
+        raise UserError(f"{source.path}: no such file or folder; expected a copy of {data_set.name}")
+    if source.annotations is not None and not source.annotations.exists():
+        raise UserError(f"{source.annotations}: no such file or folder; expected the annotations of {data_set.name}")
+    matches = [found for layout in data_set.layouts if (found := layout.find(source))]
+    if len(matches) > 1:
+        both = " and ".join(found.what for found in matches)
+        raise UserError(f"{source.path}: holds {both}; point at the one of them that {data_set.name} is to come from")
+    if not matches:
+        expected = "; or ".join(layout.expects for layout in data_set.layouts)
+        raise UserError(
+            f"{source.path}: no layout of {data_set.name} recognised in {contents(source.path)}; expected {expected}"
+        )
+    return matches[0]
+
+
+def contents(path: Path) -> str:
+    """Say in a few words what a folder holds."""
+    if not path.is_dir():
+        return "this file"
+    names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in visible(path))
+    if not names:
+        return "this empty folder"
+    more = f" and {len(names) - _ENTRIES_SHOWN} more" if len(names) > _ENTRIES_SHOWN else ""
+    return ", ".join(names[:_ENTRIES_SHOWN]) + more
+
+
+def visible(folder: Path) -> list[os.DirEntry[str]]:
+    """Return a folder's entries by name, without hidden ones and what unpacking on a Mac leaves behind."""
+    try:
+        with os.scandir(folder) as entries:
+            kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed: {error.strerror}") from error
+    return sorted(kept, key=lambda entry: entry.name)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders within a folder, sorted by name."""
+    return [Path(entry.path) for entry in visible(folder) if entry.is_dir()]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files within a folder, told by their suffix and sorted by name."""
+    return [
+        Path(entry.path)
+        for entry in visible(folder)
+        if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and entry.is_file()  # noqa: PTH122 - 50,000 files
+    ]

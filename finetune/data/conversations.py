@@ -1,0 +1,112 @@
+"""What a model is trained on: an image, questions and answers; and how each data set's rows become that.
+
+The EMT data sets use the paper's fine-tuning format (arXiv 2309.10313, appendix D.1); all others ask what their
+evaluation task asks, so that a task's text is in distribution after training on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+IMAGE_MARK = "<image>"
+"""Stands for the image in LLaVA's and EMT's texts. In training the chat template decides where the image goes."""
+
+_FIELD = re.compile(r"\{(\w+)\}")
+_OBJECT = ("What is the object in the image? <image>", "The object is a(n) {label}.")
+_TASK_OF = {
+    "imagenet1k": "imagenet_vqa",
+    "flowers102": "flowers102",
+    "ocr_vqa": "ocr_vqa",
+    "imagewikiqa": "imagewikiqa",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training example: its turns, its images (decoded when asked for), and its place, for messages."""
+
+    turns: tuple[Turn, ...]
+    load_images: Callable[[], list[Image.Image]]
+    image_count: int
+    where: str
+
+    @property
+    def length(self) -> int:
+        """Characters of all turns: which examples need like numbers of tokens."""
+        return sum(len(turn.question) + len(turn.answer) for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a row becomes a turn: texts in which `{field}` stands for a value of the row."""
+
+    question: str
+    answer: str
+
+    def __call__(self, row: Mapping[str, Any], where: str) -> Turn:
+        """Fill in one row.
+
+        Raises:
+            UserError: a field that the row does not have; `where` names the source.
+        """
+        return Turn(_fill(self.question, row, where), _fill(self.answer, row, where))
+
+
+@cache
+def format_of(data: str) -> Format:
+    """Return the format of a data set.
+
+    EMT gives its format for CIFAR-10 only and says that the others are built alike; MNIST's is ours, after the
+    output "The airplane is 8" that the paper quotes of a model fine-tuned on MNIST. A class name alone as the answer
+    of ImageNet-VQA and Flowers102 is ours too.
+    """
+    if data == "mnist":
+        return Format("What is the number in the image? <image>", "The number is {label}.")
+    if data in ("cifar10", "cifar100", "miniimagenet"):
+        return Format(*_OBJECT)
+    if data == "ocr_vqa":
+        return Format(_task_prompt(data), "{answer}")
+    if data == "imagewikiqa":
+        return Format(_task_prompt(data), "{label}")
+    return Format(
+        _task_prompt(data) if data in _TASK_OF else "{question}", "{label}" if data in _TASK_OF else "{answer}"
+    )
+
+
+def without_image_mark(text: str) -> str:
+    """Return a text without LLaVA's place for the image and the blank around it."""
+    return " ".join(part.strip() for part in text.split(IMAGE_MARK) if part.strip())
+
+
+def _task_prompt(data: str) -> str:
+    """Return the question of the data set's evaluation task, with `{field}` for its Jinja fields."""
+    from emt_tasks.tasks import registry
+
+    text = str(registry.load(registry.entries()[_TASK_OF[data]].file)["doc_to_text"])
+    return text.replace("{{", "{").replace("}}", "}")
+
+
+def _fill(text: str, row: Mapping[str, Any], where: str) -> str:
+    def value(field: re.Match[str]) -> str:
+        if field[1] not in row:
+            raise UserError(f"{where}: {text!r} asks for the field {field[1]!r}; the data has {', '.join(row)}")
+        return str(row[field[1]])
+
+    return _FIELD.sub(value, text)

@@ -1,0 +1,97 @@
+"""Prove that training and evaluation share no image: by what the images show, not by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from finetune.data.images import decode, fingerprint
+from finetune.data.sources import TrainingSource, open_source
+from finetune.recipes.schema import SourceEntry
+
+_THREADS = 4
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two sources share.
+
+    `train` and `evaluation` are their numbers of rows; `images` counts the different images that both hold, and
+    `evaluation_rows` the rows that are not fair to evaluate on; `pairs` names some, training row first.
+    """
+
+    train_name: str
+    evaluation_name: str
+    train: int
+    evaluation: int
+    images: int
+    evaluation_rows: int
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return asdict(self)
+
+
+def evaluation_sources(tasks: Iterable[str]) -> list[SourceEntry]:
+    """Return the data sets that tasks of ours are evaluated on, each with its split."""
+    from emt_tasks import demo
+    from emt_tasks.datasets.catalog import source
+    from emt_tasks.tasks import registry
+
+    names = dict.fromkeys(entry.source for entry in registry.tasks(tasks) if entry.source)
+    return [
+        SourceEntry(data=name, split="test" if name in demo.NAMES else source(name).evaluation_split) for name in names
+    ]
+
+
+def overlaps(
+    train: Sequence[SourceEntry], evaluation: Sequence[SourceEntry], advance: Callable[[str], None] = lambda _: None
+) -> list[Overlap]:
+    """Compare every training source with every evaluation source.
+
+    Args:
+        train: sources to train on.
+        evaluation: sources to evaluate on.
+        advance: called with a source's name for each image that was read.
+
+    Raises:
+        UserError: a source cannot be read, or one of its images.
+    """
+    seen = [_rows_by_image(open_source(entry), advance) for entry in train]
+    asked = [_rows_by_image(open_source(entry), advance) for entry in evaluation]
+    return [_compare(*one, *other) for one in seen for other in asked]
+
+
+def _rows_by_image(
+    source: TrainingSource, advance: Callable[[str], None]
+) -> tuple[TrainingSource, dict[bytes, list[int]]]:
+    def mark(row: int) -> bytes | None:
+        value = source.image(row)
+        advance(source.name)
+        return None if value is None else fingerprint(decode(value, f"{source.name}, row {row}"))
+
+    found: dict[bytes, list[int]] = {}
+    with ThreadPoolExecutor(_THREADS) as workers:
+        for row, image in enumerate(workers.map(mark, range(len(source)))):
+            if image is not None:
+                found.setdefault(image, []).append(row)
+    return source, found
+
+
+def _compare(
+    train: TrainingSource, train_rows: dict[bytes, list[int]], other: TrainingSource, other_rows: dict[bytes, list[int]]
+) -> Overlap:
+    shared = [image for image in train_rows if image in other_rows]
+    return Overlap(
+        train_name=train.name,
+        evaluation_name=other.name,
+        train=len(train),
+        evaluation=len(other),
+        images=len(shared),
+        evaluation_rows=sum(len(other_rows[image]) for image in shared),
+        pairs=[(train_rows[image][0], other_rows[image][0]) for image in shared[:_SHOWN]],
+    )

@@ -1,0 +1,77 @@
+"""Images of training data: decoded to the last pixel, or refused by name; and a fingerprint of what they show."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def decode(value: Any, where: str) -> Image.Image:
+    """Return an image in RGB.
+
+    Args:
+        value: a PIL image, a path, or `{"bytes", "path"}` as in parquet files of the hub.
+        where: the source and row, for the message.
+
+    Raises:
+        UserError: the image is missing, damaged or cut short.
+    """
+    from PIL import Image
+
+    from emt_tasks.datasets.decoding import no_truncated_images
+
+    try:
+        with no_truncated_images():
+            if isinstance(value, Image.Image):
+                return value.convert("RGB")
+            with Image.open(_file(value)) as image:
+                decoded: Image.Image = image.convert("RGB")
+                return decoded
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow names the bytes object where there is no file, which tells nobody anything.
+        reason = one_line(error).split(" <_io")[0].removesuffix(" file")
+        raise UserError(f"{where}: the image cannot be read ({reason}); mend or leave out this row") from error
+
+
+def fingerprint(image: Image.Image) -> bytes:
+    """Return a hash of an image's size and RGB pixels: equal for the same picture in another file or format."""
+    pixels = image.convert("RGB")
+    digest = hashlib.sha256(f"{pixels.width}x{pixels.height}:".encode())
+    digest.update(pixels.tobytes())
+    return digest.digest()
+
+
+def encoded(value: Any, where: str) -> tuple[bytes, str]:
+    """Return an image's file as it was stored, with its suffix; a picture that has no file becomes a PNG.
+
+    Raises:
+        UserError: the image cannot be read.
+    """
+    from PIL import Image
+
+    image = decode(value, where)
+    if not isinstance(value, Image.Image):
+        file = _file(value)
+        content = file.read_bytes() if isinstance(file, Path) else file.getvalue()
+        with Image.open(io.BytesIO(content)) as opened:
+            suffix = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}.get(opened.format or "")
+        if suffix:
+            return content, suffix
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue(), ".png"
+
+
+def _file(value: Any) -> Path | io.BytesIO:
+    if isinstance(value, (str, Path)):
+        return Path(value)
+    if value is None:
+        raise ValueError("there is none")
+    return io.BytesIO(value["bytes"]) if value.get("bytes") is not None else Path(value["path"])

@@ -1,0 +1,93 @@
+"""The batches of each step, made in the background: which examples, for which process, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from emt_core.errors import UserError
+from emt_tasks.models.batching import prefetch
+from finetune.data.collate import Batch, Collator
+from finetune.data.conversations import Example
+from finetune.data.mixture import LENGTH_WINDOW, Indices, Plan, by_length
+from finetune.data.sources import TrainingSource
+from finetune.recipes.schema import Recipe
+
+_DECODERS = 4
+
+
+class Loader:
+    """Gives the batches of one process, step by step.
+
+    What a step learns from depends on the recipe alone. Its examples are sorted by length, so that a batch has
+    little padding, and dealt out to the processes in turn.
+
+    Args:
+        recipe: batch size, and whether to group by length.
+        sources: the mixture's, opened.
+        plan: which examples come when.
+        collator: makes the tensors.
+        rank: of this process.
+        processes: how many there are.
+
+    Raises:
+        UserError: the batch cannot be dealt out evenly.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        sources: Sequence[TrainingSource],
+        plan: Plan,
+        collator: Collator,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        if recipe.batch.size % processes:
+            raise UserError(f"batch.size: {recipe.batch.size} examples cannot be shared by {processes} processes")
+        self._batch, self._seed = recipe.batch, recipe.seed
+        self._sources, self._plan, self._collator = sources, plan, collator
+        self._rank, self._processes = rank, processes
+        self._window = lru_cache(maxsize=1)(self._grouped_window)
+
+    def steps(self, start: int, stop: int) -> Iterator[list[Batch]]:
+        """Yield the batches of each step; the next ones are made meanwhile."""
+        with ThreadPoolExecutor(_DECODERS, thread_name_prefix="emt-images") as decoders:
+            yield from prefetch(partial(self.step, each=decoders.map), range(start, stop))
+
+    def step(self, number: int, each: Callable[..., Iterable[Any]] = map) -> list[Batch]:
+        """Return the batches of one step for this process; all of one batch have the same number of images.
+
+        `each` maps a function over the examples to decode their images, as the `map` of a pool of threads.
+        """
+        examples = [(int(source), self._sources[source][index]) for source, index in self._indices(number)]
+        examples.sort(key=lambda item: (item[1].image_count, item[1].length))
+        mine = examples[self._rank :: self._processes]
+        images = list(each(lambda item: item[1].load_images(), mine))
+        batches = []
+        for _, same in groupby(zip(mine, images, strict=True), key=lambda item: item[0][1].image_count):
+            group = list(same)
+            for start in range(0, len(group), self._batch.micro):
+                batches.append(self._collated(group[start : start + self._batch.micro]))
+        return batches
+
+    def _collated(self, group: Sequence[tuple[tuple[int, Example], list[Any]]]) -> Batch:
+        (chosen, images) = zip(*group, strict=True)
+        return self._collator([example for _, example in chosen], images, [source for source, _ in chosen])
+
+    def _indices(self, number: int) -> Indices:
+        if not self._batch.group_by_length:
+            return self._plan.batch(number, self._batch.size)
+        return self._window(number // LENGTH_WINDOW)[number % LENGTH_WINDOW]
+
+    def _grouped_window(self, window: int) -> list[Indices]:
+        numbers = range(window * LENGTH_WINDOW, (window + 1) * LENGTH_WINDOW)
+        batches = [self._plan.batch(number, self._batch.size) for number in numbers]
+        lengths = [self._sources[source][index].length for source, index in np.concatenate(batches)]
+        return by_length(batches, lengths, self._seed + window)

@@ -1,0 +1,127 @@
+"""Which example comes when: exact ratios, a seeded order, the same for every number of processes.
+
+An epoch goes once through the first source; the others are drawn in proportion. Within an epoch the sources
+interleave evenly, so that every batch holds its share of each, to within one example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from emt_core.errors import UserError
+from finetune.recipes.schema import Mixture
+
+Indices = npt.NDArray[np.int64]
+
+LENGTH_WINDOW = 32
+"""Batches among which examples of like length are put together."""
+
+
+class Plan:
+    """How many examples each source gives in an epoch, and in which order.
+
+    Args:
+        sizes: the numbers of examples that there are.
+        counts: the numbers drawn in one epoch.
+        repeats: whether a source goes on in a new order when it runs dry; otherwise all start anew with each epoch.
+        seed: of the order.
+    """
+
+    def __init__(self, sizes: Sequence[int], counts: Sequence[int], *, repeats: bool, seed: int) -> None:
+        self.sizes, self.counts, self.repeats, self.seed = tuple(sizes), tuple(counts), repeats, seed
+        self._epochs = lru_cache(maxsize=2)(self._epoch)
+
+    @property
+    def epoch_size(self) -> int:
+        """Examples in an epoch."""
+        return sum(self.counts)
+
+    def steps(self, batch: int, epochs: float) -> int:
+        """Return the steps that some epochs take; the last batch is filled up with the examples that come next."""
+        return max(1, ceil(self.epoch_size * epochs / batch - 1e-9))
+
+    def batch(self, number: int, size: int) -> Indices:
+        """Return the examples of one step, `(size, 2)`: source and index in it. Batch 0 comes first."""
+        places = np.arange(number * size, (number + 1) * size)
+        epochs = places // self.epoch_size
+        parts = [self._epochs(int(epoch))[places[epochs == epoch] % self.epoch_size] for epoch in np.unique(epochs)]
+        return np.concatenate(parts)
+
+    def _epoch(self, epoch: int) -> Indices:
+        """Return all examples of an epoch in their order, `(epoch_size, 2)`."""
+        draws = [self._draw(source, epoch) for source in range(len(self.sizes))]
+        sources = np.repeat(np.arange(len(draws)), self.counts)
+        # The k-th of n draws falls due in the middle of the k-th of n equal spans of the epoch.
+        due = np.concatenate([(np.arange(count) + 0.5) / max(count, 1) for count in self.counts])
+        order = np.lexsort((sources, due))
+        return np.stack([sources, np.concatenate(draws)], axis=1)[order]
+
+    def _draw(self, source: int, epoch: int) -> Indices:
+        """Return what a source gives in an epoch: the next of its endless row of shuffled passes."""
+        size, count = self.sizes[source], self.counts[source]
+        start = epoch * count if self.repeats else epoch * size
+        passes = range(start // size, (start + max(count, 1) - 1) // size + 1)
+        row = np.concatenate([np.random.default_rng([self.seed, source, turn]).permutation(size) for turn in passes])
+        return row[start % size : start % size + count]
+
+
+def plan(mixture: Mixture, sizes: Sequence[int], seed: int) -> Plan:
+    """Work out how many examples each source gives in an epoch.
+
+    Args:
+        mixture: ratios, and what happens when a source runs dry.
+        sizes: the number of examples of each source.
+        seed: of the order.
+
+    Raises:
+        UserError: `when_dry: stop` leaves no example at all.
+    """
+    ratios = shares(mixture, sizes)
+    if mixture.when_dry == "repeat":
+        others = round(sizes[0] / ratios[0]) - sizes[0]
+        counts = [sizes[0], *_round(ratios[1:], others)]
+    else:
+        total = min(size / ratio for size, ratio in zip(sizes, ratios, strict=True))
+        counts = [min(count, size) for count, size in zip(_round(ratios, int(total)), sizes, strict=True)]
+    if not counts[0]:
+        names = ", ".join(source.data for source in mixture.used)
+        raise UserError(f"mixture: of {names} with {', '.join(map(str, sizes))} examples, one runs dry at once")
+    return Plan(sizes, counts, repeats=mixture.when_dry == "repeat", seed=seed)
+
+
+def shares(mixture: Mixture, sizes: Sequence[int]) -> list[float]:
+    """Return each source's share of the training examples; by size where no source has a ratio."""
+    given = [source.ratio for source in mixture.used]
+    if all(ratio is None for ratio in given):
+        return [size / sum(sizes) for size in sizes]
+    rest = 1 - sum(ratio for ratio in given if ratio is not None)
+    return [rest if ratio is None else ratio for ratio in given]
+
+
+def by_length(batches: Sequence[Indices], lengths: Sequence[int], seed: int) -> list[Indices]:
+    """Return as many batches of the same examples, those of like length together, in a shuffled order.
+
+    Args:
+        batches: each `(size, 2)`.
+        lengths: of their examples, one after the other.
+        seed: of the order of the batches.
+    """
+    grouped = np.split(np.concatenate(batches)[np.argsort(lengths, kind="stable")], len(batches))
+    return [grouped[place] for place in np.random.default_rng(seed).permutation(len(grouped))]
+
+
+def _round(ratios: Sequence[float], total: int) -> list[int]:
+    """Split a total in proportion to the ratios, by largest remainder."""
+    whole = sum(ratios)
+    exact = [ratio / whole * total for ratio in ratios] if whole else [0.0] * len(ratios)
+    counts = [int(share + 1e-9) for share in exact]
+    for place in sorted(range(len(exact)), key=lambda place: counts[place] - exact[place])[
+        : total - sum(counts) if whole else 0
+    ]:
+        counts[place] += 1
+    return counts

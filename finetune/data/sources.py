@@ -1,0 +1,272 @@
+"""The sources of a mixture: rows of a data set that a task also reads, of the demo, or of a LLaVA-style JSON file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from emt_core.errors import UserError, one_line
+from finetune.data.conversations import Example, Format, Turn, format_of, without_image_mark
+from finetune.data.images import decode
+from finetune.recipes.schema import SourceEntry
+
+_CLASSIFICATION = ("mnist", "cifar10", "cifar100", "miniimagenet", "imagenet1k", "flowers102")
+
+
+class TrainingSource(Protocol):
+    """Numbered training examples. `name` goes into messages and the log."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        ...
+
+    def __getitem__(self, index: int) -> Example:
+        """Return one example; its images are not decoded yet."""
+        ...
+
+    def image(self, index: int) -> Any:
+        """Return an example's first image as it is stored, None where it has none."""
+        ...
+
+    def image_counts(self) -> set[int]:
+        """Return the numbers of images that examples have."""
+        ...
+
+    def turn(self, index: int) -> Turn:
+        """Return an example's first turn as the data has it."""
+        ...
+
+    def group(self, index: int) -> str:
+        """Return the folder that an example's image belongs in when it is written out."""
+        ...
+
+
+def open_source(entry: SourceEntry) -> TrainingSource:
+    """Open one source of a mixture: its texts are read, its images are not.
+
+    Raises:
+        UserError: the source is unknown, cannot be had, is empty, or its rows do not fit its question and answer.
+    """
+    source = _llava(entry) if entry.data.endswith((".json", ".jsonl")) else _named(entry)
+    if len(source) == 0:
+        raise UserError(f"mixture: source {source.name} is empty; expected at least one example")
+    if entry.limit is not None and entry.limit < len(source):
+        from emt_tasks.tasks.documents import stratified_sample
+
+        strata = [source[index].turns[-1].answer for index in range(len(source))]
+        return Subset(source, stratified_sample(strata, entry.limit))
+    return source
+
+
+class Rows:
+    """Rows of a table.
+
+    `columns` holds the values without the image, `images` what `decode` takes; with `classes`, the column `label`
+    holds the names of classes.
+    """
+
+    def __init__(
+        self, name: str, columns: Mapping[str, Sequence[Any]], images: Any, form: Format, *, classes: bool = False
+    ) -> None:
+        self.name = name
+        self._classes = classes
+        self._columns, self._images, self._format = columns, images, form
+        if len(self):
+            self[0]  # a question that asks for a field which is not there shows now
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(next(iter(self._columns.values())))
+
+    def __getitem__(self, index: int) -> Example:
+        """Return one example."""
+        where = f"{self.name}, row {index}"
+        turn = self.turn(index)
+        cleaned = Turn(without_image_mark(turn.question), turn.answer)
+        return Example((cleaned,), lambda: [decode(self._images[index], where)], 1, where)
+
+    def turn(self, index: int) -> Turn:
+        """Return question and answer as the data set's format has them, with the mark of the image."""
+        row = {name: values[index] for name, values in self._columns.items()}
+        return self._format(row, self.name)
+
+    def image(self, index: int) -> Any:
+        """Return one image as it is stored."""
+        return self._images[index]
+
+    def image_counts(self) -> set[int]:
+        """Every row has one image."""
+        return {1}
+
+    def group(self, index: int) -> str:
+        """Return the folder that a row's image belongs in: its class, else `images`."""
+        return str(self._columns["label"][index]) if self._classes else "images"
+
+
+class Conversations:
+    """Entries of a LLaVA-style JSON file, checked one by one when opened."""
+
+    def __init__(self, file: Path, folder: Path, entries: Sequence[Any]) -> None:
+        self.name = file.name
+        self._file, self._folder = file, folder
+        self._entries = [self._checked(entry, number) for number, entry in enumerate(entries)]
+
+    def __len__(self) -> int:
+        """How many entries there are."""
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Example:
+        """Return one example."""
+        images, turns = self._entries[index]
+        where = f"{self._file}, entry {index}"
+        return Example(turns, partial(self._load, images, where), len(images), where)
+
+    def image(self, index: int) -> Path | None:
+        """Return the file of the entry's first image."""
+        images, _ = self._entries[index]
+        return images[0] if images else None
+
+    def image_counts(self) -> set[int]:
+        """Return the numbers of images that entries have."""
+        return {len(images) for images, _ in self._entries}
+
+    def turn(self, index: int) -> Turn:
+        """Return the entry's first turn."""
+        return self._entries[index][1][0]
+
+    def group(self, index: int) -> str:
+        """Return the folder that an entry's image belongs in."""
+        return "images"
+
+    def _load(self, images: Sequence[Path], where: str) -> list[Any]:
+        return [decode(image, f"{where} ({image})") for image in images]
+
+    def _checked(self, entry: Any, number: int) -> tuple[tuple[Path, ...], tuple[Turn, ...]]:
+        where = f"{self._file}, entry {number}"
+        messages = entry.get("conversations") if isinstance(entry, dict) else None
+        if not messages or [message.get("from") for message in messages] != ["human", "gpt"] * (len(messages) // 2):
+            raise UserError(f"{where}: expected conversations from human and gpt in turn, as LLaVA writes them")
+        names = entry.get("image") or []
+        images = tuple(self._folder / name for name in ([names] if isinstance(names, str) else names))
+        for image in images:
+            if not image.is_file():
+                raise UserError(f"{where}: no image {image}; give the folder of the images as images:")
+        turns = tuple(
+            Turn(without_image_mark(str(human["value"])), str(gpt["value"]))
+            for human, gpt in zip(messages[::2], messages[1::2], strict=True)
+        )
+        return images, turns
+
+
+class Subset:
+    """Some examples of a source."""
+
+    def __init__(self, source: TrainingSource, indices: Sequence[int]) -> None:
+        self.name = source.name
+        self._source, self._indices = source, indices
+
+    def __len__(self) -> int:
+        """How many examples were kept."""
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Example:
+        """Return one example."""
+        return self._source[self._indices[index]]
+
+    def image(self, index: int) -> Any:
+        """Return one image as it is stored."""
+        return self._source.image(self._indices[index])
+
+    def image_counts(self) -> set[int]:
+        """Return the numbers of images that the source's examples have."""
+        return self._source.image_counts()
+
+    def turn(self, index: int) -> Turn:
+        """Return one turn."""
+        return self._source.turn(self._indices[index])
+
+    def group(self, index: int) -> str:
+        """Return the folder that an image belongs in."""
+        return self._source.group(self._indices[index])
+
+
+def _llava(entry: SourceEntry) -> TrainingSource:
+    """Open a LLaVA-style JSON or JSON lines file."""
+    import json
+
+    file = Path(entry.data).expanduser()
+    folder = Path(entry.images).expanduser() if entry.images else file.parent
+    try:
+        text = file.read_text(encoding="utf-8")
+        entries = [json.loads(line) for line in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise UserError(f"mixture: {file} cannot be read as JSON ({one_line(error)})") from error
+    if not isinstance(entries, list):
+        raise UserError(f"mixture: {file}: expected a list of conversations, found {type(entries).__name__}")
+    return Conversations(file, folder, entries)
+
+
+def _named(entry: SourceEntry) -> TrainingSource:
+    """Open a data set by name."""
+    from emt_tasks import demo
+    from emt_tasks.datasets.catalog import source
+
+    name = f"{entry.data}:{entry.split}"
+    known = format_of(entry.data)
+    form = Format(entry.question or known.question, entry.answer or known.answer)
+    if entry.data in demo.NAMES:
+        rows = demo.rows(entry.data, entry.split)
+        columns = {key: [row[key] for row in rows] for key in rows[0]}
+        return Rows(name, columns, columns.pop("image"), form)
+
+    from datasets import Image
+
+    table = _table(entry, source(entry.data))
+    column = next(name for name in ("image", "img") if name in table.column_names)
+    images = table.select_columns([column]).cast_column(column, Image(decode=False))
+    return Rows(
+        name,
+        _texts(entry.data, table.remove_columns([column])),
+        _Column(images, column),
+        form,
+        classes=entry.data in _CLASSIFICATION,
+    )
+
+
+def _table(entry: SourceEntry, source: Any) -> Any:
+    """Load one split, OCR-VQA's with one row a question."""
+    import datasets
+
+    from emt_tasks.tasks import ocr_vqa
+
+    try:
+        table = datasets.load_dataset(**source.load_arguments(entry.split), split=entry.split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(source.advice(entry.split, one_line(error))) from error
+    return ocr_vqa.questions(table) if entry.data == "ocr_vqa" else table
+
+
+def _texts(data: str, table: Any) -> Mapping[str, Sequence[Any]]:
+    """Return the columns without images, numbers of classes as names."""
+    columns: dict[str, Sequence[Any]] = dict(table.with_format(None).to_dict())
+    if data in _CLASSIFICATION:
+        from emt_tasks.datasets import vocabularies
+        from emt_tasks.datasets.catalog import source
+
+        labels, column = vocabularies.load(data).labels, source(data).columns[1]
+        columns["label"] = [labels[number].name for number in columns[column]]
+    return columns
+
+
+class _Column:
+    """One column of a table, read row by row."""
+
+    def __init__(self, table: Any, column: str) -> None:
+        self._table, self._column = table, column
+
+    def __getitem__(self, index: int) -> Any:
+        return self._table[index][self._column]

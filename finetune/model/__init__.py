@@ -1,0 +1,1 @@
+"""What is trained: the parts of a model, adapters, loading and merging."""

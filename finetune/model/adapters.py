@@ -1,0 +1,100 @@
+"""LoRA as a way to train a part (arXiv 2106.09685), through peft."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError
+from finetune.model.parts import Parts
+from finetune.recipes.schema import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_WRAPPERS = re.compile(r"^base_model\.model\.|\.base_layer(?=\.)|\.modules_to_save\.default|\.original_module(?=\.)")
+_LORA = re.compile(r"\.lora_(A|B)\.default(?=\.)")
+
+
+def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
+    """Return the model with adapters on the linear layers of the parts that are trained by LoRA.
+
+    Parts that are trained in full are kept whole inside the adapter (peft's `modules_to_save`), or trained in place
+    where the checkpoints are to be merged.
+
+    Raises:
+        UserError: a part has no linear layer, or cannot be kept inside an adapter.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    (settings,) = {part.lora for part in recipe.parts.values() if part.lora}
+    targets = [name for part, chosen in recipe.parts.items() if chosen.lora for name in _linears(parts, part)]
+    in_full = [name for part, chosen in recipe.parts.items() if not chosen.lora for name in parts.require(part)]
+    kept, loose = ([], in_full) if recipe.save.merged else whole_modules(model, in_full)
+    if loose and not recipe.save.merged:
+        raise UserError(f"save: {loose[0]} is trained too and fits into no adapter; set save.merged: true")
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        modules_to_save=kept or None,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft reads a property that transformers has renamed
+        adapted: nn.Module = get_peft_model(model, config)
+    for name, weights in adapted.named_parameters():
+        if base_name(name) in loose and "lora_" not in name:
+            weights.requires_grad_(True)
+    return adapted
+
+
+def whole_modules(model: nn.Module, names: list[str]) -> tuple[list[str], list[str]]:
+    """Return the outermost modules that hold these parameters and no others, and the parameters that none holds."""
+    wanted, modules = set(names), []
+    for path, module in model.named_modules():
+        inside = {f"{path}.{name}" for name, _ in module.named_parameters()}
+        callable_itself = "forward" in type(module).__dict__
+        if path and inside and inside <= wanted and callable_itself:
+            modules.append(path)
+            wanted -= inside
+    return modules, [name for name in names if name in wanted]
+
+
+def base_name(name: str) -> str:
+    """Return the name that a parameter of an adapted model has in the base model; of LoRA's, its layer's weight."""
+    return _WRAPPERS.sub("", _LORA.sub("", name))
+
+
+def merged_state(model: Any) -> dict[str, torch.Tensor]:
+    """Return the weights of the base model with the adapter added in, under the base model's names; on the CPU.
+
+    The adapted model stays as it is. Sums are taken in float32.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    deltas = {
+        base_name(name): module
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer) and module.lora_A
+    }
+    merged = {}
+    for name, weights in model.state_dict().items():
+        if "lora_" in name or ".original_module." in name:
+            continue
+        plain = base_name(name)
+        layer = deltas.get(plain.removesuffix(".weight"))
+        if layer is not None and plain.endswith(".weight"):
+            delta = layer.get_delta_weight("default").float()
+            weights = (weights.float() + delta.to(weights.device)).to(weights.dtype)
+        merged[plain] = weights.detach().cpu()
+    return merged
+
+
+def _linears(parts: Parts, part: Any) -> list[str]:
+    parts.require(part)
+    if not parts.linears.get(part):
+        raise UserError(f"train.{part}.lora: this part has no linear layer to adapt; train it in full")
+    return parts.linears[part]

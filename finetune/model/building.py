@@ -1,0 +1,156 @@
+"""From a recipe to a model that is ready to train: loaded, frozen but for its parts, with its optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError, one_line
+from finetune.data.collate import Collator
+from finetune.model.adapters import add_lora, base_name
+from finetune.model.parts import Parts, find_parts, freeze_all_but
+from finetune.recipes.schema import PartName, Recipe
+from finetune.training.checkpoint import stored_dtype
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def load_processor(recipe: Recipe) -> Any:
+    """Return the processor of the recipe's model.
+
+    Raises:
+        UserError: there is none.
+    """
+    from emt_tasks.models import loading
+
+    return loading.load_processor(checkpoint(recipe), revision=recipe.revision, trust_remote_code=False)
+
+
+def load_model(recipe: Recipe, device: Any) -> tuple[nn.Module, torch.dtype | None]:
+    """Return the recipe's model and the number type of its checkpoint.
+
+    With `precision: fp32` it is float32 throughout. With bf16 what is not trained keeps the checkpoint's type.
+
+    Raises:
+        UserError: it cannot be loaded, or cannot be trained.
+    """
+    from emt_tasks.models import loading
+
+    path = checkpoint(recipe)
+    model = loading.load_model(
+        path,
+        revision=recipe.revision,
+        dtype="float32" if recipe.precision == "fp32" else "auto",
+        attn_implementation=None,
+        device=device,
+        device_map=None,
+        trust_remote_code=False,
+    )
+    return model, stored_dtype(path, recipe.revision)
+
+
+def empty_model(recipe: Recipe) -> nn.Module:
+    """Return the recipe's model without weights, for counting: only its config is read.
+
+    Raises:
+        UserError: there is no such model, or it is no image-text-to-text model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    path = checkpoint(recipe)
+    try:
+        config = AutoConfig.from_pretrained(path, revision=recipe.revision)
+        with torch.device("meta"):
+            model: nn.Module = AutoModelForImageTextToText.from_config(config)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"model: {recipe.model} cannot be loaded ({one_line(error)})") from error
+    return model
+
+
+def checkpoint(recipe: Recipe) -> str:
+    """Return the folder or hub name of the recipe's model; `emt:tiny` is the one in this package."""
+    if recipe.model == "emt:tiny":
+        from emt_tasks.demo import tiny
+
+        return str(tiny.PATH)
+    return recipe.model
+
+
+def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
+    """Freeze all that the recipe does not train, add adapters, and hold what is trained in float32.
+
+    Raises:
+        UserError: the recipe does not fit the model's parts.
+    """
+    import torch
+
+    parts = find_parts(model)
+    model.get_output_embeddings()  # every architecture has a head; the loss needs it
+    torch.manual_seed(recipe.seed)  # of the adapters' first values
+    if recipe.gradient_checkpointing:
+        # transformers has renamed it: the new name where there is one
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    freeze_all_but(model, recipe, parts)
+    if recipe.has_lora:
+        model = add_lora(model, recipe, parts)
+    for weights in model.parameters():
+        if weights.requires_grad and weights.dtype != torch.float32:
+            weights.data = weights.data.float()
+    return model  # type: ignore[no-any-return]
+
+
+def trained_by_part(model: nn.Module, recipe: Recipe) -> dict[PartName, dict[str, Any]]:
+    """Return the parameters that get gradients, by name, under the part of the recipe that they belong to."""
+    base = model.get_base_model() if recipe.has_lora else model  # type: ignore[operator]
+    parts = find_base_parts(base)
+    found: dict[PartName, dict[str, Any]] = {part: {} for part in recipe.parts}
+    owners = {name: part for part in recipe.parts for name in parts.require(part)}
+    for name, weights in model.named_parameters():
+        if weights.requires_grad:
+            found[owners[base_name(name)]][name] = weights
+    return found
+
+
+def find_base_parts(model: nn.Module) -> Parts:
+    """Find the parts of a model that may carry adapters, under the names without them."""
+    parts = find_parts(model)
+    clean = {part: sorted({base_name(name) for name in names}) for part, names in parts.parameters.items()}
+    return Parts(clean, parts.linears)
+
+
+def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimiser, with each part's peak learning rate under `peak`; no decay for biases and norms."""
+    import torch
+
+    chosen = recipe.optimiser
+    groups = []
+    for part, weights in trained.items():
+        for decays in (True, False):
+            group = [weight for weight in weights.values() if (weight.dim() > 1) == decays]
+            if group:
+                peak = recipe.learning_rate(part)
+                decay = chosen.weight_decay if decays else 0.0
+                groups.append({"params": group, "part": part, "peak": peak, "lr": peak, "weight_decay": decay})
+    if chosen.name == "sgd":
+        return torch.optim.SGD(groups, lr=chosen.learning_rate)
+    return torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=chosen.betas, eps=chosen.epsilon, fused=True)
+
+
+def make_collator(model: Any, processor: Any, max_tokens: int | None = None) -> Collator:
+    """Return what makes batches for a model: it knows where the model's answers start and end."""
+    from emt_tasks.models.parts import is_encoder_decoder
+
+    starts = [model.config.get_text_config().decoder_start_token_id] if is_encoder_decoder(model) else []
+    return Collator(processor, end_tokens(model, processor.tokenizer), starts, max_tokens)
+
+
+def end_tokens(model: Any, tokenizer: Any) -> Sequence[int]:
+    """Return the tokens at which a model stops generating."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    return list(ends) if isinstance(ends, (list, tuple)) else [ends]

@@ -1,0 +1,103 @@
+"""From an adapter, or from a checkpoint and its base, to one full checkpoint that `from_pretrained` loads."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from emt_core.errors import UserError
+from finetune.model.adapters import merged_state
+from finetune.training.checkpoint import RECIPE_FILE, save_checkpoint, stored_dtype
+
+if TYPE_CHECKING:
+    import torch
+
+
+def merge(
+    source: str, output: Path, *, base: str | None = None, with_base: float = 0.0, overwrite: bool = False
+) -> Path:
+    """Write a full checkpoint and return its folder.
+
+    Args:
+        source: an adapter folder, or a full checkpoint to average with its base.
+        output: the folder to write.
+        base: the model before fine-tuning; else what the adapter or the checkpoint's recipe names.
+        with_base: the base's share a of every weight, a · base + (1 - a) · fine-tuned: WiSE-FT (arXiv 2109.01903,
+            section 3) with alpha = 1 - a. 0 takes the fine-tuned weights alone.
+        overwrite: replace what `output` holds.
+
+    Raises:
+        UserError: nothing to merge, no base, two models of different shape, or a folder that is in use.
+    """
+    from emt_tasks.models import loading
+
+    if output.exists() and any(output.iterdir()) and not overwrite:
+        raise UserError(f"--output: {output} is not empty; choose another folder or add --overwrite")
+    if not 0 <= with_base <= 1:
+        raise UserError(f"--with-base: {with_base} is no share; expected 0 (fine-tuned alone) to 1 (base alone)")
+    is_adapter = (Path(source) / "adapter_config.json").is_file()
+    if not is_adapter and not with_base:
+        raise UserError(f"{source}: a full checkpoint has nothing to merge; give --with-base, or an adapter folder")
+    base = base or (loading.adapter_base(source) if is_adapter else _base_in_recipe(Path(source)))
+    if base is None:
+        raise UserError(f"--base: {source} does not say which model it was fine-tuned from; name it")
+    model = _load(base)
+    before = {name: value.detach().clone() for name, value in model.state_dict().items()} if with_base else {}
+    model = loading.load_adapter(model, source) if is_adapter else _load(source)
+    weights = merged_state(model)
+    if with_base:
+        weights = interpolate(before, weights, with_base)
+    recipe = Path(source) / RECIPE_FILE
+    save_checkpoint(
+        output,
+        model,
+        loading.load_processor(base, revision="main", trust_remote_code=False),
+        state=weights,
+        dtype=stored_dtype(base),
+    )
+    if recipe.is_file():
+        shutil.copy(recipe, output / RECIPE_FILE)
+    return output
+
+
+def interpolate(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], share: float) -> dict[str, Any]:
+    """Return `share · base + (1 - share) · tuned` for every weight, computed in float32.
+
+    Raises:
+        UserError: the two have different weights.
+    """
+    import torch
+
+    for name in sorted(set(base) ^ set(tuned)):
+        raise UserError(f"--base: the two models differ: only one of them has {name}")
+    mixed = {}
+    for name, value in tuned.items():
+        if value.shape != base[name].shape:
+            raise UserError(f"--base: {name} is {tuple(base[name].shape)} there and {tuple(value.shape)} here")
+        same = torch.equal(value, base[name])  # what was not trained stays as it is, to the bit
+        mixed[name] = value if same else torch.lerp(value.float(), base[name].float(), share)
+    return mixed
+
+
+def _load(pretrained: str) -> Any:
+    import torch
+
+    from emt_tasks.models import loading
+
+    return loading.load_model(
+        pretrained,
+        revision="main",
+        dtype="float32",
+        attn_implementation=None,
+        device=torch.device("cpu"),
+        device_map=None,
+        trust_remote_code=False,
+    )
+
+
+def _base_in_recipe(folder: Path) -> str | None:
+    recipe = folder / RECIPE_FILE
+    return str(yaml.safe_load(recipe.read_text(encoding="utf-8"))["model"]) if recipe.is_file() else None

@@ -1,0 +1,142 @@
+"""The parts of a multimodal LLM, found by structure: which parameters and which linear layers each has.
+
+| part | what |
+|---|---|
+| `vision` | the vision tower, without a projector that sits inside it (Qwen2.5-VL's merger) |
+| `llm` | the language model with its embeddings and its head |
+| `projector` | everything between the two: projector, connector, Q-Former, query tokens, image newline |
+| `llm_attention` | the attention layers of the language model (arXiv 2510.08564) |
+| `llm_gate_up` | the gate and up projections of its feed-forward layers (arXiv 2510.08564) |
+| `full` | all of it |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError
+from finetune.recipes.schema import PART_NAMES, PartName, Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_MERGERS = ("merger", "projector", "connector")
+"""Names of a projector inside a vision tower."""
+
+_GATE_AND_UP = ("gate_proj", "up_proj", "gate_up_proj", "wi_0", "wi_1")
+"""The last two are T5's."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one model: for each, the names of its parameters and of its linear layers.
+
+    A part that the model does not have is missing here.
+    """
+
+    parameters: dict[str, list[str]]
+    linears: dict[str, list[str]]
+
+    def require(self, part: PartName) -> list[str]:
+        """Return the names of a part's parameters.
+
+        Raises:
+            UserError: the model has no such part.
+        """
+        if part not in self.parameters:
+            raise UserError(f"train: this model has no part {part!r}; it has {', '.join(self.parameters)}")
+        return self.parameters[part]
+
+
+def find_parts(model: nn.Module) -> Parts:
+    """Sort a model's parameters and linear layers into parts; every parameter is in one of vision, projector and llm.
+
+    Raises:
+        UserError: the model has no vision tower or no language model.
+    """
+    from torch import nn
+
+    vision = _name(model, _vision_tower(model))
+    llm = _outermost_without(model, _name(model, _language_model(model)), vision)
+    head = _name(model, model.get_output_embeddings())  # type: ignore[operator]
+    attention = [name for name, module in model.named_modules() if _is_attention(name, module, llm)]
+
+    def part_of(name: str) -> str:
+        if _inside(name, llm) or _inside(name, head):
+            return "llm"
+        return "vision" if _inside(name, vision) and not _is_merger(name, vision) else "projector"
+
+    def also_in(name: str) -> Iterator[str]:
+        yield part_of(name)
+        yield "full"
+        if any(_inside(name, layer) for layer in attention):
+            yield "llm_attention"
+        if _inside(name, llm) and any(key in name.split(".") for key in _GATE_AND_UP):
+            yield "llm_gate_up"
+
+    parameters: dict[str, list[str]] = {}
+    for name, _ in model.named_parameters():
+        for part in also_in(name):
+            parameters.setdefault(part, []).append(name)
+    linears: dict[str, list[str]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name != head:
+            for part in also_in(name):
+                linears.setdefault(part, []).append(name)
+    return Parts({part: parameters[part] for part in PART_NAMES if part in parameters}, linears)
+
+
+def freeze_all_but(model: nn.Module, recipe: Recipe, parts: Parts) -> None:
+    """Let gradients reach the parts that the recipe trains in full, and nothing else.
+
+    Raises:
+        UserError: the recipe names a part that the model does not have.
+    """
+    trained = {name for part, settings in recipe.parts.items() for name in parts.require(part) if not settings.lora}
+    for name, weights in model.named_parameters():
+        weights.requires_grad_(name in trained)
+
+
+def _vision_tower(model: Any) -> Any:
+    tower = model.get_encoder(modality="image")
+    if tower is model or tower is None:
+        raise UserError(f"model: no vision tower found in {type(model).__name__}; expected an image-text-to-text model")
+    return tower
+
+
+def _language_model(model: Any) -> Any:
+    decoder = model.get_decoder()
+    if decoder is model or decoder is None:
+        raise UserError(
+            f"model: no language model found in {type(model).__name__}; expected an image-text-to-text model"
+        )
+    return decoder
+
+
+def _outermost_without(model: nn.Module, inner: str, other: str) -> str:
+    """Return the outermost module around one that does not hold the other: around a decoder, its encoder too."""
+    while "." in inner and not _inside(other, inner.rpartition(".")[0]):
+        inner = inner.rpartition(".")[0]
+    return inner
+
+
+def _name(model: nn.Module, module: Any) -> str:
+    return next((name for name, found in model.named_modules() if found is module), "")
+
+
+def _inside(name: str, outer: str) -> bool:
+    return bool(outer) and (name == outer or name.startswith(f"{outer}."))
+
+
+def _is_merger(name: str, vision: str) -> bool:
+    return any(key in name.removeprefix(f"{vision}.").split(".")[0] for key in _MERGERS)
+
+
+def _is_attention(name: str, module: Any, llm: str) -> bool:
+    """Whether a module of the language model is an attention layer: by its class, as no two call it the same."""
+    from torch import nn
+
+    has_projections = any(isinstance(child, nn.Linear) for child in module.children())
+    return _inside(name, llm) and type(module).__name__.endswith("Attention") and has_projections

@@ -1,0 +1,1 @@
+"""Recipes: YAML files, their schema, and reading one with overrides."""

@@ -1,0 +1,198 @@
+"""What a run writes: checkpoints that `from_pretrained` or peft loads, and the state to go on from.
+
+Everything is written to a folder beside its place and renamed when whole, so that a killed process or a full disk
+leaves the last good checkpoint. All tensors are safetensors.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import torch
+
+RECIPE_FILE = "emt_recipe.yaml"
+LOG_FILE = "emt_train.jsonl"
+LAST = "last"
+_STATE, _WEIGHTS, _OPTIMISER = "state.json", "trained.safetensors", "optimiser.safetensors"
+
+
+def checkpoint_folder(output: Path, step: int) -> Path:
+    """Return the folder of the checkpoint after some steps."""
+    return output / f"checkpoint-{step:06d}"
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write to, which takes the place of `folder` when all is written and goes if anything fails.
+
+    Raises:
+        UserError: the disk is full or cannot be written to.
+    """
+    from safetensors import SafetensorError
+
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        reason = "the disk is full" if full else one_line(error)
+        raise UserError(f"output: {folder} cannot be written ({reason}); make room and go on with --resume") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Any,
+    processor: Any,
+    *,
+    state: dict[str, torch.Tensor] | None = None,
+    dtype: torch.dtype | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write a checkpoint: an adapter where the model is one of peft's, else a full model.
+
+    Args:
+        folder: where to; replaced when it exists.
+        model: out of the wrappers for training.
+        processor: saved beside the weights.
+        state: the weights, where they are not simply the model's.
+        dtype: of a full model's saved weights: the base checkpoint's, so that what was not trained stays as it was.
+        notes: further text files, by name.
+    """
+    from peft import PeftModel
+
+    with whole_folder(folder) as partial:
+        if isinstance(model, PeftModel):
+            model.save_pretrained(partial, state_dict=state)
+        else:
+            weights = model.state_dict() if state is None else state
+            model.save_pretrained(partial, state_dict={name: _as(value, dtype) for name, value in weights.items()})
+            _name_dtype(partial / "config.json", dtype)
+        processor.save_pretrained(partial)
+        for name, text in (notes or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
+
+
+def point_to_last(folder: Path) -> None:
+    """Make OUTPUT/last lead to a checkpoint."""
+    link = folder.with_name(f".{LAST}")
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name)
+    link.replace(folder.with_name(LAST))
+
+
+def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any) -> None:
+    """Write all that a run needs to go on after a step, and drop what it wrote before.
+
+    Args:
+        output: the run's folder.
+        step: the number of steps done.
+        weights: the trained parameters by name, in the precision they are trained in.
+        optimiser: a torch optimiser over these parameters.
+    """
+    from safetensors.torch import save_file
+
+    folder = output / f"resume-{step:06d}"
+    names = {id(parameter): name for name, parameter in weights.items()}
+    moments = {
+        f"{names[id(parameter)]}//{key}": value.detach().reshape(value.shape).contiguous()
+        for parameter, values in optimiser.state.items()
+        for key, value in values.items()
+        if value is not None
+    }
+    with whole_folder(folder) as partial:
+        save_file({name: value.detach().contiguous() for name, value in weights.items()}, partial / _WEIGHTS)
+        save_file(moments, partial / _OPTIMISER)
+        (partial / _STATE).write_text(json.dumps({"step": step}), encoding="utf-8")
+    drop_states_before(folder)
+
+
+def drop_states_before(folder: Path) -> None:
+    """Remove the states that a run wrote before this one."""
+    for old in folder.parent.glob("resume-*"):
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(output: Path, weights: dict[str, Any], optimiser: Any) -> int:
+    """Put trained parameters and optimiser back where a run was, and return the number of steps done; 0 for none.
+
+    Raises:
+        UserError: the state does not belong to these parameters.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    folder = last_state(output)
+    if folder is None:
+        return 0
+    saved, moments = load_file(folder / _WEIGHTS), load_file(folder / _OPTIMISER)
+    if set(saved) != set(weights):
+        odd = sorted(set(saved) ^ set(weights))
+        raise UserError(f"--resume: {folder} holds other parameters than the recipe trains, the first {odd[0]}")
+    with torch.no_grad():
+        for name, value in saved.items():
+            weights[name].copy_(value)
+    for key, value in moments.items():
+        name, _, moment = key.rpartition("//")
+        on = value.device if value.dim() == 0 and not _fused(optimiser) else weights[name].device
+        optimiser.state[weights[name]][moment] = value.to(on)
+    return int(json.loads((folder / _STATE).read_text(encoding="utf-8"))["step"])
+
+
+def last_state(output: Path) -> Path | None:
+    """Return the folder with the newest state of a run; None where there is none."""
+    return max(output.glob("resume-*"), default=None)
+
+
+def truncate_log(output: Path, step: int) -> None:
+    """Drop from the loss log what came after a step: it will be done again."""
+    log = output / LOG_FILE
+    if not log.is_file():
+        return
+    kept = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True)
+            if line.endswith("\n") and json.loads(line)["step"] <= step]  # fmt: skip
+    partial = log.with_suffix(".partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(log)
+
+
+def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:
+    """Return the number type of a checkpoint's weights as its config names it, or None."""
+    from transformers import AutoConfig
+
+    dtype: torch.dtype | None = AutoConfig.from_pretrained(pretrained, revision=revision).dtype
+    return dtype
+
+
+def _as(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    return value.to(dtype) if dtype is not None and value.is_floating_point() else value
+
+
+def _name_dtype(config: Path, dtype: torch.dtype | None) -> None:
+    """Say in the checkpoint's config which number type its weights have; transformers names that of training."""
+    if dtype is None:
+        return
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    for section in (settings, *(value for value in settings.values() if isinstance(value, dict))):
+        if "dtype" in section:
+            section["dtype"] = str(dtype).removeprefix("torch.")
+    config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _fused(optimiser: Any) -> bool:
+    return any(group.get("fused") for group in optimiser.param_groups)

@@ -1,0 +1,153 @@
+"""What a recipe would do, without loading weights: what is trained, on what, in how many steps and how much memory."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from finetune.data.collate import IGNORED
+from finetune.model.adapters import base_name
+from finetune.recipes.schema import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from finetune.data.collate import Batch
+    from finetune.data.mixture import Plan
+    from finetune.data.sources import TrainingSource
+
+_BYTES_PER_ACTIVATION = 34
+"""Bytes that a transformer layer keeps for each token and hidden unit in 16 bit (arXiv 2205.05198, equation 2)."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device that holds the whole model; `activations` is rough, and only for the language model."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimiser + self.activations + self.logits
+
+
+def trained_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Return the modules that get gradients: how many there are of each, and their parameters in all.
+
+    Modules that differ in the number of their layer only are counted together; a head that is tied to the embeddings
+    counts there.
+    """
+    found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        own = [w.numel() for w in module.parameters(recurse=False) if w.requires_grad and id(w) not in seen]
+        seen |= {id(weights) for weights in module.parameters(recurse=False)}
+        if own:
+            name = re.sub(r"\.\d+(?=\.|$)", ".*", base_name(f"{path}.")[:-1]) or type(model).__name__
+            name += " (LoRA)" if ".lora_" in path else ""
+            found[name][0] += not path.endswith(".lora_B.default")
+            found[name][1] += sum(own)
+    return {name: (count, size) for name, (count, size) in found.items()}
+
+
+def memory(model: Any, recipe: Recipe, batch: Batch) -> Memory:
+    """Estimate the memory of a step.
+
+    Args:
+        model: as made trainable; may be without weights.
+        recipe: of the run.
+        batch: a first one, for the number of its tokens.
+    """
+    text = model.config.get_text_config()
+    trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+    frozen = sum(weights.numel() for weights in model.parameters()) - trained
+    width = 4 if recipe.precision == "fp32" else 2
+    tokens = batch.labels.numel()
+    per_layer = tokens * text.hidden_size * _BYTES_PER_ACTIVATION * width // 2
+    kept = text.num_hidden_layers * per_layer
+    if recipe.gradient_checkpointing:  # the layers' inputs, and one layer computed again at a time
+        kept = text.num_hidden_layers * tokens * text.hidden_size * width + per_layer
+    answers = int((batch.labels != IGNORED).sum())
+    return Memory(
+        weights=frozen * width + trained * 4,
+        gradients=trained * 4,
+        optimiser=trained * (8 if recipe.optimiser.name == "adamw" else 0),
+        activations=kept,
+        logits=2 * answers * text.vocab_size * 4,
+    )
+
+
+def describe(recipe: Recipe) -> Iterator[Any]:
+    """Yield what a dry run prints: the resolved recipe, then tables.
+
+    Raises:
+        UserError: whatever would stop the run before its first step.
+    """
+    from finetune.data.loader import Loader
+    from finetune.data.mixture import plan
+    from finetune.data.sources import open_source
+    from finetune.model import building
+    from finetune.training.evaluation import check_tasks
+
+    yield recipe.to_yaml()
+    check_tasks(recipe.evaluate)
+    sources = [open_source(entry) for entry in recipe.mixture.used]
+    mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
+    empty = building.empty_model(recipe)
+    processor = building.load_processor(recipe)
+    collator = building.make_collator(empty, processor, recipe.batch.max_tokens)
+    model = building.make_trainable(empty, recipe)
+    building.trained_by_part(model, recipe)
+    (batch, *_) = Loader(recipe, sources, mixture, collator).step(0)
+    yield _trained_table(model)
+    yield _mixture_table(sources, mixture)
+    steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
+    yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples an epoch\n"
+    yield _memory_table(memory(model, recipe, batch))
+
+
+def _trained_table(model: nn.Module) -> Any:
+    from rich.table import Table
+
+    modules = trained_modules(model)
+    every, trained = sum(w.numel() for w in model.parameters()), sum(size for _, size in modules.values())
+    table = Table("trained module", box=None, pad_edge=False)
+    table.add_column("modules", justify="right")
+    table.add_column("parameters", justify="right")
+    for name, (count, size) in modules.items():
+        table.add_row(name, f"{count:,}", f"{size:,}")
+    table.add_row(f"in all, of {every:,} ({100 * trained / every:.2f} %)", "", f"{trained:,}")
+    return table
+
+
+def _mixture_table(sources: Sequence[TrainingSource], mixture: Plan) -> Any:
+    from rich.table import Table
+
+    table = Table("source", box=None, pad_edge=False)
+    for name in ("examples", "an epoch", "share"):
+        table.add_column(name, justify="right")
+    for source, size, count in zip(sources, mixture.sizes, mixture.counts, strict=True):
+        table.add_row(source.name, f"{size:,}", f"{count:,}", f"{100 * count / mixture.epoch_size:.1f} %")
+    return table
+
+
+def _memory_table(estimate: Memory) -> Any:
+    from rich.table import Table
+
+    table = Table("memory on one device", box=None, pad_edge=False)
+    table.add_column("about", justify="right")
+    for name in ("weights", "gradients", "optimiser", "activations", "logits", "total"):
+        table.add_row(name, _size(getattr(estimate, name)))
+    return table
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

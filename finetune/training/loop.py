@@ -1,0 +1,191 @@
+"""The training loop. Read `Run.train` first: it is all there is to it."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from emt_core.errors import UserError
+from finetune.data.collate import IGNORED, Batch
+from finetune.data.loader import Loader
+from finetune.data.mixture import Plan
+from finetune.recipes.schema import Recipe
+from finetune.training.checkpoint import LOG_FILE, last_state
+from finetune.training.loss import answer_losses
+from finetune.training.progress import Progress
+from finetune.training.saving import Saver, save_points
+from finetune.training.schedule import factor
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did: mean loss per answer token in nats, overall and by source; sums over all processes."""
+
+    loss: float
+    by_source: list[float | None]
+    answer_tokens: int
+    tokens: int
+    gradient_norm: float
+
+
+class Run:
+    """One fine-tuning run, ready to start or to go on.
+
+    Args:
+        recipe: what to do.
+        accelerator: devices and processes.
+        model: as `building.make_trainable` returns it.
+        optimiser: over its trained parameters.
+        loader: of the batches.
+        plan: of the mixture.
+        saver: writes checkpoints and evaluates them.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        model: torch.nn.Module,
+        optimiser: torch.optim.Optimizer,
+        loader: Loader,
+        plan: Plan,
+        saver: Saver,
+    ) -> None:
+        self.recipe, self.accelerator, self.loader, self.plan, self.saver = recipe, accelerator, loader, plan, saver
+        self.steps = recipe.steps or plan.steps(recipe.batch.size, recipe.epochs or 1)
+        self.head = model.get_output_embeddings()  # type: ignore[operator]
+        self._weights = sum(weights.numel() for weights in model.parameters())
+        self._trained_weights = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+        self.model, self.optimiser = accelerator.prepare(model, optimiser)
+        saver.model = self.model
+        self.log = Path(recipe.output) / LOG_FILE
+
+    def train(self) -> None:
+        """Train from where the run stands to its end.
+
+        Raises:
+            UserError: the loss or the gradient is not a number any more, or a checkpoint cannot be written.
+        """
+        start = self.saver.resume(self.optimiser)
+        due = save_points(self.recipe, self.plan, self.steps)
+        self.model.train()
+        with Progress(start, self.steps, shown=self.accelerator.is_main_process) as progress:
+            progress.note(self._what_is_done(start))
+            self.saver.evaluate(start)
+            progress.restart_clock()
+            for step, batches in enumerate(self.loader.steps(start, self.steps), start=start):
+                rate = self._set_rate(step)
+                result = self._step(step, batches)
+                speed = progress.step(result.loss, self.recipe.batch.size, result.tokens)
+                self._record(step + 1, result, rate, speed)
+                if step + 1 in due:
+                    progress.say(f"step {step + 1} of {self.steps}: loss {result.loss:.4f}, saving")
+                    self.saver.save(step + 1, self.optimiser)
+                    self.saver.evaluate(step + 1)
+                    progress.restart_clock()
+        self.accelerator.end_training()
+
+    def _what_is_done(self, start: int) -> str:
+        processes = self.accelerator.num_processes
+        return (
+            f"training {self._trained_weights:,} of {self._weights:,} weights: "
+            f"{self.steps:,} steps of {self.recipe.batch.size} examples"
+            + (f", {start:,} of them done" if start else "")
+            + f", on {self.accelerator.device.type}"
+            + (f" in {processes} processes" if processes > 1 else "")
+        )
+
+    def _step(self, step: int, batches: list[Batch]) -> StepResult:
+        """Take one optimiser step on the mean loss over the answer tokens of all batches of all processes."""
+        # Whatever is random in a step (dropout) follows from its number: a resumed run draws the same.
+        torch.manual_seed(
+            (self.recipe.seed << 32) + step * self.accelerator.num_processes + self.accelerator.process_index
+        )
+        counts, tokens = self._count(batches)
+        losses_by_source = torch.zeros_like(counts)
+        scale = self.accelerator.num_processes / counts.sum().item()  # gradients are averaged over processes
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            self.accelerator.sync_gradients = last
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                losses, sources = answer_losses(self.model, self.head, batch.to(self.accelerator.device))
+                self.accelerator.backward(losses.sum() * scale)
+            losses_by_source.index_add_(0, sources.cpu(), losses.detach().double().cpu())
+        losses_by_source = self._over_processes(losses_by_source)
+        loss, norm = (losses_by_source.sum() / counts.sum()).item(), self._clip()
+        self._check(step, loss, norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        pairs = zip(losses_by_source.tolist(), counts.tolist(), strict=True)
+        by_source = [total / count if count else None for total, count in pairs]
+        return StepResult(loss, by_source, answer_tokens=int(counts.sum()), tokens=tokens, gradient_norm=norm)
+
+    def _count(self, batches: list[Batch]) -> tuple[torch.Tensor, int]:
+        """Return the step's answer tokens by source and all its tokens, over all processes.
+
+        They come before the first pass, since every loss is divided by the number of answer tokens.
+        """
+        counts = torch.zeros(len(self.plan.sizes) + 1, dtype=torch.float64)
+        for batch in batches:
+            counts.index_add_(0, batch.sources, (batch.labels != IGNORED).sum(-1).double())
+            counts[-1] += batch.inputs["attention_mask"].sum()
+        counts = self._over_processes(counts)
+        return counts[:-1], int(counts[-1])
+
+    def _clip(self) -> float:
+        """Bound the norm of the whole gradient as the recipe says; returns the norm before."""
+        # Of all weights, in the model's own order: that is how accelerate recognises a model that FSDP has spread.
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.optimiser.clip or math.inf)
+        return 0.0 if norm is None else float(norm)  # DeepSpeed clips by its own config
+
+    def _check(self, step: int, loss: float, norm: float) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        state = last_state(Path(self.recipe.output))
+        kept = f"the last good state is {state}" if state else "nothing was saved before"
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+        raise UserError(f"step {step + 1}: {what}; {kept}; try a lower learning rate, more warm-up or clipping")
+
+    def _set_rate(self, step: int) -> dict[str, float]:
+        """Set each part's learning rate; returns them."""
+        share = factor(self.recipe.schedule, step, self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * share
+        return {group["part"]: group["lr"] for group in self.optimiser.param_groups}
+
+    def _record(self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any]) -> None:
+        """Append a step to the loss log and send it to the trackers."""
+        names = self.recipe.mixture.names
+        by_source = {name: loss for name, loss in zip(names, result.by_source, strict=True) if loss is not None}
+        line = {
+            "step": step,
+            "epoch": round(step * self.recipe.batch.size / self.plan.epoch_size, 4),
+            "loss": result.loss,
+            "loss_by_source": by_source,
+            "learning_rate": rate,
+            "gradient_norm": result.gradient_norm,
+            "answer_tokens": result.answer_tokens,
+            **speed,
+        }
+        if self.accelerator.is_main_process:
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        if self.recipe.trackers:
+            flat = {f"loss/{name}": loss for name, loss in by_source.items()}
+            flat |= {f"learning_rate/{part}": value for part, value in rate.items()}
+            scalars = {key: value for key, value in line.items() if not isinstance(value, dict) and key != "step"}
+            self.accelerator.log({**scalars, **flat}, step=step)
+
+    def _over_processes(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum over all processes, on the CPU."""
+        if self.accelerator.num_processes == 1:
+            return values
+        summed: torch.Tensor = self.accelerator.reduce(values.to(self.accelerator.device), "sum")
+        return summed.cpu()

@@ -1,0 +1,76 @@
+"""The loss on answer tokens, with logits for these tokens only.
+
+A language model's head turns every token into as many logits as there are words; with 32,000 words that is most of
+the memory of a step, and all but the answers' logits are thrown away. Here the head sees the answers' tokens alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from finetune.data.collate import IGNORED, Batch
+
+_ROWS = 256
+"""Rows of logits that are turned into probabilities at a time."""
+
+
+def answer_losses(model: nn.Module, head: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss of every answer token in nats, `(answer tokens,)`, and the number of each one's source.
+
+    Args:
+        model: as wrapped for training.
+        head: its output layer, `(…, dim)` to `(…, vocabulary)`.
+        batch: of examples.
+    """
+    places = batch.labels != IGNORED
+    with _only_at(head, places):
+        logits = model(**batch.inputs, use_cache=False).logits
+    losses = _CrossEntropy.apply(logits, batch.labels[places])
+    return losses, batch.sources.unsqueeze(1).expand_as(places)[places]
+
+
+@contextmanager
+def _only_at(head: nn.Module, places: torch.Tensor) -> Iterator[None]:
+    """Let the head see only some places of the hidden states: `(batch, tokens, dim)` becomes `(places, dim)`."""
+
+    def select(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, *others = arguments
+        return (hidden[places], *others)
+
+    handle = head.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Cross-entropy in float32 that holds the logits once, where torch's holds them up to four times.
+
+    The gradient, softmax minus one at the target, is written over the logits.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return `(n,)` losses for `(n, vocabulary)` logits and `(n,)` targets."""
+        norms = torch.cat([rows.float().logsumexp(-1) for rows in torch.split(logits, _ROWS)])
+        ctx.save_for_backward(logits.detach(), targets, norms)
+        chosen: torch.Tensor = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1).float()
+        return norms - chosen
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the gradient of the logits."""
+        (gradient,) = gradients
+        logits, targets, norms = ctx.saved_tensors
+        for start in range(0, len(targets), _ROWS):
+            rows = slice(start, start + _ROWS)
+            part = (logits[rows].float() - norms[rows, None]).exp_()
+            part.scatter_add_(-1, targets[rows, None], -torch.ones_like(part[:, :1]))
+            logits[rows] = part * gradient[rows, None]
+        return logits, None

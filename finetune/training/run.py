@@ -1,0 +1,152 @@
+"""One fine-tuning run from a recipe: `finetune(recipe)` builds what the loop needs and starts it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from emt_core.errors import UserError
+from finetune.recipes.schema import PartName, Recipe
+from finetune.training.checkpoint import LAST, RECIPE_FILE
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -> Path:
+    """Run a recipe and return the folder of its last checkpoint.
+
+    Under `accelerate launch` every process calls this. What can be checked without the model is checked first.
+
+    Args:
+        recipe: what to do.
+        resume: go on where the run in the recipe's output folder was stopped.
+        overwrite: drop the run that the output folder holds.
+
+    Raises:
+        UserError: anything in the recipe, the data or the checkpoint that cannot be used.
+    """
+    from finetune.data.mixture import plan
+    from finetune.data.sources import open_source
+    from finetune.training.evaluation import check_tasks
+
+    output = Path(recipe.output)
+    check_output(output, recipe, resume=resume, overwrite=overwrite)
+    check_tasks(recipe.evaluate)
+    sources = [open_source(entry) for entry in recipe.mixture.used]
+    mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
+
+    from finetune.data.loader import Loader
+    from finetune.model import building
+    from finetune.training.loop import Run
+    from finetune.training.saving import Saver
+
+    accelerator = make_accelerator(recipe)
+    processor = building.load_processor(recipe)
+    base, dtype = building.load_model(recipe, accelerator.device)
+    collator = building.make_collator(base, processor, recipe.batch.max_tokens)
+    model = building.make_trainable(base, recipe)
+    name_layers(accelerator, model)
+    optimiser = building.make_optimiser(building.trained_by_part(model, recipe), recipe)
+    loader = Loader(
+        recipe, sources, mixture, collator, rank=accelerator.process_index, processes=accelerator.num_processes
+    )
+    saver = Saver(recipe, accelerator, model, processor, dtype)
+    counts = set().union(*(source.image_counts() for source in sources))
+    if saver.sharded and len(counts) > 1:  # processes would run a different number of passes, and wait for each other
+        raise UserError(
+            f"mixture: examples have {sorted(counts)} images; FSDP and DeepSpeed need the same number in all"
+        )
+    _open_output(output, recipe, accelerator, fresh=not resume)
+    Run(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
+    return (output / LAST).resolve()
+
+
+def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
+    """Make sure that nothing is lost by writing to the output folder, or that the run in it is the recipe's.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    written = output / RECIPE_FILE
+    if resume and written.is_file():
+        before = yaml.safe_load(written.read_text(encoding="utf-8"))
+        now = yaml.safe_load(recipe.to_yaml())
+        changed = [key for key in now if key not in ("evaluate", "trackers") and now[key] != before.get(key)]
+        if changed:
+            raise UserError(
+                f"--resume: the run in {output} was started with another recipe: {changed[0]} was "
+                f"{before.get(changed[0])} and is now {now[changed[0]]}; take the same, or another output"
+            )
+    elif not resume and not overwrite and output.is_dir() and any(output.iterdir()):
+        raise UserError(f"output: {output} is not empty; choose another, or add --resume or --overwrite")
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """Return the accelerator for a recipe, as `accelerate launch` configured it."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    # A process may run several recipes, each with its own precision.
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+
+    for tracker in recipe.trackers:
+        if tracker not in map(str, LOGGER_TYPE_TO_CLASS):
+            raise UserError(f"trackers: found {tracker!r}; expected one of {_names(LOGGER_TYPE_TO_CLASS)}")
+        if tracker not in map(str, get_available_trackers()):
+            raise UserError(f"trackers: {tracker} is not installed; run: pip install {tracker.replace('_', '-')}")
+    # A vision tower's last layers may go unused, as may a projector in a batch of text alone.
+    unused: set[PartName] = {"vision", "full", "projector"}
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=bool(unused & set(recipe.parts)))
+    accelerator = Accelerator(
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+        log_with=list(recipe.trackers) or None,
+        project_dir=recipe.output,
+        kwargs_handlers=[ddp],
+        cpu=_on_a_cpu(),
+    )
+    deepspeed = accelerator.state.deepspeed_plugin
+    if deepspeed is not None:  # what accelerate would read off a data loader
+        deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = recipe.batch.micro
+    return accelerator
+
+
+def name_layers(accelerator: Accelerator, model: Any) -> None:
+    """Tell FSDP which layers to spread, unless the user's configuration does.
+
+    Transformers' own list names layers that a model may lack, such as those of CLIP's text side in LLaVA, and
+    accelerate gives up at the first of them.
+    """
+    fsdp = getattr(accelerator.state, "fsdp_plugin", None)
+    if fsdp is not None and fsdp.transformer_cls_names_to_wrap is None:
+        there = {type(module).__name__ for module in model.modules()}
+        fsdp.transformer_cls_names_to_wrap = sorted(there & set(model._no_split_modules or ()))
+
+
+def _names(known: Iterable[str]) -> str:
+    return ", ".join(sorted(map(str, known)))
+
+
+def _on_a_cpu() -> bool:
+    import torch
+
+    return not torch.cuda.is_available() and not torch.backends.mps.is_available()
+
+
+def _open_output(output: Path, recipe: Recipe, accelerator: Accelerator, *, fresh: bool) -> None:
+    if accelerator.is_main_process:
+        if fresh and output.is_dir():
+            shutil.rmtree(output)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
+    accelerator.wait_for_everyone()
+    if recipe.trackers:
+        settings: dict[str, Any] = {"recipe": recipe.to_yaml()}
+        accelerator.init_trackers("emt", config=settings)

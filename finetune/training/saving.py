@@ -1,0 +1,156 @@
+"""When a run saves and evaluates, and how it goes on after it was stopped."""
+
+from __future__ import annotations
+
+import json
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError
+from finetune.data.mixture import Plan
+from finetune.model.adapters import merged_state
+from finetune.recipes.schema import Recipe
+from finetune.training.checkpoint import (
+    LOG_FILE,
+    RECIPE_FILE,
+    checkpoint_folder,
+    drop_states_before,
+    last_state,
+    load_state,
+    point_to_last,
+    save_checkpoint,
+    save_state,
+    truncate_log,
+    whole_folder,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+
+def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
+    """Return the numbers of done steps at which a run saves: always the last."""
+    every = recipe.save.every
+    if every == "end":
+        return {steps}
+    if every == "epoch":
+        epochs = range(1, steps * recipe.batch.size // plan.epoch_size + 1)
+        return {min(steps, ceil(epoch * plan.epoch_size / recipe.batch.size)) for epoch in epochs} | {steps}
+    return set(range(every, steps, every)) | {steps}
+
+
+class Saver:
+    """Writes checkpoints with the state to go on from, and runs the recipe's tasks.
+
+    Args:
+        recipe: of the run.
+        accelerator: of the run.
+        model: as wrapped for training; set by the loop once it is.
+        processor: saved beside the weights.
+        dtype: of the base checkpoint's weights.
+
+    Raises:
+        UserError: the recipe asks for what cannot be done on a model that is spread over processes.
+    """
+
+    def __init__(
+        self, recipe: Recipe, accelerator: Accelerator, model: Any, processor: Any, dtype: torch.dtype | None
+    ) -> None:
+        self.recipe, self.accelerator, self.model = recipe, accelerator, model
+        self._processor, self._dtype = processor, dtype
+        self.output = Path(recipe.output)
+        self.sharded = accelerator.distributed_type.value in ("FSDP", "DEEPSPEED")
+        if self.sharded and recipe.save.merged:
+            raise UserError("save.merged: cannot be done under FSDP or DeepSpeed; use emt merge on the checkpoint")
+        if self.sharded and recipe.evaluate.tasks:
+            raise UserError("evaluate.tasks: cannot be done under FSDP or DeepSpeed; use emt eval on the checkpoints")
+
+    def save(self, step: int, optimiser: Any) -> None:
+        """Write a checkpoint, then the state that a stopped run goes on from.
+
+        Raises:
+            UserError: the disk is full or cannot be written to.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        state = self.accelerator.get_state_dict(self.model) if self.sharded else None
+        if state is not None:  # gathered, a head that is tied to the embeddings is a second copy
+            once = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+            state = {name: value for name, value in state.items() if name in once}
+        if self.accelerator.is_main_process:
+            notes = {RECIPE_FILE: self.recipe.to_yaml(), LOG_FILE: (self.output / LOG_FILE).read_text(encoding="utf-8")}
+            folder = checkpoint_folder(self.output, step)
+            if self.recipe.save.merged:
+                state, model = merged_state(model), model.get_base_model()
+            save_checkpoint(folder, model, self._processor, state=state, dtype=self._dtype, notes=notes)
+            point_to_last(folder)
+            if not self.sharded:
+                save_state(self.output, step, self._trained(), optimiser.optimizer)
+        if self.sharded:
+            begin_all_moments(optimiser.optimizer)
+            self._save_sharded(step)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self, optimiser: Any) -> int:
+        """Put model and optimiser where the run was stopped; returns the number of steps done."""
+        folder = last_state(self.output)
+        if self.sharded and folder is not None:
+            self.accelerator.load_state(str(folder / "sharded"))
+            step = int(json.loads((folder / "state.json").read_text(encoding="utf-8"))["step"])
+        else:
+            step = load_state(self.output, self._trained(), optimiser.optimizer)
+        if self.accelerator.is_main_process:
+            truncate_log(self.output, step)
+        self.accelerator.wait_for_everyone()
+        return step
+
+    def evaluate(self, step: int) -> None:
+        """Run the recipe's tasks on the model as it is, unless that was done before the run was stopped."""
+        settings = self.recipe.evaluate
+        folder = self.output / "evaluations" / f"step-{step:06d}"
+        if not settings.tasks or folder.is_dir() or (step == 0 and not settings.at_start):
+            return
+        from finetune.training.evaluation import evaluate_live
+
+        pretrained = str(checkpoint_folder(self.output, step)) if step else self.recipe.model
+        scores = evaluate_live(self.model, self._processor, self.accelerator, settings, folder, pretrained)
+        if self.accelerator.is_main_process:
+            with (self.output / LOG_FILE).open("a", encoding="utf-8") as log:
+                log.write(json.dumps({"step": step, "accuracy": scores}) + "\n")
+        if self.recipe.trackers:
+            self.accelerator.log({f"accuracy/{task}": score for task, score in scores.items()}, step=step)
+        self.accelerator.wait_for_everyone()
+
+    def _save_sharded(self, step: int) -> None:
+        """Let accelerate write what each process holds of model and optimiser, in its own format."""
+        folder = self.output / f"resume-{step:06d}"
+        staging = folder.with_name(f".{folder.name}.sharded")
+        self.accelerator.save_state(str(staging))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            with whole_folder(folder) as partial:
+                staging.rename(partial / "sharded")
+                (partial / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+            drop_states_before(folder)
+
+    def _trained(self) -> dict[str, Any]:
+        model = self.accelerator.unwrap_model(self.model)
+        return {name: weights for name, weights in model.named_parameters() if weights.requires_grad}
+
+
+def begin_all_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Give AdamW's first, empty state to weights that had no gradient yet, as it would itself with the first one.
+
+    Torch expects the state of every trained weight when it loads what processes share, also of layers that a model
+    never uses, such as the last one of LLaVA's vision tower.
+    """
+    import torch
+
+    if not isinstance(optimiser, torch.optim.AdamW):
+        return
+    for group in optimiser.param_groups:
+        for weights in group["params"]:
+            if weights not in optimiser.state:
+                moments = {name: torch.zeros_like(weights) for name in ("exp_avg", "exp_avg_sq")}
+                optimiser.state[weights] = {"step": torch.zeros((), device=weights.device), **moments}

@@ -1,0 +1,1 @@
+"""The default judge: rules, no model, no network, the same verdict every time. Start with `judge.FuzzyJudge`."""

@@ -1,0 +1,127 @@
+"""Blanks what an answer is wrapped in: HTML, chat templates, JSON keys, code fences, addresses. Offsets stay."""
+
+from __future__ import annotations
+
+import re
+
+from judges.fuzzy.normalize import blank
+from judges.fuzzy.wordlists import word_set
+
+# ASCII text without any of these needs no cleaning and has no blanks to join.
+SUSPICIOUS = re.compile(r"[<>{}\[\]\\`~@?:\t\n\v\f\r]|  |www\.")
+
+_HIDDEN = re.compile(r"<!--.*?-->|<(script|style|del|strike)\b[^>]*>.*?(?:</\1\s*>|\Z)|~~[^~\n]+~~", re.I | re.S)
+_THOUGHT = re.compile(r"<(think|thinking|reasoning|scratchpad)>.*?</\1>", re.I | re.S)
+_ANSWER = re.compile(r"<(answer|final_answer|final)>(.*?)(?:</\1>|\Z)|\\boxed\s*\{([^{}]*)\}", re.I | re.S)
+_SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|<pad>|<unk>|<image>|<0x[0-9A-F]{2}>", re.I)
+_TAG = re.compile(r"</?([a-zA-Z][\w-]*)(\s[^<>]*)?/?>")
+_TAG_NAMES = word_set(
+    """a abbr answer article b big blockquote body box br center cite class code dd del details div dl dt em figcaption
+    figure final font footer h1 h2 h3 h4 h5 h6 head header hr html i img ins item kbd label li link main mark meta
+    nav object ol output p prediction pre q response result root s samp section small span strong sub summary sup
+    table tag tbody td text th thead title tr tt u ul var xml think"""
+)
+_ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{1,6}|#x[0-9a-f]{1,5});", re.I)
+_ESCAPE = re.compile(r"\\[nrt](?![a-z]{3})|\\[nrt](?=[A-Z])|\\(?=[\"'*_])")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\b[\w.+\-]{1,64}@[\w\-]{1,64}(?:\.[\w\-]{1,64}){1,4}", re.I)
+_FENCE = re.compile(r"```[ \t]*[a-zA-Z]*(?=\s*\n)")
+_ROLE_START = re.compile(
+    r"(?:^|\n)[ \t]*(?:#+ *)?(?:\*\*)?(?:assistant|response|gpt|bot|model)(?:\*\*)?[ \t]*:"
+    r"|<\|?(?:im_start\|>[ \t]*)?assistant\|?>?[ \t]*:?|\[/INST\]|<start_of_turn>model",
+    re.I,
+)
+_ROLE_END = re.compile(
+    r"(?:^|\n)[ \t]*(?:#+ *)?(?:\*\*)?(?:user|human|question|instruction)(?:\*\*)?[ \t]*:"
+    r"|<\|?(?:im_start\|>[ \t]*)?user\|?>|<\|?(?:im_end|eot_id|end|endoftext)\|>|\[INST\]|<start_of_turn>user",
+    re.I,
+)
+_QUESTION = re.compile(
+    r"(?:(?<=[.!?\n:])|\A)\s*(?:question:\s*|q:\s*)?(?:what|which|who|where|why|how|is|are|was|were|does|do|did|can|could"
+    r"|would|should|will|has|have|may|might|so,? what)\b[^.!?\n]*\?",
+    re.I,
+)
+_PROMPT_ECHO = re.compile(
+    r"please only answer (?:the question|a single (?:object|number) in)[^\n]*?(?:\.(?=\s)|\.?$|\n)", re.I
+)
+_PAIR = re.compile(
+    r"""(["'])(?P<key>[^"'\n]{1,60})\1\s*:\s*"""
+    r"""(?P<value>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\[[^\]\n]*\]|[^,}\n\]]*)"""
+)
+_ANSWER_KEYS = word_set(
+    """answer label class name object digit number prediction predicted category animal result output response choice
+    option item title text content final class_name classname label_name prediction_label predicted_class
+    predicted_label final_answer flower species type value author genre year top1 main_object subject caption
+    description labels classes objects predictions answers"""
+)
+
+
+def clean(text: str) -> str:
+    """Return the text, as long as before, with blanks for all that is wrapping and not answer."""
+    if not SUSPICIOUS.search(text):
+        return text
+    text = _blank_all(_HIDDEN, text, keep_if_empty=True)
+    text = _blank_all(_THOUGHT, text, keep_if_empty=True)
+    text = _last_turn(text)
+    text = _keep_answer(text)
+    text = _blank_all(_SPECIAL, text)
+    text = _blank_tags(text)
+    for pattern in (_ENTITY, _ESCAPE, _ADDRESS, _FENCE):
+        text = _blank_all(pattern, text)
+    if "{" in text:
+        text = _blank_json(text)
+    text = _blank_all(_PROMPT_ECHO, text, keep_if_empty=True)
+    if "?" in text:
+        text = _blank_all(_QUESTION, text)
+    return text
+
+
+def _blank_all(pattern: re.Pattern[str], text: str, *, keep_if_empty: bool = False) -> str:
+    """Blank every match; with `keep_if_empty` only where something is left besides."""
+    result = blank(text, (match.span() for match in pattern.finditer(text)))
+    return result if result.strip() or not keep_if_empty else text
+
+
+def _last_turn(text: str) -> str:
+    """Keep the assistant's turn: what follows the last assistant marker, or precedes the next user's turn."""
+    starts = [match.end() for match in _ROLE_START.finditer(text) if text[match.end() : match.end() + 1]]
+    length = len(text.rstrip())
+    start = max((start for start in starts if start < length), default=0)
+    for match in _ROLE_END.finditer(text, start):
+        if text[start : match.start()].strip():
+            return blank(text, [(0, start), (match.start(), len(text))])
+    return blank(text, [(0, start)])
+
+
+def _keep_answer(text: str) -> str:
+    """Keep only what stands in <answer> or boxed, where there is such a place and it is not empty."""
+    spans = [match.span(2) if match.group(2) is not None else match.span(3) for match in _ANSWER.finditer(text)]
+    spans = [span for span in spans if text[slice(*span)].strip()]
+    if not spans:
+        return text
+    starts, ends = zip(*spans, strict=True)
+    return blank(text, zip((0, *ends), (*starts, len(text)), strict=True))
+
+
+def _blank_tags(text: str) -> str:
+    """Blank HTML tags, and other tags that have attributes or are closed; "<cat>" alone is an answer."""
+    tags = list(_TAG.finditer(text))
+    closed = {tag.group(1).lower() for tag in tags if tag.group().startswith("</")}
+    known = _TAG_NAMES | closed
+    return blank(text, (tag.span() for tag in tags if tag.group(1).lower() in known or tag.group(2)))
+
+
+def _blank_json(text: str) -> str:
+    """Blank keys, and the values of keys that hold no answer ("confidence", "reason")."""
+    return blank(text, (_json_wrapping(pair) for pair in _PAIR.finditer(text)))
+
+
+def _json_wrapping(pair: re.Match[str]) -> tuple[int, int]:
+    """Return what of a key and its value is no answer."""
+    key = pair.group("key").strip().lower().replace(" ", "_").replace("-", "_")
+    value = pair.group("value").strip().lower()
+    if key in _ANSWER_KEYS:
+        return pair.span("key")
+    if value in {"true", "yes", '"yes"'} or (re.fullmatch(r"[\d.]+%?", value) and value.strip("0.%")):
+        # {"cat": 0.9}: the key is what is answered, if it is a label.
+        return pair.span("value")
+    return pair.span()

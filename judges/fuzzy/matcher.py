@@ -1,0 +1,127 @@
+"""Finds every name of a vocabulary in a text in one pass (Aho–Corasick), at word boundaries, longest first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import ahocorasick
+
+from judges.fuzzy.cues import CUES
+from judges.fuzzy.inflection import plural, plurals, spellings
+from judges.fuzzy.lexicon import is_word, may_be
+from judges.fuzzy.normalize import ASCII_TABLE, fold_name
+from judges.vocabulary import Vocabulary
+
+_RANKS = ("name", "synonym", "subtype")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """One spelling to look for.
+
+    `labels` are the indices of the classes that it stands for; none for the name of something else and for a cue.
+    `cue` is the kind of cue; `pos` the parts of speech of a single word, "" for several words.
+    """
+
+    text: str
+    labels: frozenset[int] = frozenset()
+    how: str = ""
+    cue: str = ""
+    pos: str = ""
+
+
+class Hit(NamedTuple):
+    """A surface found at [start, end) of the folded text."""
+
+    start: int
+    end: int
+    surface: Surface
+
+
+class Matcher:
+    """The automaton over one vocabulary: its names, the names of other things that hold them, and the cues."""
+
+    def __init__(self, vocabulary: Vocabulary, others: Iterable[str] = ()) -> None:
+        self.surfaces = _surfaces(vocabulary, [*vocabulary.others, *others])
+        self._automaton: Any = ahocorasick.Automaton()
+        for text, surface in self.surfaces.items():
+            self._automaton.add_word(f" {text} ", (len(text), surface))
+        self._automaton.make_automaton()
+
+    def find(self, words: str) -> list[Hit]:
+        """Return the hits in folded text from left to right; of those that overlap only the longest.
+
+        `words` is as `normalize.Folded` describes: single words in lower case with a blank at either end.
+        """
+        found = [(end - size, end, surface) for end, (size, surface) in self._automaton.iter(words)]
+        if len(found) < 2:
+            return [Hit(*hit) for hit in found]
+        found.sort(key=lambda hit: hit[0])
+        taken: list[Hit] = []
+        cluster: list[tuple[int, int, Surface]] = []
+        reach = 0
+        for hit in found:
+            if hit[0] >= reach:
+                taken += _longest(cluster)
+                cluster = []
+            cluster.append(hit)
+            reach = max(reach, hit[1])
+        return taken + _longest(cluster)
+
+
+def _longest(overlapping: list[tuple[int, int, Surface]]) -> list[Hit]:
+    """Return the longest of hits that overlap, and then those that do not overlap with it, from left to right."""
+    if len(overlapping) == 1:
+        return [Hit(*overlapping[0])]
+    taken: list[Hit] = []
+    for start, end, surface in sorted(overlapping, key=lambda hit: (hit[0] - hit[1], hit[0])):
+        if all(end <= other.start or start >= other.end for other in taken):
+            taken.append(Hit(start, end, surface))
+    return sorted(taken, key=lambda hit: hit.start)
+
+
+def _surfaces(vocabulary: Vocabulary, others: Iterable[str]) -> dict[str, Surface]:
+    """Return every spelling with what it stands for, the best claim first: a name beats a synonym, that a subtype."""
+    owners: dict[str, tuple[int, set[int]]] = {}
+    for rank, how in enumerate(_RANKS):
+        claims: defaultdict[str, set[int]] = defaultdict(set)
+        for label in vocabulary.labels:
+            names: Iterable[str] = {"name": (label.name,), "synonym": label.synonyms, "subtype": label.subtypes}[how]
+            for name in names:
+                for text in _forms(name, how):
+                    claims[text].add(label.index)
+        for text, labels in claims.items():
+            owners.setdefault(text, (rank, labels))
+    surfaces = {text: Surface(text, cue=cue) for text, cue in CUES.items()}
+    for other in others:
+        for text in (fold_name(other), plural(fold_name(other))):
+            surfaces[text] = Surface(text, how="other")
+    for text, (rank, labels) in owners.items():
+        pos = "" if " " in text else "n" + "".join(letter for letter in "var" if may_be(text, letter))
+        surfaces[text] = Surface(text, frozenset(labels), _RANKS[rank], pos=pos)
+    return surfaces
+
+
+def _forms(name: str, how: str) -> set[str]:
+    """Return the folded spellings of a name in singular and plural."""
+    folded = fold_name(name)
+    if not folded:
+        return set()
+    texts = set(spellings(folded))
+    if "'" in name:
+        texts.update(spellings(fold_name(name.replace("'", ""))))
+    # "St. Bernard" leaves two blanks in text that is folded character by character.
+    texts.add(name.lower().translate(ASCII_TABLE).strip())
+    if how == "subtype" and " " in folded:
+        # The marsh mallow is a mallow, the marshmallow is none.
+        texts = {text for text in texts if " " in text or not is_word(text)}
+    # "Prince of Wales' feathers": the apostrophe leaves a second blank.
+    texts |= {text.replace("s ", "s  ", 1) for text in texts if "s " in text and " s " not in text}
+    forms = texts.union(*(plurals(text) for text in texts if not text[-1].isdigit()))
+    last = folded.split()[-1]
+    if how == "name" and len(last) > 4 and last.endswith("s") and not last.endswith(("ss", "us", "is", "as", "os")):
+        forms.add(folded[:-1])
+    return forms

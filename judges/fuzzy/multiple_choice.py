@@ -1,0 +1,257 @@
+"""Judges an answer to a multiple-choice question: which option does it commit to, by letter or by text?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+
+from emt_core.errors import UserError
+from judges.fuzzy import clauses, injection, markup
+from judges.fuzzy.inflection import plural
+from judges.fuzzy.lexicon import is_word
+from judges.fuzzy.normalize import Folded, fold, fold_name
+from judges.fuzzy.numerals import word_is_digit
+from judges.fuzzy.wordlists import NUMBER_WORDS, alternation
+from judges.target import MultipleChoice
+from judges.verdict import Category, Match, Verdict
+
+NAME = "fuzzy"
+_ARTICLE = re.compile(r"\b(?:a|an|the) (?=\w)")
+_NO_ANSWER = re.compile(r"\bn ?/ ?a\b")
+_RANGE = re.compile(r"(?<=\d) to (?=\d)")
+_QUOTES = r"\s\"'*`_(\["
+_LEADING_WORDS = alternation(
+    """is answer option options choice choices letter choose chose select selected pick picked with be either and or
+    both not neither nor than say it's its was so therefore thus hence think guess also answers are only no correct
+    between versus vs eliminate exclude except reject definitely probably likely maybe perhaps of but then wait for to
+    clearly actually instead"""
+)
+# What may stand before a capital letter that names an option; elsewhere it is an initial or belongs to a name.
+_LEAD = re.compile(rf"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:{_LEADING_WORDS}))[{_QUOTES}]*$")
+_NAMING = re.compile(
+    rf"\b(?:option|choice|letter|answer(?: is|:| would be)?|choose|select|pick|go with|say)[{_QUOTES}:]*$"
+)
+_AFTER_ARTICLE_LETTER = re.compile(
+    r"\s*(?:$|\n|[.:)\]\"'*`_,;!?/&—–]|-\s"
+    r"|(?:is|because|since|as it|and|or|seems|was|would|are|isn't|cannot|can't|then|not)\b(?!\w))"
+)
+_ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4}
+_ORDINAL = re.compile(r"\b(first|second|third|fourth|fifth) (?:option|choice|answer|one)\b")
+_SHORTEST_NEAR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Pick:
+    """An option that the answer names, at [start, end) of the folded text."""
+
+    start: int
+    end: int
+    option: int
+    how: str
+
+
+def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
+    """Judge one answer.
+
+    Raises:
+        UserError: the target's label is no letter of one of its choices.
+    """
+    gold = ord(target.label.strip(" ().").upper()) - ord("A") if len(target.label.strip(" ().")) == 1 else -1
+    if not 0 <= gold < len(target.choices):
+        last = chr(ord("A") + len(target.choices) - 1)
+        raise UserError(f"label {target.label!r} is no option; expected a letter from A to {last}")
+    folded = fold(markup.clean(prediction))
+    notes: list[str] = []
+    picks = _picks(folded, prediction, target.choices, notes)
+    matches = tuple(_match(pick, folded, prediction) for pick in picks)
+    options = {pick.option for pick in picks}
+    if not options:
+        return _no_option(folded, prediction, target, notes)
+    category: Category = "intrinsic" if len(options) > 1 else "correct" if options == {gold} else "incorrect"
+    letters = ", ".join(sorted({match.label for match in matches}))
+    found = f"commits to {letters}" if len(options) == 1 else f"names several options: {letters}"
+    confidence = 0.97 if matches[0].how == "letter" else 0.93
+    if len(options) > 1:
+        confidence = 0.85
+    if notes:
+        confidence = min(confidence, 0.8)
+    return Verdict(category, matches, NAME, confidence, "; ".join([found, *notes]))
+
+
+def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: list[str]) -> Verdict:
+    """Return the verdict on an answer that commits to no option."""
+    for form in _name_forms(target.class_name) if target.class_name else ():
+        position = folded.words.find(f" {form} ")
+        if position >= 0:
+            start, end = folded.origin[position + 1], folded.origin[position + len(form)] + 1
+            match = Match(str(target.class_name), start, end, prediction[start:end], "class name")
+            reason = f'names the object in the image, "{prediction[start:end]}", which is no option'
+            return Verdict("extrinsic", (match,), NAME, 0.9, reason)
+    empty = not folded.words.strip()
+    return Verdict("extrinsic", (), NAME, 0.99 if empty else 0.75, "; ".join(["names no option", *notes]))
+
+
+@lru_cache(maxsize=1024)
+def _name_forms(name: str) -> frozenset[str]:
+    folded = fold_name(name)
+    return frozenset({folded, plural(folded)}) if folded else frozenset()
+
+
+def _match(pick: _Pick, folded: Folded, prediction: str) -> Match:
+    start, end = folded.origin[pick.start], folded.origin[pick.end - 1] + 1
+    return Match(chr(ord("A") + pick.option), start, end, prediction[start:end], pick.how)
+
+
+def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[str]) -> list[_Pick]:
+    """Return the options that count: named, not denied, in the stated answer where there is one."""
+    plain = folded.plain
+    if _NO_ANSWER.fullmatch(plain.strip(" .\n")):
+        return []
+    texts = _option_texts(folded, choices)
+    letters = _letters(folded, prediction, texts, len(choices))
+    picks = sorted(texts + letters + _ordinals(plain, len(choices)), key=lambda pick: pick.start)
+    if not picks:
+        picks = _nearly_option(folded, choices)
+    talk = [span for span in injection.spans(plain) if not _is_whole(plain, span)]
+    kept = [pick for pick in picks if not any(start <= pick.start < end for start, end in talk)]
+    denied = clauses.denied_spans(plain, [(pick.start, pick.end) for pick in texts + letters])
+    affirmed = [pick for pick in kept if not clauses.is_denied(plain, (pick.start, pick.end), denied)]
+    if len(affirmed) < len(picks):
+        notes.append("what is denied or said to the judge does not count")
+    return _concluded(plain, affirmed, notes)
+
+
+def _is_whole(plain: str, span: tuple[int, int]) -> bool:
+    return plain[: span[0]].strip() == "" and plain[span[1] :].strip() == ""
+
+
+def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
+    """Return where the options' texts stand, the longest first where they overlap."""
+    found = []
+    for index, choice in enumerate(choices):
+        for text in _option_forms(choice):
+            for match in re.finditer(rf"(?<= ){re.escape(text)}(?= )", folded.words):
+                if text != "one" or word_is_digit(folded.plain, *match.span()):
+                    found.append(_Pick(*match.span(), index, "option"))
+    found.sort(key=lambda pick: (pick.start - pick.end, pick.start))
+    taken: list[_Pick] = []
+    for pick in found:
+        if all(pick.end <= other.start or pick.start >= other.end or other.option == pick.option for other in taken):
+            taken.append(pick)
+    return taken
+
+
+@lru_cache(maxsize=4096)
+def _option_forms(choice: str) -> tuple[str, ...]:
+    """Return an option's text as it may stand in folded text: with and without article, digits for number words."""
+    text = " ".join(fold(choice).words.split())
+    if not text:
+        return ()
+    forms = {text, _ARTICLE.sub("", text), _RANGE.sub(" ", text)}
+    for form in list(forms):
+        words = form.split()
+        forms.add(" ".join(_other_number(word) for word in words))
+        if len(words) == 1 and len(form) > 3:
+            forms.add(plural(form))
+        if words[0] == "to" and len(words) > 1:
+            forms.add(" ".join(words[1:]))
+    return tuple(sorted(form for form in forms if len(form) > 1 or not form.isalpha()))
+
+
+def _other_number(word: str) -> str:
+    if word in NUMBER_WORDS:
+        return str(NUMBER_WORDS.index(word))
+    small = word.isdecimal() and len(word) < 3 and int(word) < len(NUMBER_WORDS)
+    return NUMBER_WORDS[int(word)] if small else word
+
+
+def _letters(folded: Folded, prediction: str, texts: list[_Pick], count: int) -> list[_Pick]:
+    """Return the letters that name an option."""
+    plain = folded.plain
+    last = chr(ord("a") + count - 1)
+    picks = []
+    bare = re.fullmatch(rf"\W*(?:option|answer|choice)?\W*([a-{last}])\W*", plain)
+    for match in re.finditer(rf"(?<![\w'])[a-{last}](?![\w'+])", plain):
+        start = match.start()
+        inside = any(pick.start <= start < pick.end for pick in texts)
+        capital = prediction[folded.origin[start]].isupper() or ord(prediction[folded.origin[start]]) > 127
+        if not inside and (bare or _is_letter(plain, start, capital)):
+            picks.append(_Pick(start, start + 1, ord(match.group()) - ord("a"), "letter"))
+    return picks
+
+
+def _is_letter(plain: str, start: int, capital: bool) -> bool:
+    """Whether the letter at `start` names an option, rather than being an article, a pronoun or an initial."""
+    before, after = plain[max(0, start - 24) : start], plain[start + 1 :]
+    closed = re.match(r"[\"'*`_]*[)\]]|[\"'*`_]*[.:](?:\s|$)", after) is not None
+    opened = before.rstrip("*_\"'` ")[-1:] in {"(", "["}
+    if opened and re.match(r"[\"'*`_]*[)\].:,]", after):
+        return True
+    named = _NAMING.search(before) is not None
+    if not capital:
+        return (
+            (closed and not before.strip(" \n*_\"'`("))
+            or (named and re.match(r"\W*(?:$|\n|[.,;)])", after) is not None)
+            or (closed and before.rstrip(" ").endswith("\n"))
+        )
+    if not _LEAD.search(before):
+        return False
+    if plain[start] == "a":
+        return bool(_AFTER_ARTICLE_LETTER.match(after))
+    return True
+
+
+def _ordinals(plain: str, count: int) -> list[_Pick]:
+    found = [(match, _ORDINALS[match.group(1)]) for match in _ORDINAL.finditer(plain)]
+    return [_Pick(*match.span(), index, "option") for match, index in found if index < count]
+
+
+def _nearly_option(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
+    """Return the option that the whole answer, or its end, misspells; one wrong letter in eight at most."""
+    words = folded.words.split()
+    forms = {form: index for index, choice in enumerate(choices) for form in _option_forms(choice)}
+    tail = _ARTICLE.sub("", " ".join(words))
+    if len(tail) < _SHORTEST_NEAR:
+        return []
+    best = process.extractOne(tail, list(forms), scorer=Levenshtein.distance, score_cutoff=len(tail) // 8 or 1)
+    if best is None or not _misspells(tail, best[0]):
+        return []
+    start = len(folded.words) - len(folded.words.lstrip())
+    return [_Pick(start, len(folded.words.rstrip()), forms[best[0]], "option")]
+
+
+def _misspells(text: str, option: str) -> bool:
+    """Whether a text differs from an option by spelling, not by a number, a letter or another word."""
+    ours, theirs = text.split(), option.split()
+    if len(ours) != len(theirs):
+        return re.sub(r"\D", "", text) == re.sub(r"\D", "", option)
+    return all(
+        our in {their, plural(their)} or (len(our) > 3 and our.isalpha() and not is_word(our))
+        for our, their in zip(ours, theirs, strict=True)
+    )
+
+
+def _concluded(plain: str, picks: list[_Pick], notes: list[str]) -> list[_Pick]:
+    """Keep the picks of the stated answers; else those before an explanation."""
+    if len({pick.option for pick in picks}) < 2:
+        return picks
+    stated: dict[bool, list[_Pick]] = {True: [], False: []}
+    for marker in clauses.CONCLUDED.finditer(plain):
+        following = [pick for pick in picks if pick.start >= marker.end()]
+        if not following or re.search(r"[.!?]\s", plain[marker.end() : following[0].start - 1]):
+            continue
+        limit = re.search(r"\n|[.!?](?=\s+[a-z]{2})|\b(?:because|since|as it)\b", plain[following[0].end :])
+        end = following[0].end + limit.start() if limit else len(plain)
+        stated[marker.group("final") is not None] += [pick for pick in following if pick.start < end]
+    kept = list(dict.fromkeys(stated[True] or stated[False]))
+    if not kept and (cut := clauses.EXPLAINED.search(plain)):
+        kept = [pick for pick in picks if pick.start < cut.start()]
+    if kept and len(kept) < len(picks):
+        notes.append("the stated answer outranks the rest")
+        return kept
+    return picks

@@ -1,0 +1,155 @@
+"""Finds the digits that an answer commits to: numerals, Roman numerals, digit words; no sizes, no years."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from judges.fuzzy.lexicon import is_plural
+from judges.fuzzy.matcher import Hit, Surface
+from judges.fuzzy.wordlists import NUMBER_WORDS, word_set
+from judges.vocabulary import Vocabulary
+
+_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9}
+_TEENS = NUMBER_WORDS[10:]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_UNITS = NUMBER_WORDS[1:10]
+_BIG = ["hundred", "thousand", "million", "billion", "dozen"]
+
+_NUMBER = re.compile(r"(?<![a-z0-9])\d+(?:(?:[.,:\-]|\s?[/x×]\s?)\d+)*(?:st|nd|rd|th|%|\s?%|[a-z]+)?", re.I)
+_ALONE = re.compile(r"\d")
+_LISTED = re.compile(r"\s?[,/\-]\s?")
+# Numbers that say how sure, how good, how large or which one, and not what the image shows.
+_BESIDE_THE_POINT = re.compile(
+    r"""
+    # "confidence: 0.97", "score is 9/10"
+    \b(?:confidence|certainty|probability|prob|conf|score|rating|likelihood|accuracy|bbox|size|level)s?\b\W{0,3}
+        (?:(?:is|of|level|score|was|at|=)\W{0,3})*\d+(?:[.,/]\d+)*\s?%?(?:\s?(?:out\ of|/)\s?\d+)?
+    # "step 1", "Figure 3"
+    | \b(?:step|figure|fig|option|image|photo|picture|question|page|version|line|row|column|example|sample|part|top
+        |table|section|chapter|index|item|id|batch|epoch)[ \-#]{1,2}\d+\b
+    # "9 out of 10", "9/10 sure"
+    | \b\d+(?:\.\d+)?\ ?(?:out\ of|of)\ \d+\b
+    | \b\d+\ ?/\ ?(?:5|10|100)\b(?=[^.\n]*\b(?:sure|confiden|certain|score|rat))
+    # "I rate this 5/5"
+    | \b(?:rate|rated|score|scored|give|grade|graded)\b[^.\n]{0,30}?\d+(?:\s?/\s?\d+)?
+    # "[12, 4, 30, 41]", "(0.2, 0.8)"
+    | [\[(]\s*-?\d+(?:\.\d+)?(?:\s*[,;]\s*-?\d+(?:\.\d+)?){3,}\s*[\])]
+    | [\[(]\s*-?\d*\.\d+(?:\s*[,;]\s*-?\d+(?:\.\d+)?)*\s*[\])]
+    """,
+    re.VERBOSE,
+)
+_LIST_NUMBER = re.compile(r"(?m)^[ \t]*\(?(\d+)[.)][ \t]+(?=\S)")
+_PRONOUN_BEFORE = word_set(
+    "this that which only no any every each another last right same the other first single someone such"
+)
+_AFTER_PRONOUN = word_set(
+    """single handwritten digit number image can could might should must would thing possible object day more another
+    hand side person doubt confidence idea"""
+)
+_UNIT_NOUNS = word_set("of pixel bit segment")
+_NUMBER_NOUNS = word_set("digit number numeral figure is written drawn image")
+_CHINESE = dict(zip("零〇一二三四五六七八九", (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
+_CHINESE_NUMERAL = re.compile(
+    r"(?:数字|數字|数|是|为|為|[:：])\s*[\"“「']?([零〇一二三四五六七八九])(?![十百千万萬亿个個张張位幅只種种些])"
+    r"|^\s*([零〇一二三四五六七八九])\s*[。.!]?\s*$"
+)
+
+
+def is_numeric(vocabulary: Vocabulary) -> bool:
+    """Whether the labels are digits."""
+    return all(label.name.isdigit() for label in vocabulary.labels)
+
+
+def outside_numbers() -> list[str]:
+    """Return the spelled-out numbers that hold a digit's name but are no digit ("twenty four", "two hundred")."""
+    tens = [f"{ten} {unit}" for ten in _TENS for unit in _UNITS]
+    big = [f"{unit} {size}" for unit in [*_UNITS, *_TEENS, *_TENS] for size in _BIG]
+    decimals = [f"{first} point {second}" for first in ["zero", *_UNITS] for second in ["zero", *_UNITS]]
+    return [*_TEENS, *_TENS, *tens, *big, *decimals]
+
+
+def find_digits(plain: str, original: str, origin: Sequence[int]) -> tuple[list[Hit], bool]:
+    """Return the single digits and Roman numerals in folded text, and whether it holds a longer number.
+
+    `original` is the answer before folding, for the capitals of Roman numerals; `origin` maps to its offsets.
+    """
+    ignored = [match.span() for match in _BESIDE_THE_POINT.finditer(plain)]
+    hits: list[Hit] = []
+    outside = False
+    for match in _NUMBER.finditer(plain):
+        if any(start < match.end() and match.start() < end for start, end in ignored):
+            continue
+        parts = _LISTED.split(match.group())
+        if all(len(part) == 1 for part in parts):
+            hits += [_digit(match.start() + found.start(), found.group()) for found in _ALONE.finditer(match.group())]
+        else:
+            outside = True
+    hits = _without_list_numbers(plain, hits)
+    hits += _roman(plain, original, origin)
+    for match in _CHINESE_NUMERAL.finditer(plain):
+        index = 1 if match.group(1) else 2
+        hits.append(Hit(*match.span(index), _surface(_CHINESE[match.group(index)])))
+    return [hit for hit in hits if not _is_quantity(plain, hit)], outside
+
+
+def _surface(value: int) -> Surface:
+    return Surface(str(value), frozenset({value}), "name")
+
+
+def _digit(start: int, digit: str) -> Hit:
+    return Hit(start, start + 1, _surface(int(digit)))
+
+
+def _without_list_numbers(plain: str, hits: list[Hit]) -> list[Hit]:
+    """Drop "1." and "2." at the start of lines, where some other digit is left."""
+    markers = [match.span(1) for match in _LIST_NUMBER.finditer(plain)]
+    values = [plain[start:end] for start, end in markers]
+    if values != [str(number) for number in range(1, len(values) + 1)]:
+        return hits
+    starts = {start for start, _ in markers}
+    kept = [hit for hit in hits if hit.start not in starts]
+    return kept or hits
+
+
+def _roman(plain: str, original: str, origin: Sequence[int]) -> list[Hit]:
+    """Return capital Roman numerals; "I" and "V" only where they are the whole answer or called a numeral."""
+    hits = []
+    whole = plain.strip(" .!\"'*\n")
+    for match in re.finditer(r"(?<![a-z0-9'])[ivx]+(?![a-z0-9'])", plain):
+        start, end = match.span()
+        source = original[origin[start] : origin[end]] if end < len(origin) else ""
+        letters = re.sub(r"[^A-Za-z\u2160-\u217f]", "", source)
+        numeral = match.group().upper()
+        if numeral not in _ROMAN:
+            continue
+        called = re.search(
+            r"(?:numeral|number|digit|answer|is)\W{0,4}(?:is\W{0,3})?$", plain[max(0, start - 16) : start]
+        )
+        if (
+            whole == match.group()
+            or (len(numeral) > 1 and (letters.isupper() or letters > "\u2000"))
+            or (called and letters.isupper())
+        ):
+            hits.append(Hit(start, end, _surface(_ROMAN[numeral])))
+    return hits
+
+
+def _is_quantity(plain: str, hit: Hit) -> bool:
+    """Whether the digit counts something: "3 strokes", "2 of them"."""
+    after = re.match(r"[ \-]([a-z]+)", plain[hit.end :])
+    return after is not None and (after.group(1) in _UNIT_NOUNS or is_plural(after.group(1)))
+
+
+def word_is_digit(plain: str, start: int, end: int) -> bool:
+    """Whether a digit word names the digit, rather than counting things or standing for one ("this one")."""
+    word = plain[start:end]
+    before = re.search(r"([a-z]+) $", plain[max(0, start - 16) : start])
+    after = re.match(r"([ \-])([a-z]+)", plain[end:])
+    if after:
+        following = after.group(2)
+        if following == "of" or is_plural(following) or (after.group(1) == "-" and following not in _NUMBER_NOUNS):
+            return False
+        if word in {"one", "zero"} and following in _AFTER_PRONOUN:
+            return False
+    return not (before and word == "one" and before.group(1) in _PRONOUN_BEFORE)

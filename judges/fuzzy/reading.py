@@ -1,0 +1,291 @@
+"""Reads one answer to a classification question: which labels does it assert, and how sure is that?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from judges.fuzzy import context, injection, markup, numerals
+from judges.fuzzy.markup import SUSPICIOUS
+from judges.fuzzy.matcher import Hit, Matcher
+from judges.fuzzy.normalize import Folded, fold, fold_simple
+from judges.fuzzy.spelling import Speller
+from judges.fuzzy.wordlists import alternation, phrase_set, word_set
+from judges.vocabulary import Vocabulary
+
+_AFTER_COMMA = alternation(
+    "it this that i the only just more probably likely possibly maybe perhaps which what my we you he she they"
+)
+# A denial ends here.
+_CLAUSE_END = re.compile(
+    r"[.!?;:\n(]|--| - |[—–]|\b(?:but|rather|instead|however|actually|though|although|because|so|yet)\b"
+    rf"|,\s*(?:{_AFTER_COMMA}|and (?:it|this))\b"
+    r"|\b(?:it is|it s|it's|this is|that is|that s|that's|i think|more like|looks like|appears to be|must be)\b"
+)
+_LIST_GOES_ON = re.compile(r",[^,]*\b(?:or|nor|and)\b")
+_DENIED_AFTER = re.compile(
+    # "Cat? No.", "cat: false", "cat = 0"
+    r"[\"'*_)]*\s*(?:\?\s*no\b|[:=\-]\s*(?:no|false|absent|0(?:\.0+)?%?)(?![\w.])"
+    # "a cat is not visible", "cat can't be right"
+    r"|(?:(?:is|was|are|were|can|could|does|do|would)\s?(?:n'?t|not)|cannot|can't)\s+"
+    r"(?:be\s+)?(?:definitely |clearly )?(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present"
+    r"|possible|shown|seen|here|a match|match|fit|true|likely|what|accurate|depicted|there"
+    r"|in (?:the|this) (?:image|picture|photo))"
+    # "cat is ruled out"
+    r"|(?:is|was|would be)\s+(?:wrong|incorrect|ruled out|excluded|unlikely|absent|false|impossible))"
+)
+_CONTRAST = re.compile(
+    r"\b(?:but|however|though|although|actually|yet|instead|rather|while|in fact|in reality|turns out)\b"
+    r"|,\s*(?:it is|it's|this is)"
+)
+_REASON = re.compile(
+    r"\b(?:because|since|as it|as the|given that|based on|due to|considering|which is|unlike|rather than)\b|[.!\n]"
+)
+_AFTER_ANSWER = re.compile(r"[\s\"'*_]*(?::|=|-|—|>|is\b|was\b|would be\b|\n)")
+_APPEARANCE = phrase_set(
+    """looks like|look like|looked like|looking like|at first|at first glance|at first sight|initially|i thought
+    first thought|appeared to be|seemed"""
+)
+_ARTICLE_BEFORE = re.compile(r"\b(?:a|an|the|this|that|one|some|two|several)\s(?:\w+\s)?$")
+# Labels that say what another thing is made of, how old it is or where it lives.
+_DESCRIBING = word_set("apple baby mountain maple oak orange palm pine plain rose sea willow")
+_NEAR = 40
+# Kinds of cue that leave a lone label as it is, and that may deny it; no cue at all is "".
+_HARMLESS = frozenset({"", "comparison", "affirmation"})
+_DENIALS = frozenset({"denial", "question", "refutation"})
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was found in one answer; offsets are those of the folded text.
+
+    `asserted` are the labels that count; `denied` and `ignored` those that do not; `notes` name what was decided on
+    the way; `certainty` is how far to trust the whole.
+    """
+
+    folded: Folded
+    asserted: list[Hit] = field(default_factory=list)
+    denied: list[Hit] = field(default_factory=list)
+    ignored: list[Hit] = field(default_factory=list)
+    others: list[Hit] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    certainty: float = 1.0
+
+    def note(self, text: str, certainty: float) -> None:
+        """Record a decision and how sure it is."""
+        if text not in self.notes:
+            self.notes.append(text)
+        self.certainty = min(self.certainty, certainty)
+
+
+class Reader:
+    """Reads answers against one vocabulary. Safe to share between threads: it holds no state of a reading."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.numeric = numerals.is_numeric(vocabulary)
+        self.matcher = Matcher(vocabulary, numerals.outside_numbers() if self.numeric else ())
+        self.speller = Speller(self.matcher.surfaces)
+
+    def read(self, text: str) -> Reading | Hit:
+        """Return which labels the answer asserts.
+
+        The common case, plain text that names one label and holds nothing that could change its meaning, is found
+        fast and is returned as that one hit.
+        """
+        if not text.isascii() or SUSPICIOUS.search(text):
+            cleaned = markup.clean(text)
+            folded = fold(cleaned)
+            return self._interpret(folded, cleaned, self.matcher.find(folded.words))
+        folded = fold_simple(text)
+        hits = self.matcher.find(folded.words)
+        return self._lone_label(folded, hits) or self._interpret(folded, text, hits)
+
+    def _lone_label(self, folded: Folded, hits: list[Hit]) -> Hit | None:
+        """Return the only hit where it is a label that surely stands for a thing, None where more care is needed."""
+        if self.numeric or not hits or any(hit.surface.cue not in _HARMLESS for hit in hits):
+            return None
+        if len(hits) > 1:
+            hits = [hit for hit in hits if not hit.surface.cue]
+            if len(hits) != 1:
+                return None
+        hit = hits[0]
+        return hit if hit.surface.labels and self._is_thing(folded, hit) else None
+
+    def _is_thing(self, folded: Folded, hit: Hit) -> bool:
+        """Whether a label stands for a thing here; names of several words do."""
+        pos = hit.surface.pos
+        if not pos:
+            return True
+        words, plain, _ = folded
+        if pos == "n":
+            # What `names_thing` would find, without looking at the words before.
+            return plain[hit.end] != "-" and not context.is_modifier_of(context.following_word(words, plain, hit.end))
+        return context.names_thing(plain, hit.start, hit.end, hit.surface)
+
+    def _interpret(self, folded: Folded, cleaned: str, hits: list[Hit]) -> Reading:
+        """Return a reading by all the rules; `cleaned` is the answer as written, without its wrapping."""
+        reading = Reading(folded)
+        labels = self._labels(reading, cleaned, hits)
+        if not labels and not reading.others:
+            labels = self.speller.find(folded.words)
+            if labels:
+                reading.note("read as a misspelling", 0.7)
+        if not labels:
+            return reading
+        cues = {hit.surface.cue for hit in hits}
+        if "judge" in cues or "/" in folded.plain:
+            labels = _drop_judge_talk(reading, labels)
+        if not self.numeric:
+            labels = self._drop_homographs(reading, labels)
+        if not cues.isdisjoint(_DENIALS) or ":" in folded.plain or "?" in folded.plain:
+            labels = _drop_denied(reading, hits, labels)
+        if labels and "retraction" in cues:
+            labels = _drop_retracted(reading, hits, labels)
+        if "conclusion" in cues:
+            labels = _keep_conclusion(reading, hits, labels)
+        if "comparison" in cues:
+            labels = _drop_compared(reading, hits, labels)
+        reading.asserted = labels
+        return reading
+
+    def _labels(self, reading: Reading, cleaned: str, hits: list[Hit]) -> list[Hit]:
+        """Return the hits that are names of labels, with the digits where labels are digits."""
+        reading.others = [hit for hit in hits if hit.surface.how == "other"]
+        labels = [hit for hit in hits if hit.surface.labels]
+        if not self.numeric:
+            return labels
+        folded = reading.folded
+        digits, outside = numerals.find_digits(folded.plain, cleaned, folded.origin)
+        words = [hit for hit in labels if not hit.surface.text.isdigit()]
+        kept = _keep(reading, words, [hit for hit in words if numerals.word_is_digit(folded.plain, hit.start, hit.end)])
+        if outside:
+            reading.note("holds a number of several digits", 0.85)
+        return sorted(kept + digits, key=lambda hit: hit.start)
+
+    def _drop_homographs(self, reading: Reading, labels: list[Hit]) -> list[Hit]:
+        """Drop labels that are verbs, adjectives or part of another name here."""
+        plain = reading.folded.plain
+        kept = []
+        for position, hit in enumerate(labels):
+            following = labels[position + 1] if position + 1 < len(labels) else None
+            if following is not None and _only_describes(plain, hit, following):
+                reading.note(f'"{hit.surface.text}" only describes "{following.surface.text}"', 0.75)
+            elif not self._is_thing(reading.folded, hit):
+                reading.note(f'"{hit.surface.text}" is not used as the name of a thing', 0.65)
+            else:
+                kept.append(hit)
+                continue
+            reading.ignored.append(hit)
+        return kept
+
+
+def _only_describes(plain: str, hit: Hit, following: Hit) -> bool:
+    """Whether a label describes the next: "a baby elephant" is one thing, "cat dog" are two."""
+    if plain[hit.end : following.start] != " " or following.surface.labels & hit.surface.labels:
+        return False
+    return (
+        hit.surface.text in _DESCRIBING
+        or _ARTICLE_BEFORE.search(plain[max(0, hit.start - _NEAR) : hit.start]) is not None
+    )
+
+
+def _drop_judge_talk(reading: Reading, labels: list[Hit]) -> list[Hit]:
+    """Drop labels inside clauses that talk to the judge."""
+    spans = injection.spans(reading.folded.plain)
+    if not spans:
+        return labels
+    reading.note("talk to the judge asserts nothing", 0.8)
+    return _keep(reading, labels, [hit for hit in labels if not any(start <= hit.start < end for start, end in spans)])
+
+
+def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
+    """Drop labels that the answer denies or only wonders about."""
+    plain = reading.folded.plain
+    scopes = [
+        (hit.end, _scope_end(plain, hit.end, labels)) for hit in hits if hit.surface.cue in {"denial", "question"}
+    ]
+
+    def is_denied(hit: Hit) -> bool:
+        return any(start <= hit.start < end for start, end in scopes) or bool(_DENIED_AFTER.match(plain, hit.end))
+
+    reading.denied = [hit for hit in labels if is_denied(hit)]
+    if not reading.denied:
+        return labels
+    reading.note(f'"{reading.denied[0].surface.text}" is denied', 0.85)
+    return _keep(reading, labels, [hit for hit in labels if not is_denied(hit)])
+
+
+def _scope_end(plain: str, start: int, labels: Sequence[Hit]) -> int:
+    """Return where a denial that starts here ends: with its clause, or with a list of what is denied."""
+    limit = _CLAUSE_END.search(plain, start)
+    end = limit.start() if limit else len(plain)
+    comma = plain.find(",", start, end)
+    while comma >= 0:
+        named = any(start <= hit.start < comma for hit in labels)
+        if (named or not plain[start:comma].strip()) and not _LIST_GOES_ON.search(plain[comma:end]):
+            return comma
+        comma = plain.find(",", comma + 1, end)
+    return end
+
+
+def _drop_retracted(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
+    """Drop what stands before the last "no wait" or "I mean" that has something after it."""
+    retracted = [hit.end for hit in hits if hit.surface.cue == "retraction" and hit.end <= labels[-1].start]
+    if not retracted or labels[0].start >= retracted[-1]:
+        return labels
+    reading.note("corrects itself", 0.7)
+    return _keep(reading, labels, [label for label in labels if label.start >= retracted[-1]])
+
+
+def _keep(reading: Reading, labels: list[Hit], kept: Sequence[Hit]) -> list[Hit]:
+    """Return the labels that are kept, in order; the others go to the ignored ones."""
+    starts = {label.start for label in kept}
+    reading.ignored += [label for label in labels if label.start not in starts]
+    return [label for label in labels if label.start in starts]
+
+
+def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
+    """Keep only the labels of the stated answer, where there is one; two such answers both count."""
+    plain = reading.folded.plain
+    stated: dict[bool, list[Hit]] = {True: [], False: []}
+    for hit in hits:
+        if hit.surface.cue != "conclusion" or (
+            hit.surface.text == "answer" and not _AFTER_ANSWER.match(plain, hit.end)
+        ):
+            continue
+        following = [label for label in labels if label.start >= hit.end]
+        if not following:
+            continue
+        limit = _REASON.search(plain, following[0].end)
+        end = limit.start() if limit else len(plain)
+        gap = plain[hit.end : following[0].start]
+        if gap.count("\n") + len(re.findall(r"[.!?](?=\s)", gap)) > 1:
+            continue
+        stated["final" in hit.surface.text] += [label for label in following if label.start < end]
+    kept = list(dict.fromkeys(stated[True] or stated[False]))
+    if kept and len(kept) < len(labels):
+        reading.note("the stated answer outranks the rest", 0.85)
+        return _keep(reading, labels, kept)
+    return labels
+
+
+def _drop_compared(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
+    """Drop labels that others are only compared with, where anything else is asserted."""
+    plain = reading.folded.plain
+    weak = []
+    for hit in hits:
+        if hit.surface.cue != "comparison":
+            continue
+        appearance = hit.surface.text in _APPEARANCE
+        if appearance and not _CONTRAST.search(plain, hit.end):
+            continue
+        limit = _CLAUSE_END.search(plain, hit.end)
+        end = min(limit.start() if limit else len(plain), plain.find(",", hit.end) % (len(plain) + 1), hit.end + _NEAR)
+        weak += [label for label in labels if hit.end <= label.start < end]
+    compared = {label.start for label in weak}
+    strong = [label for label in labels if label.start not in compared]
+    if not weak or not strong:
+        return labels
+    reading.note(f'"{weak[0].surface.text}" is only compared with', 0.7)
+    return _keep(reading, labels, strong)

@@ -1,0 +1,213 @@
+"""Judges an answer to an open question of a few words: a title, a name, a genre, a year, yes or no (OCR-VQA)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from rapidfuzz.distance import Levenshtein
+
+from judges.fuzzy import clauses, injection, markup
+from judges.fuzzy.normalize import blank, fold
+from judges.fuzzy.wordlists import NUMBER_WORDS, word_set
+from judges.target import ShortAnswer
+from judges.verdict import Category, Match, Verdict
+
+NAME = "fuzzy"
+# Rubric: at most one wrong character in this many, for titles and names.
+_CHARACTERS_PER_ERROR = 8
+_YES = word_set("yes yeah yep yup true correct indeed absolutely certainly definitely affirmative sure")
+_NO = word_set("no nope nah false incorrect negative")
+_POLAR = (["yes"], ["no"])
+_NO_STATEMENT = re.compile(
+    r"^\W*(?:(?:it|this|that|they|the \w+)\s+(?:is|was|does|are|do|has)\s?(?:not|n't)\b"
+    r"|not\b(?! sure| certain| clear| possible| visible| able)|(?:it|this|that)\s?(?:isn't|doesn't|wasn't))"
+)
+_YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
+_REFUSAL = re.compile(
+    r"\b(?:not sure|unsure|not certain|cannot|can't|can not|could not|couldn't|unable|do not know|don't know|unclear"
+    r"|not clear|unknown|not (?:visible|legible|readable|able|possible|enough|given|provided|shown|available|specified)"
+    r"|not (?:mentioned|stated|applicable)|n/a|no (?:idea|answer|information|way|text|title|author|year|date)"
+    r"|sorry|illegible|unreadable|hard to|difficult to|impossible to|not determinable|undetermined|none"
+    r"|isn't (?:visible|clear|legible)|as an ai|need more|nothing)\b"
+)
+_HEDGED = re.compile(
+    r"\b(?:but|maybe|perhaps|probably|possibly|might be|may be|could be|guess|looks like|seems|likely)\b"
+)
+_GENERIC = word_set(
+    """the a an of on in at to is are was it this that there here i see can image picture photo photograph shows show
+    showing book books cover covers title titled author authors text written by with and some words word page front
+    back name year edition publication published genre type kind about depicts depicting displays features has have
+    large small red blue green white black yellow colorful colourful background letters question answer what who
+    which please from publisher logo printed paper hardcover paperback photographed table object reading appears
+    which me you my for label score rating correct prediction blurry blurred dark low resolution quality small
+    visible unclear too"""
+)
+
+
+def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
+    """Judge one answer: correct, incorrect or extrinsic; there is no intrinsic here."""
+    text = markup.clean(prediction)
+    plain, origin = _plain(text)
+    gold = _words(_plain(target.label)[0])
+    plain = blank(plain, (span for span in injection.spans(plain) if _only_talk(plain[slice(*span)], gold)))
+    if not plain.strip(" .,!?-_*\n\"'"):
+        return _verdict("extrinsic", 0.97, "holds no answer")
+    if not gold:
+        same = plain.strip() == _plain(target.label)[0].strip()
+        return _verdict("correct" if same else "incorrect", 0.6, "compared sign by sign: the right answer has no words")
+    if gold in _POLAR:
+        return _yes_or_no(plain, gold[0])
+    if len(gold) == 1 and gold[0].isdecimal():
+        return _number(plain, gold[0], prediction, origin)
+    return _text(plain, gold, prediction, origin)
+
+
+def _verdict(category: Category, confidence: float, reason: str, match: Match | None = None) -> Verdict:
+    return Verdict(category, (match,) if match else (), NAME, confidence, reason)
+
+
+def _plain(text: str) -> tuple[str, list[int]]:
+    """Return folded text with "and" for "&", and where each character came from."""
+    folded = fold(text)
+    plain, origin = [], []
+    for char, offset in zip(folded.plain, folded.origin, strict=True):
+        expanded = " and " if char == "&" else char
+        plain.append(expanded)
+        origin += [offset] * len(expanded)
+    return "".join(plain), origin
+
+
+def _only_talk(clause: str, gold: list[str]) -> bool:
+    """Whether a clause really addresses the judge: "Full Credit" may be a title, and "True" an answer."""
+    return _words(clause) != gold and (gold not in _POLAR or len(clause.split()) > 2)
+
+
+def _words(plain: str) -> list[str]:
+    """Return the words of folded text without articles; "farmer's" and "farmers" are one."""
+    words = re.findall(r"[^\W_]+", plain.replace("'", ""))
+    return [word for word in words if word not in {"a", "an", "the"}] or words
+
+
+def _yes_or_no(plain: str, gold: str) -> Verdict:
+    concluded = list(clauses.CONCLUDED.finditer(plain))
+    for start in [marker.end() for marker in reversed(concluded)] + [0]:
+        said = _said(plain[start:])
+        if said == gold:
+            return _verdict("correct", 0.95, f"answers {said}")
+        if said is not None:
+            return _verdict("incorrect", 0.95, f"answers {said}, not {gold}")
+    return _verdict("extrinsic", 0.85 if _REFUSAL.search(plain) else 0.5, "answers neither yes nor no")
+
+
+def _said(plain: str) -> str | None:
+    """Return the yes or no that a text begins with or states."""
+    if re.match(r"\W*(?:not sure|unsure|sure\?)", plain):
+        return None
+    words = re.findall(r"[a-z']+", plain)
+    first = words[0] if words else ""
+    if first in _YES:
+        return "no" if words[1:2] == ["not"] else "yes"
+    if first in _NO and words[1:2] not in (["idea"], ["answer"], ["information"], ["way"], ["clue"]):
+        return "no"
+    if _NO_STATEMENT.match(plain) and not _REFUSAL.search(plain):
+        return "no"
+    if _YES_STATEMENT.match(plain):
+        return "yes"
+    stated = [word for word in ("yes", "no") if word in words]
+    return stated[0] if len(stated) == 1 and not _REFUSAL.search(plain) else None
+
+
+def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdict:
+    """Compare years and numbers exactly; other numbers of as many digits contradict."""
+    found = [match.span() for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?![\w])(?!\.\d)", plain)]
+    if len(gold) <= 2 and int(gold) < len(NUMBER_WORDS):
+        found += [match.span() for match in re.finditer(rf"\b{NUMBER_WORDS[int(gold)]}\b", plain)]
+    denied = clauses.denied_spans(plain, found)
+    kept = [span for span in found if not clauses.is_denied(plain, span, denied)]
+    if len({_value(plain, span) for span in kept}) > 1:
+        for marker in clauses.CONCLUDED.finditer(plain):
+            kept = [span for span in kept if span[0] >= marker.end()] or kept
+    kept = [span for span in kept if len(_value(plain, span)) == len(gold)] or kept
+    values = {_value(plain, span) for span in kept}
+    if values == {gold}:
+        return _verdict("correct", 0.97, f"gives {gold}", _match(gold, kept[0], prediction, origin))
+    if values:
+        return _verdict("incorrect", 0.93, f"gives {', '.join(sorted(values))}, not {gold}")
+    if _REFUSAL.search(plain):
+        return _verdict("extrinsic", 0.9, "gives no answer")
+    if re.search(r"\d", plain) and not found:
+        return _verdict("incorrect", 0.7, f"gives another number than {gold}")
+    return _verdict("extrinsic", 0.6, "gives no number")
+
+
+def _value(plain: str, span: tuple[int, int]) -> str:
+    text = plain[slice(*span)].replace(",", "")
+    return str(NUMBER_WORDS.index(text)) if text in NUMBER_WORDS else text
+
+
+def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Verdict:
+    tokens = [match.span() for match in re.finditer(r"[^\W_]+(?:'[^\W_]+)*", plain)]
+    tokens = [span for span in tokens if plain[slice(*span)] not in {"a", "an", "the"}] or tokens
+    span, errors = _nearest(plain, tokens, gold)
+    if span is None:
+        return _no_match(plain, " ".join(gold))
+    denied = clauses.denied_spans(plain, [span])
+    if clauses.is_denied(plain, span, denied):
+        rest = (plain[: span[0]] + " " + plain[span[1] :]).strip()
+        answered = re.search(r"\b(?:but|rather|instead|it is|it's)\b", rest)
+        return _verdict("incorrect" if answered else "extrinsic", 0.7, f'denies "{" ".join(gold)}"')
+    beside = re.match(r"\W{0,3}\s*(?:or|/)\s+\w", plain[span[1] :]) or re.search(
+        r"\w\s+or\s+(?:the |a |an )?$", plain[: span[0]]
+    )
+    if beside and "or" not in gold:
+        return _verdict("incorrect", 0.6, "leaves the answer open between two")
+    reason = "gives the answer" if not errors else f"gives the answer with {errors} wrong character{'s' * (errors > 1)}"
+    return _verdict("correct", 0.97 if not errors else 0.85, reason, _match(" ".join(gold), span, prediction, origin))
+
+
+def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tuple[tuple[int, int] | None, int]:
+    """Return the stretch of words nearest to the answer and its wrong characters; None where it is too far."""
+    wanted = "".join(gold)
+    allowed = len(wanted) // _CHARACTERS_PER_ERROR
+    digits = re.sub(r"\D", "", wanted)
+    best: tuple[tuple[int, int] | None, int] = (None, allowed + 1)
+    for size in {len(gold), len(gold) - 1, len(gold) + 1} - {0}:
+        for first in range(len(tokens) - size + 1):
+            window = tokens[first : first + size]
+            text = "".join(plain[slice(*span)].replace("'", "") for span in window)
+            if abs(len(text) - len(wanted)) > allowed or re.sub(r"\D", "", text) != digits:
+                continue
+            errors = Levenshtein.distance(text, wanted, score_cutoff=best[1])
+            if errors < best[1]:
+                best = ((window[0][0], window[-1][1]), errors)
+    if (
+        best[0] is None
+        and len(gold) > 1
+        and sorted(gold) == sorted(plain[slice(*span)].replace("'", "") for span in tokens)
+    ):
+        # "Hensley, Margaret L." is the same name.
+        return (tokens[0][0], tokens[-1][1]), 0
+    return best
+
+
+def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]) -> Match:
+    start, end = origin[span[0]], origin[span[1] - 1] + 1
+    return Match(label, start, end, prediction[start:end], "answer")
+
+
+def _no_match(plain: str, gold: str) -> Verdict:
+    """Return the verdict on a text without the answer: another answer, or none at all."""
+    content = [word for word in _words(plain) if word not in _GENERIC]
+    refuses = _REFUSAL.search(plain)
+    if refuses and not _HEDGED.search(plain, refuses.end()):
+        return _verdict("extrinsic", 0.9, "gives no answer")
+    if not content:
+        return _verdict("extrinsic", 0.75, "describes the picture and gives no answer")
+    return _verdict("incorrect", _distance_confidence(plain.strip(), gold), f'gives another answer than "{gold}"')
+
+
+@lru_cache(maxsize=1024)
+def _distance_confidence(text: str, gold: str) -> float:
+    """Return the trust in "another answer": less where the texts are much alike."""
+    return 0.65 if Levenshtein.normalized_similarity(text, gold) > 0.6 else 0.9

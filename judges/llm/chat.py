@@ -1,0 +1,212 @@
+"""Questions to an OpenAI-compatible server: each one once, a limited number at a time, failures kept apart."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError, one_line
+from judges.llm.cache import AnswerCache
+from judges.settings import LLMSettings
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+CHARACTERS_PER_TOKEN = 4
+
+Sampling = tuple[tuple[str, float], ...]
+"""A request's fields besides model and messages: temperature, max_tokens, …"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request for a chat completion.
+
+    `version` names the prompt; `well_formed` says whether an answer is worth keeping.
+    """
+
+    text: str
+    sampling: Sampling
+    version: str
+    well_formed: Callable[[str], bool]
+
+    def key(self, model: str) -> str:
+        """Return a hash of all that the answer depends on."""
+        content = json.dumps([model, self.version, self.sampling, self.text])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens the question has, at four characters a token."""
+        return len(self.text) // CHARACTERS_PER_TOKEN + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: a text, or the reason why there is none.
+
+    `failed` means that the server is to blame; `over_limit` that `max_calls` was reached, so that nothing was asked.
+    """
+
+    text: str | None
+    error: str | None = None
+    failed: bool = False
+    over_limit: bool = False
+
+
+class Chat:
+    """Asks one model on one server.
+
+    `calls` counts the questions that neither the cache nor the limit answered, `failures` those of them that the server
+    left without an answer, and `last_error` says why. Its event loop runs in a thread of its own, so that any number
+    of threads can wait for answers. Time-outs, lost connections, 408, 409, 429 and 5xx are tried again by the client,
+    with exponential backoff, jitter and the server's Retry-After; after `give_up_after` failed calls in a row nothing
+    more is asked. Only well-formed answers go into the cache: everything else is asked again by the next run.
+    """
+
+    def __init__(self, settings: LLMSettings) -> None:
+        if not settings.configured:
+            raise UserError(f"no LLM to judge with: {settings.HOW} (see judges.settings)")
+        if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
+            raise UserError(f"base URL {settings.base_url!r} of the LLM judge: expected http://… or https://…")
+        self.settings = settings
+        self.model = settings.model or ""
+        self.calls = 0
+        self.failures = 0
+        self.last_error = ""
+        self._failures_in_a_row = 0
+        self._asked: dict[str, Future[Reply]] = {}
+        self._lock = Lock()
+        self._process = os.getpid()
+
+    def ask(self, question: Question) -> Future[Reply]:
+        """Return the reply to come; a question that was asked before shares its reply."""
+        if os.getpid() != self._process:
+            raise RuntimeError("an LLM judge does not survive a fork: start the workers with 'spawn'")
+        key = question.key(self.model)
+        with self._lock:
+            if key in self._asked:
+                return self._asked[key]
+            kept = self._cache.get(key) if self._cache else None
+            if kept is not None:
+                return self._answered(key, Reply(kept))
+            limit = self.settings.max_calls
+            if limit is not None and self.calls >= limit:
+                return self._answered(key, Reply(None, f"the limit of {limit} calls is reached", over_limit=True))
+            self.calls += 1
+            future = self._submit(self._request(key, question))
+            self._asked[key] = future
+            return future
+
+    def knows(self, question: Question) -> bool:
+        """Whether the answer is in the cache."""
+        return self._cache is not None and self._cache.get(question.key(self.model)) is not None
+
+    def close(self) -> None:
+        """Drop what is under way, close connections, loop and cache; they open again when something is asked again."""
+        if "_loop" in self.__dict__:
+            self._submit(self._wind_up()).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+        if cache := self.__dict__.get("_cache"):
+            cache.close()
+        with self._lock:
+            for name in ("_client", "_semaphore", "_loop", "_cache"):
+                self.__dict__.pop(name, None)
+            self._asked = {key: future for key, future in self._asked.items() if not future.cancelled()}
+
+    async def _wind_up(self) -> None:
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        if "_client" in self.__dict__:
+            await self._client.close()
+
+    def _answered(self, key: str, reply: Reply) -> Future[Reply]:
+        future: Future[Reply] = Future()
+        future.set_result(reply)
+        self._asked[key] = future
+        return future
+
+    async def _request(self, key: str, question: Question) -> Reply:
+        limit = self.settings.give_up_after
+        async with self._semaphore:
+            if self._failures_in_a_row >= limit:
+                self.failures += 1
+                return Reply(None, f"not asked, the server failed {limit} times in a row", failed=True)
+            reply = await self._complete(question)
+        if reply.failed:
+            self.failures += 1
+            self._failures_in_a_row += 1
+            self.last_error = reply.error or ""
+            return reply
+        self._failures_in_a_row = 0
+        if self._cache and reply.text is not None and question.well_formed(reply.text):
+            self._cache.put(key, reply.text, model=self.model, prompt=question.version)
+        return reply
+
+    async def _complete(self, question: Question) -> Reply:
+        """One chat completion, with the client's own retries; what is no completion is a failure."""
+        from openai import OpenAIError
+
+        create: Any = self._client.chat.completions.create
+        messages = [{"role": "user", "content": question.text}]
+        try:
+            completion = await create(model=self.model, messages=messages, **dict(question.sampling))
+        except OpenAIError as error:
+            return Reply(None, _described(error), failed=True)
+        except ValueError as error:
+            return Reply(None, f"the server's answer is no JSON: {one_line(error)}", failed=True)
+        # The client does not check what the server sent: it may be a page of HTML, or JSON of another kind.
+        try:
+            text = completion.choices[0].message.content
+        except (AttributeError, IndexError, TypeError):
+            return Reply(None, f"the server's answer is no chat completion: {str(completion)[:80]!r}", failed=True)
+        return Reply(text) if isinstance(text, str) else Reply(None, "the model answered without text")
+
+    @cached_property
+    def _cache(self) -> AnswerCache | None:
+        return AnswerCache(self.settings.cache) if self.settings.cache else None
+
+    @cached_property
+    def _client(self) -> AsyncOpenAI:
+        from openai import AsyncOpenAI
+
+        settings = self.settings
+        return AsyncOpenAI(
+            # Local servers ask for no key, but the client insists on one.
+            api_key=settings.api_key or "none",
+            base_url=settings.base_url,
+            timeout=settings.timeout_s,
+            max_retries=settings.max_retries,
+        )
+
+    @cached_property
+    def _semaphore(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(max(1, self.settings.concurrency))
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        self._thread = Thread(target=loop.run_forever, name="judge", daemon=True)
+        self._thread.start()
+        return loop
+
+    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+
+def _described(error: Exception) -> str:
+    """An error of the client in one line, with its cause: `APIConnectionError` alone does not say what went wrong."""
+    cause = f" ({one_line(error.__cause__)})" if error.__cause__ and str(error.__cause__) else ""
+    return f"{type(error).__name__}: {one_line(error).rstrip('.')}{cause}"

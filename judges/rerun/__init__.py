@@ -1,0 +1,1 @@
+"""Judging logged answers again, and measuring how far two judges agree."""

@@ -1,0 +1,179 @@
+"""How far two judges agree, or a judge and people: accuracy, Cohen's κ, confusion, every disagreement."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emt_core.errors import UserError
+from judges.rerun.rejudge import find_work
+from judges.rerun.rows import Row, read_rows
+from judges.verdict import CATEGORIES
+
+_CONFIDENCE = 0.95
+_IDENTIFIERS = ("id", "doc_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one side says of one answer; `category` is None for gold rows that only know right and wrong."""
+
+    key: tuple[str, str]
+    prediction: str
+    category: str | None
+    correct: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Judge A measured against B, a judge or gold rows.
+
+    `answers` counts pairs; `unscored_a` and `unscored_b` those that a side left open, which all else leaves out.
+    `accuracy` is the share of the `scored` pairs with the same correct/not correct, `interval` its 95 % Wilson
+    interval; `category_accuracy` and `kappa_category` are about the categories, where both sides have them.
+    Cohen's κ is None where it is undefined: when both sides always say the same one thing. `false_correct` counts
+    answers that A takes for correct and B does not, `false_wrong` the opposite. `confusion` maps A's category,
+    then B's, to a number.
+    """
+
+    answers: int
+    scored: int
+    unscored_a: int
+    unscored_b: int
+    agreeing: int
+    accuracy: float | None
+    interval: tuple[float, float] | None
+    kappa: float | None
+    category_accuracy: float | None
+    category_interval: tuple[float, float] | None
+    kappa_category: float | None
+    false_correct: int
+    false_wrong: int
+    confusion: dict[str, dict[str, int]]
+    disagreements: tuple[dict[str, Any], ...]
+
+
+def read_opinions(path: Path) -> list[Opinion]:
+    """Read judged rows, a run's samples, or gold rows with `category` or `correct`; a `verdict` goes first.
+
+    Raises:
+        UserError: a row holds no opinion.
+    """
+    if path.is_dir():
+        files = find_work(path).files
+        rows = [
+            (where, row, file.stem.partition("_samples_")[2]) for file in files for where, row in read_rows(path / file)
+        ]
+    else:
+        rows = [(where, row, str(row.get("task", ""))) for where, row in read_rows(path)]
+    if not rows:
+        raise UserError(f"{path}: holds no rows")
+    return [_opinion(row, task, position, where) for position, (where, row, task) in enumerate(rows)]
+
+
+def agreement(a: Sequence[Opinion], b: Sequence[Opinion]) -> Agreement:
+    """Compare two sides over the same answers.
+
+    Raises:
+        UserError: the sides do not hold the same answers.
+    """
+    pairs = _paired(a, b)
+    scored = [(x, y) for x, y in pairs if x.correct is not None and y.correct is not None]
+    by_category = [(x.category, y.category) for x, y in scored if x.category and y.category]
+    agreeing = sum(x.correct == y.correct for x, y in scored)
+    same_category = sum(x == y for x, y in by_category)
+    confusion = Counter((x.category, y.category) for x, y in pairs if x.category and y.category)
+    return Agreement(
+        answers=len(pairs),
+        scored=len(scored),
+        unscored_a=sum(x.correct is None for x, _ in pairs),
+        unscored_b=sum(y.correct is None for _, y in pairs),
+        agreeing=agreeing,
+        accuracy=_share(agreeing, len(scored)),
+        interval=_wilson(agreeing, len(scored)),
+        kappa=_kappa([(str(x.correct), str(y.correct)) for x, y in scored]),
+        category_accuracy=_share(same_category, len(by_category)),
+        category_interval=_wilson(same_category, len(by_category)),
+        kappa_category=_kappa(by_category),
+        false_correct=sum(bool(x.correct and not y.correct) for x, y in scored),
+        false_wrong=sum(bool(y.correct and not x.correct) for x, y in scored),
+        confusion={
+            x: {y: confusion[x, y] for y in CATEGORIES if confusion[x, y]}
+            for x in CATEGORIES
+            if any(confusion[x, y] for y in CATEGORIES)
+        },
+        disagreements=tuple(_disagreement(x, y) for x, y in pairs if _differ(x, y)),
+    )
+
+
+def _opinion(row: Row, task: str, position: int, where: str) -> Opinion:
+    verdict = row.get("verdict", row)
+    category = verdict.get("category") if isinstance(verdict, dict) else None
+    correct = row.get("correct") if verdict is row else None
+    if category is not None and category not in CATEGORIES:
+        raise UserError(f"{where}: field 'category': expected one of {', '.join(CATEGORIES)}, found {category!r}")
+    if category is not None:
+        correct = None if category == "unscored" else category == "correct"
+    elif not isinstance(correct, bool):
+        raise UserError(f"{where}: expected a field 'verdict', 'category' or 'correct' (true or false), found none")
+    identifier = next((str(row[name]) for name in _IDENTIFIERS if name in row), f"row {position + 1}")
+    prediction = row.get("prediction", row.get("filtered_resps", ""))
+    return Opinion((task, identifier), str(prediction), category, correct)
+
+
+def _paired(a: Sequence[Opinion], b: Sequence[Opinion]) -> list[tuple[Opinion, Opinion]]:
+    others = {opinion.key: opinion for opinion in b}
+    for side, opinions in (("A", a), ("B", b)):
+        repeated = [key for key, count in Counter(opinion.key for opinion in opinions).items() if count > 1]
+        if repeated:
+            raise UserError(f"{side}: answer {' '.join(repeated[0])} stands there twice; expected unique ids")
+    missing = [opinion.key for opinion in a if opinion.key not in others]
+    if missing or len(a) != len(b):
+        example = " ".join(missing[0] if missing else next(iter(set(others) - {opinion.key for opinion in a})))
+        raise UserError(f"A has {len(a)} answers and B {len(b)}; {example.strip()} is in one only: expected the same")
+    for opinion in a:
+        if opinion.prediction != others[opinion.key].prediction:
+            raise UserError(f"answer {' '.join(opinion.key).strip()} reads differently in A and B: expected the same")
+    return [(opinion, others[opinion.key]) for opinion in a]
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _wilson(part: int, whole: int) -> tuple[float, float] | None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    if not whole:
+        return None
+    low, high = proportion_confint(part, whole, alpha=1 - _CONFIDENCE, method="wilson")
+    return float(low), float(high)
+
+
+def _kappa(pairs: Sequence[tuple[Any, Any]]) -> float | None:
+    """Cohen's κ; None without pairs, and where chance alone would agree always."""
+    values = sorted({value for pair in pairs for value in pair})
+    if len(values) < 2:
+        return None
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    counts = Counter(pairs)
+    return float(cohens_kappa([[counts[x, y] for y in values] for x in values], return_results=False))
+
+
+def _differ(x: Opinion, y: Opinion) -> bool:
+    if x.category and y.category:
+        return x.category != y.category
+    return x.correct != y.correct
+
+
+def _disagreement(x: Opinion, y: Opinion) -> dict[str, Any]:
+    task, identifier = x.key
+    return {"task": task, "id": identifier, "a": _said(x), "b": _said(y), "prediction": x.prediction}
+
+
+def _said(opinion: Opinion) -> str:
+    return opinion.category or ("correct" if opinion.correct else "not correct")

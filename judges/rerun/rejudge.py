@@ -1,0 +1,241 @@
+"""Judge again what was logged: a run of lmms-eval, or plain rows; resumable, and never over the original."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from emt_core.errors import UserError, one_line
+from judges.judging import Judge
+from judges.rerun.rows import Row, answer_of, class_name_chosen, read_rows
+from judges.target import MultipleChoice, Target
+from judges.verdict import Verdict
+
+_SAMPLES = re.compile(r"(?P<date>.+)_samples_(?P<task>.+)\.jsonl")
+_RESULTS = re.compile(r"(?P<date>.+)_results\.json")
+_METRICS = ("accuracy", "incorrect", "intrinsic", "extrinsic", "unscored", "class_name_chosen")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to judge: `files` of `source` to judge, and `others` that a run's copy takes along unchanged.
+
+    Paths are relative to `source`; a single file of rows is the path `.`.
+    """
+
+    source: Path
+    files: tuple[Path, ...]
+    others: tuple[Path, ...] = ()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether this is a folder of lmms-eval rather than a file of rows."""
+        return self.source.is_dir()
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """Yield where each row stands, and the row."""
+        for file in self.files:
+            yield from read_rows(self.source / file)
+
+    def items(self) -> Iterator[tuple[str, Target]]:
+        """Yield each answer with its target."""
+        return (answer_of(row, where) for where, row in self.rows())
+
+
+def find_work(source: Path, tasks: Iterable[str] = ()) -> Work:
+    """Find what can be judged again; `tasks` restricts it to some tasks of a run, or to rows' files as they are.
+
+    Raises:
+        UserError: there is nothing to judge, or a task named is not there.
+    """
+    if source.is_file():
+        if tasks := list(tasks):
+            raise UserError(f"--task {tasks[0]}: {source} is a file of rows; --task chooses among a run's tasks")
+        return Work(source, (Path(),))
+    if not source.is_dir():
+        raise UserError(f"{source}: no such file or folder; expected a run of lmms-eval or a file of JSON lines")
+    samples = {
+        path.relative_to(source): match["task"]
+        for path in sorted(source.rglob("*.jsonl"))
+        if (match := _SAMPLES.fullmatch(path.name))
+    }
+    wanted = set(tasks)
+    if absent := sorted(wanted - set(samples.values())):
+        found = ", ".join(sorted(set(samples.values()))) or "no samples at all"
+        raise UserError(f"--task {absent[0]}: not in {source}; found {found}")
+    chosen = [file for file, task in samples.items() if not wanted or task in wanted]
+    files = tuple(file for file in chosen if _has_targets(source / file))
+    if not files:
+        raise UserError(
+            f"{source}: no *_samples_TASK.jsonl with field 'judge_target'; expected a run with --log_samples "
+            "of this package's tasks"
+        )
+    return Work(source, files, tuple(file for file in samples if file not in files))
+
+
+def rejudge(
+    work: Work, out: Path, judge: Judge, *, signature: str, overwrite: bool, advance: Callable[[int], None]
+) -> Counter[str]:
+    """Judge everything again and write it to `out`; returns the number of samples in each category.
+
+    Until all is done the output stands beside `out` as `NAME.partial-HASH`. The hash is that of the input and of
+    `signature` (the judge and its settings), so that the same command takes up a partial output where a killed
+    process left it, and another command does not. `advance` hears of each row that is done.
+    """
+    check_output(work, out, overwrite=overwrite)
+    partial = out.with_name(f"{out.name}.partial-{_fingerprint(work, signature)}")
+    counts: Counter[str] = Counter()
+    for file in work.files:
+        target = partial / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        counts.update(_judge_file(work.source / file, target, judge, advance))
+    if work.is_run:
+        for file in work.others:
+            (partial / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(work.source / file, partial / file)
+        _write_results(work, partial, signature)
+    _put_in_place(partial, out)
+    return counts
+
+
+def check_output(work: Work, out: Path, *, overwrite: bool) -> None:
+    """Refuse an output that exists or that touches the original.
+
+    Raises:
+        UserError: `out` exists and `overwrite` is false, or it is the input, in it, or around it.
+    """
+    source, target = work.source.resolve(), out.resolve()
+    if target == source or source in target.parents or target in source.parents:
+        raise UserError(f"-o {out}: overlaps the input {work.source}, which is never written to; choose another place")
+    if out.exists():
+        if not overwrite:
+            raise UserError(f"-o {out}: exists already; choose another place or add --overwrite")
+        if out.is_dir() != work.is_run:
+            kinds = ("a file", "a folder")
+            raise UserError(f"-o {out}: is {kinds[out.is_dir()]}, but the output is {kinds[work.is_run]}")
+
+
+def judged(rows: Iterable[tuple[str, Row]], judge: Judge) -> Iterator[Row]:
+    """Yield each row with its verdict, and a sample with its new metrics too."""
+    waiting: deque[tuple[Row, Target]] = deque()
+
+    def items() -> Iterator[tuple[str, Target]]:
+        for where, row in rows:
+            prediction, target = answer_of(row, where)
+            waiting.append((row, target))
+            yield prediction, target
+
+    for verdict in judge.judge_many(items()):
+        yield _with_verdict(*waiting.popleft(), verdict)
+
+
+def dumps(row: Row) -> bytes:
+    """One line of JSON. A lone surrogate, which UTF-8 cannot hold, becomes its JSON escape."""
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _with_verdict(row: Row, target: Target, verdict: Verdict) -> Row:
+    row = row | {"verdict": verdict.as_dict()}
+    if "judge_target" in row:
+        row |= verdict.metrics()
+        if "class_name_chosen" in row and isinstance(target, MultipleChoice):
+            row["class_name_chosen"] = class_name_chosen(verdict, target)
+    return row
+
+
+def _judge_file(source: Path, partial: Path, judge: Judge, advance: Callable[[int], None]) -> Counter[str]:
+    """Append what is missing to a partial file; returns the categories of all its rows."""
+    with partial.open("a+b") as lines:
+        try:
+            fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{partial}: another process is writing it; wait for that one") from error
+        counts = _resume(lines)
+        advance(counts.total())
+        for row in judged(islice(read_rows(source), counts.total(), None), judge):
+            lines.write(dumps(row))
+            # What a language model was asked must survive a kill, row by row.
+            lines.flush()
+            counts[row["verdict"]["category"]] += 1
+            advance(1)
+    return counts
+
+
+def _resume(lines: BinaryIO) -> Counter[str]:
+    """Count the categories of the complete rows, and cut off a row that a killed process left half-written."""
+    counts: Counter[str] = Counter()
+    lines.seek(0)
+    end = 0
+    for line in lines:
+        if not line.endswith(b"\n"):
+            break
+        counts[json.loads(line)["verdict"]["category"]] += 1
+        end += len(line)
+    lines.truncate(end)
+    return counts
+
+
+def _has_targets(samples: Path) -> bool:
+    return any("judge_target" in row and "filtered_resps" in row for _, row in islice(read_rows(samples), 1))
+
+
+def _fingerprint(work: Work, signature: str) -> str:
+    digest = hashlib.sha256(signature.encode())
+    for file in work.files:
+        digest.update(str(file).encode())
+        with (work.source / file).open("rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:12]
+
+
+def _write_results(work: Work, partial: Path, signature: str) -> None:
+    """Write each results file of the run with the means of its judged samples."""
+    from judges.rerun.aggregate import recompute
+
+    for path in sorted(work.source.rglob("*_results.json")):
+        match = _RESULTS.fullmatch(path.name)
+        file = path.relative_to(work.source)
+        scores = {}
+        for samples in work.files:
+            found = _SAMPLES.fullmatch(samples.name)
+            if match and found and samples.parent == file.parent and found["date"] == match["date"]:
+                scores[found["task"]] = _scores(partial / samples)
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+            recompute(results, scores)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: expected lmms-eval's results as JSON ({one_line(error)})") from error
+        if scores:
+            results["judged_again_by"] = signature
+        (partial / file).parent.mkdir(parents=True, exist_ok=True)
+        (partial / file).write_text(json.dumps(results, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _scores(samples: Path) -> dict[str, list[float | None]]:
+    scores: dict[str, list[float | None]] = defaultdict(list)
+    for _, row in read_rows(samples):
+        for metric in _METRICS:
+            if metric in row:
+                scores[metric].append(row[metric])
+    return scores
+
+
+def _put_in_place(partial: Path, out: Path) -> None:
+    """Rename the finished output; an output to be replaced goes only once the new one stands."""
+    if not out.is_dir():
+        partial.replace(out)
+        return
+    old = out.with_name(f"{out.name}.replaced")
+    out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old)

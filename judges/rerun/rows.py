@@ -1,0 +1,122 @@
+"""Rows and logged samples: what was answered, and against what it is judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from emt_core.errors import UserError
+from judges.target import Classification, MultipleChoice, ShortAnswer, Target
+from judges.verdict import Verdict
+from judges.vocabulary import find_vocabulary
+
+Row = dict[str, Any]
+
+KINDS = ("classification", "multiple_choice", "short_answer")
+_OTHER_NAMES = {"open_vqa": "short_answer"}
+_OPEN_QUESTIONS = "ocr_vqa"
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield where each row of a JSONL file stands (`file:line`), and the row.
+
+    Raises:
+        UserError: the file cannot be read, or a line is no JSON object.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                where = f"{path}:{number}"
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(f"{where}: expected a JSON object, found {line.strip()[:60]!r}") from error
+                if not isinstance(row, dict):
+                    raise UserError(f"{where}: expected a JSON object, found {line.strip()[:60]!r}")
+                yield where, row
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as JSON lines ({error})") from error
+
+
+def answer_of(row: Row, where: str) -> tuple[str, Target]:
+    """Return a row's answer and its target: those of a logged sample, or of a plain row.
+
+    A sample holds `filtered_resps` and `judge_target`. A plain row holds `task`, `label`, `prediction`, for a
+    multiple-choice question `choices`, and `kind` where the task does not tell.
+
+    Raises:
+        UserError: a field is missing or of the wrong type.
+    """
+    if "judge_target" in row:
+        return _text(row, "filtered_resps", where), _target(row["judge_target"], where)
+    return _text(row, "prediction", where), _target(row, where)
+
+
+def class_name_chosen(verdict: Verdict, target: MultipleChoice) -> float | None:
+    """1 where the answer commits to the wrong option that is the class's name; None where it is unscored."""
+    if verdict.category == "unscored":
+        return None
+    name = (target.class_name or "").casefold()
+    letters = (chr(ord("A") + position) for position in range(len(target.choices)))
+    distractors = {
+        letter
+        for letter, choice in zip(letters, target.choices, strict=True)
+        if choice.casefold() == name and letter != target.label
+    }
+    chosen = {match.label for match in verdict.matches}
+    return float(len(chosen) == 1 and chosen <= distractors)
+
+
+def _text(row: Row, field: str, where: str) -> str:
+    value = row.get(field)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str):
+        raise UserError(f"{where}: field {field!r}: expected a text, found {_shown(row, field)}")
+    return value
+
+
+def _target(data: Any, where: str) -> Target:
+    if not isinstance(data, Mapping):
+        raise UserError(f"{where}: field 'judge_target': expected an object, found {str(data)[:60]!r}")
+    label, choices = data.get("label"), data.get("choices")
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise UserError(f"{where}: field 'label': expected a text or a number, found {_shown(data, 'label')}")
+    task = str(data.get("vocabulary") or data.get("task") or "")
+    kind = data.get("kind") or _kind(task, choices)
+    kind = _OTHER_NAMES.get(kind, kind)
+    if kind == "short_answer":
+        return ShortAnswer(str(label))
+    if kind == "multiple_choice":
+        if not (isinstance(choices, list) and choices and all(isinstance(choice, str) for choice in choices)):
+            raise UserError(f"{where}: field 'choices': expected a list of texts, found {_shown(data, 'choices')}")
+        return MultipleChoice(str(label), tuple(choices), data.get("class_name"))
+    if kind == "classification":
+        return _classification(task, label, where)
+    raise UserError(f"{where}: field 'kind': expected one of {', '.join(KINDS)}, found {kind!r}")
+
+
+def _classification(task: str, label: int | str, where: str) -> Classification:
+    try:
+        vocabulary = find_vocabulary(task)
+    except UserError as error:
+        raise UserError(f"{where}: field 'task': {error}") from error
+    try:
+        vocabulary.resolve(label)
+    except UserError as error:
+        raise UserError(f"{where}: field 'label': {error}") from error
+    return Classification(label, vocabulary)
+
+
+def _kind(task: str, choices: Any) -> str:
+    if choices:
+        return "multiple_choice"
+    return "short_answer" if _OPEN_QUESTIONS in task else "classification"
+
+
+def _shown(row: Mapping[str, Any], field: str) -> str:
+    return repr(row[field])[:60] if field in row else "none"

@@ -1,0 +1,1 @@
+"""Two runs, document by document: pairing, forgetting, leakage, and what changed inside a task."""

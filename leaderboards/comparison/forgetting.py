@@ -1,0 +1,290 @@
+"""Forgetting: what a candidate lost against its base, per task, group and quadrant.
+
+Rates are in percent, differences in percentage points; every number carries its n and its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from emt_core.errors import UserError
+from emt_core.runs import Run
+from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
+from leaderboards.comparison.leakage import leaked_documents
+from leaderboards.comparison.matrix import QUADRANTS, place
+from leaderboards.comparison.pairing import Excluded, PairedTask, only_in, pair_task, shared_tasks
+from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The share of answers that are of some kind, in percent, before and after fine-tuning."""
+
+    base: Interval
+    candidate: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What two models reach on the same documents, and an encoder where given.
+
+    `retention` is candidate / base in percent; `encoder_gap` and `encoder_gap_base` are the encoder's accuracy minus
+    the candidate's and the base's.
+    """
+
+    base: Interval
+    candidate: Interval
+    forgetting: Interval
+    retention: Interval
+    encoder: Interval | None = None
+    encoder_gap: Interval | None = None
+    encoder_gap_base: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskComparison:
+    """One task. `sample` and `scores` are None where no document was scored by both models.
+
+    `n` counts the documents compared, `documents` all of them. `p_value` is that of "nothing changed", by `test`;
+    `adjusted_p_value` is Holm's over all tasks. `detectable_drop` is the smallest drop, in percentage points, that a
+    sample of this size and this many changes could have shown with 80 % power. `leakage` counts the answers that name a
+    label of the fine-tuning task and none of the task's own; `distracted` those that chose the wrong option that is the
+    class's name (arXiv 2603.14493), where the task has one.
+    """
+
+    task: str
+    quadrant: str | None
+    version: str | None
+    metric: str
+    n: int
+    documents: int
+    excluded: Excluded
+    sample: PairedSample | None
+    scores: Scores | None
+    p_value: float | None
+    adjusted_p_value: float | None
+    test: str | None
+    detectable_drop: float | None
+    flips: Flips
+    leakage: Shares | None
+    distracted: Shares | None
+    drift: Drift | None
+    classes: tuple[ClassComparison, ...]
+    encoder_samples: tuple[PairedSample, PairedSample] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupComparison:
+    """The unweighted mean over the tasks of a group or a quadrant, taken as independent of each other."""
+
+    name: str
+    tasks: tuple[str, ...]
+    n: int
+    sample: MeanOfSamples
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate against its base, over all tasks that both were evaluated on."""
+
+    base: Run
+    candidate: Run
+    encoder: Run | None
+    finetuned_on: str | None
+    tasks: tuple[TaskComparison, ...]
+    groups: tuple[GroupComparison, ...]
+    quadrants: tuple[GroupComparison, ...]
+    only_base: tuple[str, ...]
+    only_candidate: tuple[str, ...]
+
+
+def compare(
+    base: Run,
+    candidate: Run,
+    *,
+    encoder: Run | None = None,
+    tasks: Iterable[str] | None = None,
+    matrix: Mapping[str, tuple[str, ...]] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    finetuned_on: str | None = None,
+    progress: Callable[[str], None] = lambda _task: None,
+) -> Comparison:
+    """Compare two runs, document by document.
+
+    Args:
+        base: the model before fine-tuning.
+        candidate: the model after it.
+        encoder: the zero-shot vision encoder that both are built on.
+        tasks: the tasks to compare; all that both runs share where not given.
+        matrix: the quadrants' tasks; `leaderboards.comparison.matrix.DEFAULT_MATRIX` where not given.
+        metrics: the metric to compare a task by, where not its first.
+        finetuned_on: the task whose labels count as leakage.
+        progress: called with each task's name before it is read.
+
+    Raises:
+        UserError: the runs cannot be compared; the message says why.
+    """
+    chosen = _choose(base, candidate, tasks)
+    placed = place(chosen, matrix)
+    compared = []
+    for task in chosen:
+        progress(task)
+        paired = pair_task(task, base, candidate, encoder=encoder, metric=(metrics or {}).get(task))
+        compared.append(_compare_task(paired, placed.get(task), finetuned_on))
+    adjusted = _adjust(compared)
+    quadrants = [(name, tuple(task for task in chosen if placed.get(task) == name)) for name in QUADRANTS]
+    # lmms-eval's sub-groups that bear a quadrant's name are the quadrants, by our own definition.
+    groups = [(name, members) for name, members in base.groups.items() if name.removesuffix("_lite") not in QUADRANTS]
+    return Comparison(
+        base=base,
+        candidate=candidate,
+        encoder=encoder,
+        finetuned_on=finetuned_on,
+        tasks=adjusted,
+        groups=_compare_groups(groups, adjusted),
+        quadrants=_compare_groups(quadrants, adjusted),
+        only_base=only_in(base.tasks, candidate.tasks),
+        only_candidate=only_in(candidate.tasks, base.tasks),
+    )
+
+
+def _choose(base: Run, candidate: Run, tasks: Iterable[str] | None) -> list[str]:
+    shared = list(shared_tasks(base, candidate))
+    if tasks is None:
+        return shared
+    wanted = list(dict.fromkeys(tasks))
+    for task in wanted:
+        if task not in shared:
+            raise UserError(f"task {task} is not in both runs; they share {', '.join(shared)}")
+    return wanted
+
+
+def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | None) -> TaskComparison:
+    frame = paired.frame
+    base, candidate = (frame[f"{side}_score"].to_numpy() for side in ("base", "candidate"))
+    sample = PairedSample.from_scores(base, candidate, _clusters(frame))
+    encoder_samples = _pair_with_encoder(frame)
+    leaked = _leaked(paired, finetuned_on)
+    change = sample.p_no_change() if sample else None
+    smallest = sample.detectable_drop() if sample else None
+    return TaskComparison(
+        task=paired.task,
+        quadrant=quadrant,
+        version=paired.base.version,
+        metric=paired.metric,
+        n=paired.paired,
+        documents=paired.documents,
+        excluded=paired.excluded,
+        sample=sample,
+        scores=_scores(sample, *(encoder_samples or (None, None))) if sample else None,
+        p_value=change[0] if change else None,
+        adjusted_p_value=None,
+        test=change[1] if change else None,
+        detectable_drop=None if smallest is None else 100 * smallest,
+        flips=count_flips(frame, leaked),
+        leakage=_leakage(frame, leaked) if leaked else None,
+        distracted=_distracted(frame),
+        drift=measure_drift(frame) if paired.judged else None,
+        classes=compare_classes(frame, sample) if sample else (),
+        encoder_samples=encoder_samples,
+    )
+
+
+def _clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
+    """Number the clusters from 0 on; documents without one are their own."""
+    import numpy as np
+    import polars as pl
+
+    if frame["cluster"].null_count() == frame.height:
+        return None
+    own = pl.concat_str(pl.lit("doc_id "), pl.col("doc_id"))
+    ranks = frame.select(pl.coalesce(pl.concat_str(pl.lit("cluster "), pl.col("cluster")), own).rank("dense"))
+    return ranks.to_series().to_numpy().astype(np.int64) - 1
+
+
+def _pair_with_encoder(frame: pl.DataFrame) -> tuple[PairedSample, PairedSample] | None:
+    """Pair the encoder with the candidate and with the base, over the documents that all three scored."""
+    known = frame.drop_nulls("encoder_score")
+    encoder, clusters = known["encoder_score"].to_numpy(), _clusters(known)
+    pairs = [
+        PairedSample.from_scores(encoder, known[f"{side}_score"].to_numpy(), clusters) for side in ("candidate", "base")
+    ]
+    return (pairs[0], pairs[1]) if pairs[0] and pairs[1] else None
+
+
+def _scores(
+    sample: PairedSample | MeanOfSamples,
+    with_candidate: PairedSample | MeanOfSamples | None = None,
+    with_base: PairedSample | MeanOfSamples | None = None,
+) -> Scores:
+    return Scores(
+        base=sample.accuracy("base").scaled(100),
+        candidate=sample.accuracy("candidate").scaled(100),
+        forgetting=sample.drop().scaled(100),
+        retention=sample.retention().scaled(100),
+        encoder=with_candidate.accuracy("base").scaled(100) if with_candidate else None,
+        encoder_gap=with_candidate.drop().scaled(100) if with_candidate else None,
+        encoder_gap_base=with_base.drop().scaled(100) if with_base else None,
+    )
+
+
+def _leaked(paired: PairedTask, finetuned_on: str | None) -> dict[str, frozenset[int]] | None:
+    if finetuned_on is None or not paired.judged:
+        return None
+    from judges.vocabulary import find_vocabulary
+
+    vocabulary = find_vocabulary(finetuned_on)
+    return {
+        "base": leaked_documents(paired.base, vocabulary),
+        "candidate": leaked_documents(paired.candidate, vocabulary),
+    }
+
+
+def _leakage(frame: pl.DataFrame, leaked: Mapping[str, frozenset[int]]) -> Shares:
+    import polars as pl
+
+    def share(side: str) -> Interval:
+        count = frame.select(pl.col("doc_id").is_in(sorted(leaked[side])).sum()).item()
+        return wilson_interval(count, frame.height).scaled(100)
+
+    return Shares(share("base"), share("candidate"))
+
+
+def _distracted(frame: pl.DataFrame) -> Shares | None:
+    known = frame.drop_nulls(["base_distracted", "candidate_distracted"])
+    if known.is_empty():
+        return None
+    base, candidate = (int(known[f"{side}_distracted"].sum()) for side in ("base", "candidate"))
+    return Shares(wilson_interval(base, known.height).scaled(100), wilson_interval(candidate, known.height).scaled(100))
+
+
+def _adjust(tasks: list[TaskComparison]) -> tuple[TaskComparison, ...]:
+    known = [task for task in tasks if task.p_value is not None]
+    values = dict(zip((task.task for task in known), holm([task.p_value or 0.0 for task in known]), strict=True))
+    return tuple(replace(task, adjusted_p_value=values.get(task.task)) for task in tasks)
+
+
+def _compare_groups(
+    groups: Iterable[tuple[str, tuple[str, ...]]], tasks: tuple[TaskComparison, ...]
+) -> tuple[GroupComparison, ...]:
+    """Average each group's tasks; groups of which no task was compared are left out."""
+    compared = []
+    for name, members in groups:
+        parts = [task for task in tasks if task.task in members and task.sample]
+        if not parts:
+            continue
+        sample = MeanOfSamples(tuple(task.sample for task in parts if task.sample))
+        encoders = [task.encoder_samples for task in parts if task.encoder_samples]
+        complete = len(encoders) == len(parts)
+        pairs = [MeanOfSamples(tuple(pair[side] for pair in encoders)) for side in (0, 1)] if complete else [None, None]
+        names = tuple(task.task for task in parts)
+        compared.append(GroupComparison(name, names, sample.n, sample, _scores(sample, *pairs)))
+    return tuple(compared)

@@ -1,0 +1,223 @@
+"""Read a task's samples into a typed table, without holding the texts in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from emt_core.errors import UserError
+from emt_core.files import iterate_rows, read_columns
+from emt_core.runs import Task
+from judges import CATEGORIES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["NONE", "SEVERAL", "Samples", "iterate_rows", "read_columns", "read_samples"]
+
+NONE, SEVERAL = "(none)", "(several)"
+"""What `answer` holds for a verdict that names no label, or more than one."""
+
+DISTRACTED = "class_name_chosen"
+"""The metric of tasks with a distractor."""
+
+_PEEK = 200
+"""Samples looked at to see how a metric is logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """One task's samples, sorted by `doc_id`, each once.
+
+    Columns of `frame`: `doc_id`; `score`, from 0 to 1, null where `unscored`; `category`; `answer`, the label that the
+    answer names, null where the task logs no verdict; `class`, the document's class, null where there is none;
+    `cluster`, null where every document is its own; `distracted`, 1 where the wrong option that is the class's name
+    was chosen, else 0, null where the task has none; `target` and `prompt`, hashes of the texts. `judged` says
+    whether the task logs verdicts: where it does not, the category is "correct" for a score of 1, else "incorrect".
+    `judges` names those whose verdicts they are.
+    """
+
+    metric: str
+    judged: bool
+    judges: frozenset[str]
+    frame: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a task logs its samples: what to read, and as what."""
+
+    metric: str
+    number: bool
+    score_key: str
+    cluster_key: str | None
+    verdict: bool
+    target: bool
+    distractor: bool
+
+    def schema(self) -> dict[str, pl.DataType]:
+        import polars as pl
+
+        schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "target": pl.String(), "input": pl.String()}
+        schema[self.metric] = pl.Float64() if self.number else pl.String()
+        schema["cluster"] = pl.String()
+        if self.verdict:
+            schema["verdict"] = pl.String()  # decoded below: three times as fast as polars' reader of nested lists
+        if self.distractor:
+            schema[DISTRACTED] = pl.Float64()
+        if self.target:
+            schema["judge_target"] = pl.Struct({"kind": pl.String(), "class_name": pl.String()})
+        return schema
+
+
+def read_samples(task: Task, metric: str | None = None) -> Samples:
+    """Read one task's samples; `metric` names the per-sample metric to compare, where the first is not wanted.
+
+    Raises:
+        UserError: the file is cut off, is not JSON lines, lacks a metric from 0 to 1 or repeats a document.
+    """
+    import polars as pl
+
+    layout = _layout(task, metric)
+    frame = read_columns(task.samples, layout.schema(), lambda raw: _tabulate(raw, layout))
+    if frame.is_empty():
+        raise UserError(f"{task.samples} holds no samples")
+    if frame["doc_id"].null_count():
+        raise UserError(f"{task.samples} has a sample without 'doc_id': it was not written by lmms-eval")
+    bad = frame.filter((pl.col("score") < 0) | (pl.col("score") > 1))
+    if not bad.is_empty():
+        raise UserError(
+            f"{task.samples}: metric {layout.metric!r} is {bad['score'][0]:g} for doc_id {bad['doc_id'][0]}, expected "
+            f"0 to 1; choose another with --metric {task.name}=NAME ({', '.join(task.metrics)})"
+        )
+    judges = frozenset(frame["judge"].drop_nulls().unique().to_list())
+    return Samples(layout.metric, layout.verdict, judges, _once_each(task, frame.drop("judge")))
+
+
+def _layout(task: Task, wanted: str | None) -> _Layout:
+    rows = list(islice(iterate_rows(task.samples), _PEEK))
+    score_key = str(task.config.get("score_key", "score"))
+
+    def values(name: str) -> list[Any]:
+        return [row[name] for row in rows if row.get(name) is not None]
+
+    verdicts = values("verdict")
+
+    def usable(name: str) -> bool:
+        scores = [value.get(score_key) if isinstance(value, dict) else value for value in values(name)]
+        scores = [score for score in scores if score == score]  # NaN is no score
+        if not scores:  # a judge that scored nothing yet logs its metrics, as null
+            return bool(verdicts) and all(name in row for row in rows)
+        return all(isinstance(score, bool | int | float) and 0 <= score <= 1 for score in scores)
+
+    known = [name for name in task.metrics if usable(name) and task.higher_is_better.get(name) is not False]
+    if not known and wanted is None:
+        logged = ", ".join(task.metrics) or "none"
+        raise UserError(
+            f"{task.samples}: no metric is logged for each sample as a number from 0 to 1 (found: {logged})"
+        )
+    metric = wanted or known[0]
+    if metric not in known:
+        raise UserError(
+            f"--metric {task.name}={metric}: not a per-sample number from 0 to 1; it has {', '.join(known)}"
+        )
+    cluster_key = task.config.get("cluster_key")
+    return _Layout(
+        metric=metric,
+        number=all(isinstance(value, int | float) and not isinstance(value, bool) for value in values(metric)),
+        score_key=score_key,
+        cluster_key=None if cluster_key is None else str(cluster_key),
+        verdict=bool(verdicts) and all(isinstance(v, dict) and v.get("category") in CATEGORIES for v in verdicts),
+        target=any(isinstance(value, dict) for value in values("judge_target")),
+        distractor=bool(values(DISTRACTED)) and all(isinstance(value, int | float) for value in values(DISTRACTED)),
+    )
+
+
+def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
+    """Turn the fields as logged into the columns of `Samples.frame`, and the judge's name."""
+    import polars as pl
+
+    score, cluster = _score_and_cluster(layout)
+    if layout.verdict:
+        raw = _decode_verdicts(raw)
+        category = pl.col("_category")
+        score = pl.when(category == "unscored").then(None).otherwise(score)
+    else:
+        raw = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in ("_answer", "_judge"))
+        category = pl.when(score == 1).then(pl.lit("correct")).otherwise(pl.lit("incorrect"))
+    return raw.select(
+        "doc_id",
+        score=score,
+        unscored=score.is_null(),
+        category=pl.when(score.is_null()).then(pl.lit("unscored")).otherwise(category),
+        answer="_answer",
+        judge="_judge",
+        cluster=cluster,
+        distracted=pl.col(DISTRACTED) if layout.distractor else pl.lit(None, pl.Float64),
+        target=pl.col("target").hash(),
+        prompt=pl.col("input").hash(),
+        **{"class": _class(layout)},
+    )
+
+
+def _score_and_cluster(layout: _Layout) -> tuple[pl.Expr, pl.Expr]:
+    import polars as pl
+
+    metric, cluster = pl.col(layout.metric), pl.col("cluster")
+    if layout.number:
+        return metric.fill_nan(None), cluster
+    # A number, true or false, or an object that holds the score under its key.
+    text = pl.coalesce(metric.str.json_path_match(f"$.{layout.score_key}"), metric)
+    score = text.replace({"true": "1", "false": "0"}).cast(pl.Float64, strict=False)
+    if layout.cluster_key:
+        cluster = pl.coalesce(cluster, metric.str.json_path_match(f"$.{layout.cluster_key}"))
+    return score.fill_nan(None), cluster
+
+
+def _decode_verdicts(raw: pl.LazyFrame) -> pl.LazyFrame:
+    """Add each verdict's category, judge and what it found; each step once, so that nothing is decoded twice."""
+    import polars as pl
+
+    matches = pl.List(pl.Struct({"label": pl.String()}))
+    fields = pl.Struct({"category": pl.String(), "matches": matches, "judge": pl.String()})
+    verdict, labels = pl.col("_verdict").struct, pl.col("_labels")
+    several = pl.when(labels.list.len() > 1).then(pl.lit(SEVERAL)).otherwise(pl.lit(NONE))
+    return (
+        raw.with_columns(_verdict=pl.col("verdict").str.json_decode(fields))
+        .with_columns(
+            _category=verdict.field("category"),
+            _judge=verdict.field("judge"),
+            _labels=verdict.field("matches").list.eval(pl.element().struct.field("label")).list.unique(),
+        )
+        .with_columns(_answer=pl.when(labels.list.len() == 1).then(labels.list.first()).otherwise(several))
+    )
+
+
+def _class(layout: _Layout) -> pl.Expr:
+    import polars as pl
+
+    target = pl.col("target")
+    if not layout.target:
+        return target
+    kind = pl.col("judge_target").struct.field("kind")
+    name = pl.col("judge_target").struct.field("class_name")
+    return pl.when(kind == "classification").then(target).when(kind == "multiple_choice").then(name)
+
+
+def _once_each(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the samples sorted by document; of a task with several filters, those of the first filter."""
+    import polars as pl
+
+    times = frame.group_by("doc_id").len()
+    filters = max(1, len(task.filters))
+    if filters > 1 and (times["len"] == filters).all():
+        return frame.unique("doc_id", keep="first", maintain_order=True).sort("doc_id")
+    twice = times.filter(pl.col("len") > 1).sort("doc_id")
+    if not twice.is_empty():
+        doc, count = twice.row(0)
+        raise UserError(
+            f"{task.samples} holds doc_id {doc} {count} times ({twice.height} documents are repeated): two runs wrote "
+            "into one file; run lmms-eval again into a new folder"
+        )
+    return frame.sort("doc_id")

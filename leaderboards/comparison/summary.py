@@ -1,0 +1,143 @@
+"""One run by itself: accuracy and kinds of error per task, group and quadrant, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emt_core.errors import UserError
+from emt_core.runs import Run, Task
+from leaderboards.comparison.matrix import QUADRANTS, place
+from leaderboards.comparison.samples import read_samples
+from leaderboards.statistics import Interval, mean_covariance, mean_interval, mean_of_intervals
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+ERRORS = ("incorrect", "intrinsic", "extrinsic")
+"""The kinds of wrong answer that a judge tells apart (EMT §4.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """One task of one run: rates in percent.
+
+    `n` counts the scored samples, `unscored` the others; `errors` holds each kind of error's rate, and is empty where
+    the task logs no verdicts. `accuracy` is None where no sample was scored.
+    """
+
+    task: Task
+    quadrant: str | None
+    metric: str
+    judges: tuple[str, ...]
+    n: int
+    unscored: int
+    accuracy: Interval | None
+    errors: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """The unweighted mean over the tasks of a group or a quadrant, in percent."""
+
+    name: str
+    tasks: tuple[str, ...]
+    n: int
+    accuracy: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What one run reached."""
+
+    run: Run
+    tasks: tuple[TaskSummary, ...]
+    groups: tuple[GroupSummary, ...]
+    quadrants: tuple[GroupSummary, ...]
+
+
+def summarise(
+    run: Run,
+    *,
+    tasks: Iterable[str] | None = None,
+    matrix: Mapping[str, tuple[str, ...]] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] = lambda _task: None,
+) -> RunSummary:
+    """Sum up a run's samples; `tasks` names those wanted, `matrix` and `metrics` are as in `forgetting.compare`.
+
+    Raises:
+        UserError: a task is not in the run; a samples file is faulty, or has no metric from 0 to 1.
+    """
+    chosen = list(run.tasks if tasks is None else dict.fromkeys(tasks))
+    unknown = [name for name in chosen if name not in run.tasks]
+    if unknown:
+        raise UserError(f"{run.path} has no task {unknown[0]}; it has {', '.join(run.tasks)}")
+    placed = place(chosen, matrix)
+    summaries = []
+    for name in chosen:
+        progress(name)
+        summaries.append(_summarise_task(run.tasks[name], placed.get(name), (metrics or {}).get(name)))
+    quadrants = [(name, tuple(task for task in chosen if placed.get(task) == name)) for name in QUADRANTS]
+    groups = [(name, members) for name, members in run.groups.items() if name.removesuffix("_lite") not in QUADRANTS]
+    return RunSummary(run, tuple(summaries), _average(groups, summaries), _average(quadrants, summaries))
+
+
+def _summarise_task(task: Task, quadrant: str | None, metric: str | None) -> TaskSummary:
+    import polars as pl
+
+    samples = read_samples(task, metric)
+    scored = samples.frame.filter(~pl.col("unscored"))
+    clusters = _clusters(scored)
+    categories = scored["category"]
+    return TaskSummary(
+        task=task,
+        quadrant=quadrant,
+        metric=samples.metric,
+        judges=tuple(sorted(samples.judges)),
+        n=scored.height,
+        unscored=samples.frame.height - scored.height,
+        accuracy=_mean(scored["score"], clusters),
+        errors={
+            kind: rate
+            for kind in (ERRORS if samples.judged else ())
+            if (rate := _mean((categories == kind).cast(pl.Float64), clusters)) is not None
+        },
+    )
+
+
+def _mean(scores: pl.Series, clusters: NDArray[np.int64] | None) -> Interval | None:
+    """Return the mean in percent with its interval; None where there is no score."""
+    n = len(scores)
+    if n == 0:
+        return None
+    values = scores.to_numpy()
+    binary = bool(scores.is_in([0.0, 1.0]).all())
+    count = None if clusters is None else int(clusters.max()) + 1
+    variance = float(mean_covariance(values[:, None], clusters)[0, 0])
+    return mean_interval(float(values.mean()), variance, n, binary=binary, clusters=count).scaled(100)
+
+
+def _clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
+    """Number the clusters from 0 on; None where no two documents share one."""
+    import numpy as np
+    import polars as pl
+
+    own = pl.concat_str(pl.lit("doc_id "), pl.col("doc_id"))
+    names = pl.coalesce(pl.concat_str(pl.lit("cluster "), pl.col("cluster")), own)
+    numbers = frame.select(names.rank("dense")).to_series().to_numpy().astype(np.int64) - 1
+    return numbers if len(numbers) and int(numbers.max()) + 1 < len(numbers) else None
+
+
+def _average(groups: Iterable[tuple[str, tuple[str, ...]]], tasks: Iterable[TaskSummary]) -> tuple[GroupSummary, ...]:
+    accuracies = {task.task.name: task.accuracy for task in tasks}
+    averaged = []
+    for name, members in groups:
+        parts = {member: accuracy for member in members if (accuracy := accuracies.get(member)) is not None}
+        if parts:
+            mean = mean_of_intervals(list(parts.values()))
+            averaged.append(GroupSummary(name, tuple(parts), mean.n, mean))
+    return tuple(averaged)

@@ -1,0 +1,218 @@
+"""The gate's result for people and machines: a table, JSON, JUnit XML. The same result gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from emt_core.runs import Run
+from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
+from leaderboards.gate.decide import GateResult, Unit
+from leaderboards.statistics import Interval
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WORST_CLASSES = 10
+"""Classes that the JSON lists for a task, worst first."""
+
+_MARKS = {"not inferior": ("pass", "green"), "forgetting": ("FORGETTING", "bold red"), "undecided": ("?", "yellow")}
+
+_WIDE = 110
+"""Columns from which the table shows accuracies and numbers of flips too."""
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+def sentence(result: GateResult) -> str:
+    """Return the verdict in one sentence."""
+    units = {outcome: [unit for unit in result.units if unit.outcome == outcome] for outcome in _MARKS}
+    names = {outcome: ", ".join(unit.name for unit in found) for outcome, found in units.items()}
+    candidate = result.comparison.candidate.name
+    if result.outcome == "forgetting":
+        return f"FAIL: {candidate} forgot more than the margin allows on {names['forgetting']}."
+    if result.outcome == "undecided":
+        return f"UNDECIDED: the evidence does not suffice on {names['undecided']}."
+    count = len(result.units)
+    return f"PASS: {candidate} is not inferior to {result.comparison.base.name} on any of {count} tasks and quadrants."
+
+
+def print_table(result: GateResult, console: Console) -> None:
+    """Print one row a unit, then what stays open, then the verdict; columns give way on a narrow terminal."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    wide = console.width >= _WIDE
+    confidence = f"{100 * (1 - result.policy.alpha):g} %"
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("task", overflow="fold")
+    for column in ("quadrant", "n", "base", "candidate", "lost", "gained") if wide else ("n",):
+        table.add_column(column, justify="left" if column == "quadrant" else "right")
+    for column in ("forgetting", "margin"):
+        table.add_column(column, justify="right", no_wrap=wide)
+    table.add_column("verdict")
+    for unit, task in _rows(result):
+        word, style = _MARKS[unit.outcome]
+        cells = [escape(unit.name)]
+        cells += _wide_cells(unit, task, result.comparison) if wide else [str(unit.n)]
+        cells += [_bounds(unit.drop), f"{unit.margin:g}", f"[{style}]{word}[/]"]
+        table.add_row(*cells)
+    console.print(table)
+    console.print(f"forgetting: percentage points, with one-sided {confidence} bounds", style="dim", highlight=False)
+    # Where the output is no terminal, whoever reads it wraps the lines.
+    piped = not console.is_terminal
+    for note in notes(result):
+        console.print(escape(note), highlight=False, soft_wrap=piped)
+    console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=_MARKS[result.outcome][1])
+
+
+def notes(result: GateResult) -> Iterator[str]:
+    """Yield a line for each thing that the table leaves open: undecided units, excluded documents, unmatched tasks."""
+    for unit in result.units:
+        if unit.outcome == "undecided":
+            needed = f"; about {unit.needed} documents would decide" if unit.needed else ""
+            yield f"{unit.name}: {unit.reason}{needed}"
+    for task in result.comparison.tasks:
+        parts = [f"{count} {name.replace('_', ' in ')}" for name, count in asdict(task.excluded).items() if count]
+        if parts:
+            yield f"{task.task}: {task.documents - task.n} of {task.documents} documents left out ({', '.join(parts)})"
+    if result.comparison.only_candidate:
+        yield f"only the candidate ran {', '.join(result.comparison.only_candidate)}: not compared"
+
+
+def as_json(result: GateResult) -> str:
+    """Return the result as JSON, keys in a fixed order; undefined numbers are null."""
+    comparison = result.comparison
+    data = {
+        "verdict": result.outcome,
+        "exit_code": result.exit_code,
+        "sentence": sentence(result),
+        "base": _describe(comparison.base),
+        "candidate": _describe(comparison.candidate),
+        "encoder": _describe(comparison.encoder) if comparison.encoder else None,
+        "finetuned_on": comparison.finetuned_on,
+        "policy": result.policy.model_dump(mode="json"),
+        "units": [asdict(unit) for unit in result.units],
+        "tasks": [_task(task) for task in comparison.tasks],
+        "quadrants": [_group(group) for group in comparison.quadrants],
+        "groups": [_group(group) for group in comparison.groups],
+        "only_base": comparison.only_base,
+        "only_candidate": comparison.only_candidate,
+        "notes": list(notes(result)),
+    }
+    return json.dumps(_rounded(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def as_junit(result: GateResult) -> str:
+    """Return the result as JUnit XML: a test case a unit, a failure for forgetting, an error for no decision."""
+    outcomes = [unit.outcome for unit in result.units]
+    counts = {"tests": len(outcomes), "failures": outcomes.count("forgetting"), "errors": outcomes.count("undecided")}
+    suite = ElementTree.Element(
+        "testsuite", {"name": "emt gate", **{key: str(value) for key, value in counts.items()}, "skipped": "0"}
+    )
+    for unit in result.units:
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": f"emt.gate.{unit.kind}", "name": _printable(unit.name), "time": "0"}
+        )
+        text = _printable(
+            f"forgetting {_bounds(unit.drop)} points, margin {unit.margin:g}, n = {unit.n}: {unit.reason}"
+        )
+        if unit.outcome == "not inferior":
+            ElementTree.SubElement(case, "system-out").text = text
+        else:
+            tag = "failure" if unit.outcome == "forgetting" else "error"
+            ElementTree.SubElement(case, tag, {"type": unit.outcome, "message": text})
+    root = ElementTree.Element("testsuites", {key: str(value) for key, value in counts.items()})
+    root.append(suite)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _rows(result: GateResult) -> Iterator[tuple[Unit, TaskComparison | None]]:
+    tasks = {task.task: task for task in result.comparison.tasks}
+    for unit in result.units:
+        yield unit, tasks.get(unit.name) if unit.kind == "task" else None
+
+
+def _wide_cells(unit: Unit, task: TaskComparison | None, comparison: Comparison) -> list[str]:
+    group = next((group for group in comparison.quadrants if unit.kind == "quadrant" and group.name == unit.name), None)
+    compared = task or group
+    scores = compared.scores if compared else None
+    rates = [_number(scores.base.estimate), _number(scores.candidate.estimate)] if scores else ["", ""]
+    flips = [str(task.flips.lost), str(task.flips.gained)] if task else ["", ""]
+    quadrant = (task.quadrant or "") if task else unit.kind if unit.kind == "quadrant" else ""
+    return [quadrant, str(unit.n), *rates, *flips]
+
+
+def _bounds(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{_number(interval.estimate)} [{_number(interval.lower)}, {_number(interval.upper)}]"
+
+
+def _number(value: float | None) -> str:
+    # Adding 0 turns a rounded -0.0 into 0.0.
+    return "-" if value is None else f"{round(value, 1) + 0:.1f}"
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    config = run.results.get("config") or {}
+    return {
+        "name": run.name,
+        "model": config.get("model"),
+        "model_args": config.get("model_args"),
+        "results": run.path.name,
+        "lmms_eval_version": run.results.get("lmms_eval_version"),
+    }
+
+
+def _task(task: TaskComparison) -> dict[str, Any]:
+    sample = task.sample
+    return {
+        "task": task.task,
+        "quadrant": task.quadrant,
+        "version": task.version,
+        "metric": task.metric,
+        "n": task.n,
+        "documents": task.documents,
+        "excluded": asdict(task.excluded),
+        "clusters": sample.clusters if sample else None,
+        "design_effect": sample.design_effect if sample else None,
+        **_scores(task.scores),
+        "p_value": task.p_value,
+        "adjusted_p_value": task.adjusted_p_value,
+        "test": task.test,
+        "detectable_drop": task.detectable_drop,
+        "flips": asdict(task.flips),
+        "leakage": asdict(task.leakage) if task.leakage else None,
+        "class_name_chosen": asdict(task.distracted) if task.distracted else None,
+        "drift_bits": asdict(task.drift) if task.drift else None,
+        "worst_classes": [asdict(entry) for entry in task.classes[:WORST_CLASSES]],
+    }
+
+
+def _group(group: GroupComparison) -> dict[str, Any]:
+    return {"name": group.name, "tasks": group.tasks, "n": group.n, **_scores(group.scores)}
+
+
+def _scores(scores: Scores | None) -> dict[str, Any]:
+    names = Scores.__dataclass_fields__
+    return asdict(scores) if scores else dict.fromkeys(names)
+
+
+def _rounded(value: Any) -> Any:
+    """Return the data with its numbers to 10 digits: the last few depend on the order in which threads add up."""
+    if isinstance(value, float):
+        return float(f"{value:.10g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _printable(text: str) -> str:
+    """Return the text without the control characters that XML cannot hold."""
+    return _CONTROL.sub("�", text)

@@ -1,0 +1,120 @@
+"""`emt check`: what it runs, what it uses again, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from emt_core.errors import UserError
+from emt_tasks.commands.app import main
+from emt_tasks.commands.evaluations import SETTINGS_FILE, Evaluation, evaluate, is_adapter
+
+BASE = Evaluation("models/base", "emt_mnist", batch_size=16, device="cpu")
+
+
+def finish(folder, evaluation=BASE):
+    """Leave what a finished evaluation leaves."""
+    folder.mkdir(parents=True)
+    (folder / SETTINGS_FILE).write_text(json.dumps(evaluation.what_decides()))
+    (folder / "20261122_120000_results.json").write_text("{}")
+
+
+def test_an_evaluation_is_a_command_of_emt(tmp_path):
+    assert BASE.arguments(tmp_path / "base", tmp_path / "cache") == [
+        *("eval", "models/base", "--tasks", "emt_mnist", "-o", str(tmp_path / "base")),
+        *("--cache", str(tmp_path / "cache"), "--model-kind", "emt_vlm", "--batch-size", "16", "--device", "cpu"),
+    ]
+
+
+def test_an_adapter_goes_on_its_base(tmp_path):
+    (tmp_path / "adapter_config.json").touch()
+    assert is_adapter(str(tmp_path))
+    arguments = replace(BASE, model=str(tmp_path), base="models/base").arguments(tmp_path, tmp_path)
+    assert arguments[1] == "models/base"
+    assert arguments[arguments.index("--peft") + 1] == str(tmp_path)
+
+
+def test_a_finished_run_is_used_again_whatever_the_batch_and_the_device(tmp_path):
+    finish(tmp_path / "base")
+    assert evaluate("base", replace(BASE, batch_size=1, device=None), tmp_path) == tmp_path / "base"
+
+
+def test_a_run_of_the_users_own_is_taken_as_it_is(tmp_path):
+    finish(tmp_path / "mine")
+    assert evaluate("base", replace(BASE, model=str(tmp_path / "mine")), tmp_path / "out") == tmp_path / "mine"
+
+
+def test_a_run_of_other_settings_is_never_mixed_in(tmp_path):
+    finish(tmp_path / "base")
+    with pytest.raises(UserError, match=r"limit is None there, 5 here\); choose another --output"):
+        evaluate("base", replace(BASE, limit=5), tmp_path)
+
+
+def test_a_run_of_weights_that_were_trained_again_is_not_used(tmp_path):
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"before")
+    evaluation = replace(BASE, model=str(weights.parent))
+    finish(tmp_path / "base", evaluation)
+    assert evaluate("base", evaluation, tmp_path) == tmp_path / "base"
+    weights.write_bytes(b"afterwards")
+    with pytest.raises(UserError, match=r"the weights in .*model have changed since\); choose another --output"):
+        evaluate("base", evaluation, tmp_path)
+
+
+def test_a_failed_evaluation_is_told_in_one_line(tmp_path, capfd):
+    code = main(["check", "--base", "x", "--candidate", "y", "--tasks", "no_such_task", "-o", str(tmp_path)])
+    lines = capfd.readouterr().err.splitlines()
+    assert code == 2
+    assert lines[-2:] == [
+        "emt: task 'no_such_task' is not known; see: emt tasks list",
+        "emt: base: x could not be evaluated, see above; repeat the command to go on",
+    ]
+
+
+@pytest.mark.slow
+def test_a_killed_check_goes_on_and_ends_with_gate_and_report(tmp_path):
+    from tests.support import sample_data, tiny_checkpoints
+
+    data = sample_data.write_all(tmp_path / "data", size=200)
+    models = [
+        tiny_checkpoints.build("llava", tmp_path / name, seed=seed) for seed, name in enumerate(("base", "tuned"))
+    ]
+    output = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "emt_tasks.commands.app",
+        "check",
+        "--base",
+        str(models[0]),
+        "--candidate",
+        str(models[1]),
+    ]
+    command += ["--tasks", "emt_cifar10", "-b", "1", "--device", "cpu", "-o", str(output)]
+    environment = {**os.environ, "EMT_DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"}
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    # Wait until the first answers are on disk, then kill it with all that it started.
+    deadline = time.monotonic() + 300
+    while not any(file.stat().st_size for file in output.rglob("*.audit.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    (log,) = output.rglob("rank_0.audit.jsonl")
+    kept = len(log.read_text().splitlines())
+    assert 0 < kept < 200
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1, 2), done.stderr
+    assert f"emt_vlm: 100%|██████████| {200 - kept}/{200 - kept}" in done.stderr.replace("\r", "\n")
+    assert "emt_cifar10" in done.stdout
+    assert "What " in (output / "report.html").read_text()
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout) == (done.returncode, done.stdout)

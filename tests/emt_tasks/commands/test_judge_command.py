@@ -1,0 +1,222 @@
+"""`emt judge` and `emt judge agreement` as commands: what they print, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from emt_tasks.commands.app import main
+from judges.rerun.rejudge import dumps
+from judges.rerun.rows import read_rows
+from tests.support.chat_server import ChatServer, failure, reply
+
+ROWS = [
+    {"task": "cifar10", "id": "1", "label": "cat", "prediction": "It is a cat.", "category": "correct"},
+    {"task": "cifar10", "id": "2", "label": "cat", "prediction": "It is a dog.", "category": "incorrect"},
+    {"task": "cifar10", "id": "3", "label": "dog", "prediction": "It is a dog.", "category": "correct"},
+    {"task": "cifar10", "id": "4", "label": "cat", "prediction": "It is a dog.", "category": "incorrect"},
+]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"".join(map(dumps, ROWS)))
+    return path
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A server that answers, and the environment that leads to it."""
+    running = ChatServer(lambda *_: reply("VERDICT: correct"))
+    monkeypatch.setenv("EMT_JUDGE_BASE_URL", running.url)
+    monkeypatch.setenv("EMT_JUDGE_MODEL", "m")
+    monkeypatch.setenv("EMT_JUDGE_CACHE", str(tmp_path / "cache.sqlite"))
+    monkeypatch.setenv("EMT_JUDGE_RETRIES", "0")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_judge_is_shared():
+    """Each command of these tests is a process of its own in life: it shares no judge with another."""
+    from judges.judging import _build
+
+    _build.cache_clear()
+    yield
+    _build.cache_clear()
+
+
+def emt(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def categories(path):
+    return [row["verdict"]["category"] for _, row in read_rows(path)]
+
+
+def test_rows_to_a_file(rows, tmp_path, capsys):
+    code, out, err = emt(capsys, "judge", rows, "-o", tmp_path / "new" / "judged.jsonl")
+    assert (code, out) == (0, "")
+    assert err == f"fuzzy: 2 correct, 2 incorrect; written to {tmp_path / 'new' / 'judged.jsonl'}\n"
+    assert categories(tmp_path / "new" / "judged.jsonl") == ["correct", "incorrect", "correct", "incorrect"]
+
+
+def test_rows_to_standard_output(rows, capsysbinary):
+    assert main(["judge", str(rows), "-o", "-"]) == 0
+    lines = capsysbinary.readouterr().out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["1", "2", "3", "4"]
+
+
+def test_an_llm_is_asked_within_the_limit_and_once(rows, tmp_path, capsys, server):
+    code, _, err = emt(capsys, "judge", rows, "--judge", "llm", "-o", tmp_path / "a.jsonl", "--max-calls", 3)
+    assert code == 0
+    assert err.startswith("llm: 4 answers: 3 calls to make (0 already in the cache), about ")
+    assert len(server.requests) == 3
+    assert categories(tmp_path / "a.jsonl") == ["correct"] * 4
+    # Judged again, all comes from the cache, so that no limit is needed.
+    code, _, err = emt(capsys, "judge", rows, "--judge", "llm", "-o", tmp_path / "b.jsonl")
+    assert code == 0
+    assert err.startswith("llm: 4 answers: 0 calls to make (3 already in the cache)")
+    assert len(server.requests) == 3
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (("--max-calls", "2"), "--max-calls 2: 3 calls are needed; nothing was asked"),
+        ((), "how many calls may be made"),
+    ],
+)
+def test_nothing_is_spent_beyond_the_limit_or_unasked(rows, tmp_path, capsys, server, limit, message):
+    code, _, err = emt(capsys, "judge", rows, "--judge", "llm", "-o", tmp_path / "a.jsonl", *limit)
+    assert code == 2
+    assert message in err.splitlines()[-1]
+    assert server.requests == []
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_a_failing_server_loses_nothing(rows, tmp_path, capsys, server):
+    server.behave = lambda number, _: reply("VERDICT: correct") if number == 0 else failure(429)
+    command = ("judge", rows, "--judge", "llm", "-o", tmp_path / "a.jsonl", "--max-calls", 3)
+    server_one_at_a_time = {"EMT_JUDGE_CONCURRENCY": "1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server_one_at_a_time.items():
+            patch.setenv(name, value)
+        code, _, err = emt(capsys, *command)
+    assert code == 1
+    assert "the server failed (RateLimitError: " in err
+    assert categories(tmp_path / "a.jsonl") == ["correct"] + ["unscored"] * 3
+
+    server.behave = lambda *_: reply("VERDICT: incorrect")
+    code, _, err = emt(capsys, *command, "--overwrite")
+    assert code == 0
+    assert "2 calls to make (1 already in the cache)" in err
+    assert categories(tmp_path / "a.jsonl") == ["correct"] + ["incorrect"] * 3
+
+
+def test_ctrl_c_is_quiet_and_keeps_what_is_done(rows, tmp_path, server):
+    server.behave = lambda number, _: reply("VERDICT: correct", hang_s=0 if number == 0 else 30)
+    command = [sys.executable, "-m", "emt_tasks.commands.app", "judge", str(rows), "--judge", "llm"]
+    command += ["-o", str(tmp_path / "a.jsonl"), "--max-calls", "3"]
+    environment = os.environ | {"EMT_JUDGE_CONCURRENCY": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while len(server.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    assert "destroyed" not in said
+    assert not (tmp_path / "a.jsonl").exists()
+    server.behave = lambda *_: reply("VERDICT: correct")
+    main(["judge", str(rows), "--judge", "llm", "-o", str(tmp_path / "a.jsonl"), "--max-calls", "2"])
+    assert categories(tmp_path / "a.jsonl") == ["correct"] * 4
+
+
+def test_the_cascade_without_a_server(rows, tmp_path, capsys, monkeypatch):
+    for name in ("EMT_JUDGE_BASE_URL", "EMT_JUDGE_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    command = ("judge", rows, "--judge", "cascade", "--threshold", "2", "-o", tmp_path / "a.jsonl")
+    code, _, _ = emt(capsys, *command)
+    assert code == 0
+    assert {row["verdict"]["judge"] for _, row in read_rows(tmp_path / "a.jsonl")} == {"fuzzy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--judge", "oracle"], "judge 'oracle' is not known; choose one of cascade, embedding, emt-paper, fuzzy, llm"),
+        (["--judge", "fuzzy", "--model", "m"], "judge 'fuzzy': setting 'model' is not known"),
+        (["--task", "mnist"], "--task mnist: "),
+    ],
+)
+def test_mistakes_are_one_line(rows, tmp_path, capsys, arguments, message):
+    code, out, err = emt(capsys, "judge", rows, "-o", tmp_path / "a.jsonl", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"emt: {message}")
+    assert err.count("\n") == 1
+
+
+def test_a_number_that_is_none_names_its_variable(rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("EMT_JUDGE_TIMEOUT", "soon")
+    code, _, err = emt(capsys, "judge", rows, "--judge", "llm", "-o", tmp_path / "a.jsonl")
+    assert code == 2
+    assert "EMT_JUDGE_TIMEOUT='soon': expected a number" in err
+
+
+def test_agreement_with_gold_rows(rows, tmp_path, capsys, server):
+    emt(capsys, "judge", rows, "--judge", "llm", "-o", tmp_path / "llm.jsonl", "--max-calls", 3)
+    code, out, _ = emt(capsys, "judge", "agreement", tmp_path / "llm.jsonl", rows)
+    assert code == 0
+    # The server says correct to everything: right on two of four, and no better than chance.
+    assert out.splitlines()[:5] == [
+        "answers              4 (4 scored by both; unscored: A 0, B 0)",
+        "correct or not       50.0 % (95 % interval 15.0 to 85.0), Cohen's kappa 0.000",
+        "category             50.0 % (95 % interval 15.0 to 85.0), Cohen's kappa 0.000",
+        "A correct, B not     2",
+        "B correct, A not     0",
+    ]
+    assert out.splitlines()[-1] == "cifar10 4: A correct, B incorrect: 'It is a dog.'"
+    code, out, _ = emt(capsys, "judge", "agreement", tmp_path / "llm.jsonl", rows, "--json")
+    measured = json.loads(out)
+    assert (code, measured["accuracy"], measured["kappa"], len(measured["disagreements"])) == (0, 0.5, 0.0, 2)
+
+
+def test_help_of_both_commands(capsys):
+    code, out, _ = emt(capsys, "judge", "--help")
+    assert code == 0
+    assert out.startswith("Usage: emt judge [OPTIONS] ")
+    assert "emt judge agreement --help" in out
+    code, out, _ = emt(capsys, "judge", "agreement", "--help")
+    assert code == 0
+    assert out.startswith("Usage: emt judge agreement [OPTIONS] ")
+
+
+def test_help_loads_neither_torch_nor_openai():
+    script = (
+        "import sys; from emt_tasks.commands.app import main; main(['judge', '--help']); "
+        "sys.exit(str({'torch', 'openai', 'transformers', 'statsmodels'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "set()"
+
+
+def test_each_judge_of_the_table_can_be_built(server, monkeypatch):
+    from judges import JUDGE_NAMES, get_judge
+
+    for name in JUDGE_NAMES:
+        judge = get_judge(name)
+        assert judge.name == name
+        assert get_judge(name) is judge
+        getattr(judge, "close", lambda: None)()

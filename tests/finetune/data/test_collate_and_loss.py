@@ -1,0 +1,197 @@
+"""What the model sees in training is what it sees in evaluation, and the loss is on the answers alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from emt_core.errors import UserError
+from emt_tasks.models.batching import Collator as EvaluationCollator
+from emt_tasks.models.documents import Request
+from emt_tasks.models.prompting import Prompter
+from finetune.data.collate import IGNORED
+from finetune.data.conversations import Example, Turn
+from finetune.model.building import make_collator
+from finetune.training.loss import answer_losses
+from tests.support import tiny_checkpoints
+
+SHORT = Turn("What is the number in the image?", "The number is 3.")
+LONG = Turn("What type of object is in this photo? Please only answer a single object in cat, dog, truck.", "truck")
+IMAGES = [[Image.new("RGB", (40, 30), "red")], [Image.new("RGB", (30, 40), "blue")]]
+ENDS = {
+    "llava": "</s>",
+    "llava_onevision": "<|im_end|>",
+    "instructblip": "</s>",
+    "instructblip_t5": "</s>",
+    "qwen2_5_vl": "<|im_end|>",
+    "idefics3": "<end_of_utterance>",
+    "gemma3": "<end_of_turn>",
+}
+
+
+class Checkpoint:
+    """A tiny model with its processor and collator."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        self.processor = AutoProcessor.from_pretrained(folder)
+        self.collate = make_collator(self.model, self.processor)
+
+    def batch(self, *conversations: tuple[Turn, ...], images: Any = IMAGES) -> Any:
+        examples = [example(*turns, images=len(images[0])) for turns in conversations]
+        return self.collate(examples, images[: len(examples)], range(len(examples)))
+
+    def learnt(self, batch: Any, row: int) -> str:
+        return str(self.processor.tokenizer.decode(batch.labels[row][batch.labels[row] != IGNORED]))
+
+    @property
+    def has_decoder_of_its_own(self) -> bool:
+        return bool(self.model.config.get_text_config().is_encoder_decoder)
+
+
+@pytest.fixture(scope="module", params=sorted(tiny_checkpoints.ARCHITECTURES))
+def checkpoint(request: pytest.FixtureRequest, tiny: Callable[[str], Path]) -> Checkpoint:
+    return Checkpoint(request.param, tiny(request.param))
+
+
+def example(*turns: Turn, images: int = 1) -> Example:
+    return Example(turns, list, images, "row 0")
+
+
+def test_prompts_have_the_tokens_of_evaluation(checkpoint: Checkpoint) -> None:
+    batch = checkpoint.batch((SHORT,), (LONG,))
+    processor = copy.deepcopy(checkpoint.processor)
+    requests = [Request(turn.question, None) for turn in (SHORT, LONG)]
+    evaluation = EvaluationCollator(processor, Prompter(processor))(requests, [0, 1], dict(enumerate(IMAGES)), "right")
+    (asked,) = evaluation
+    for row in range(2):
+        prompt = asked.inputs["input_ids"][row][asked.inputs["attention_mask"][row].bool()]
+        trained = batch.inputs["input_ids"][row]
+        assert trained[: len(prompt)].tolist() == prompt.tolist()
+        if not checkpoint.has_decoder_of_its_own:
+            assert (batch.labels[row, : len(prompt) - 1] == IGNORED).all()
+            assert batch.labels[row, len(prompt) - 1] != IGNORED  # the last token of the prompt predicts the answer
+    for name in set(asked.inputs) - {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}:
+        assert torch.equal(batch.inputs[name], asked.inputs[name]), name
+
+
+def test_answers_are_learnt_with_their_end(checkpoint: Checkpoint) -> None:
+    batch = checkpoint.batch((SHORT,), (LONG,))
+    end = ENDS[checkpoint.name]
+    assert checkpoint.learnt(batch, 0).lstrip() == f"The number is 3.{end}"
+    assert checkpoint.learnt(batch, 1).lstrip() == f"truck{end}"
+    # Each place predicts the next token of the text, and padding predicts nothing.
+    answers = batch.labels != IGNORED
+    read = batch.inputs["decoder_input_ids" if checkpoint.has_decoder_of_its_own else "input_ids"]
+    for row in range(2):
+        (places,) = answers[row].nonzero(as_tuple=True)
+        assert places.tolist() == list(range(places[0], places[-1] + 1))
+        assert batch.labels[row, places[:-1]].tolist() == read[row, places[1:]].tolist()
+
+
+def test_all_answers_of_a_conversation_are_learnt(checkpoint: Checkpoint) -> None:
+    if checkpoint.has_decoder_of_its_own:
+        with pytest.raises(UserError, match="an encoder-decoder model learns one answer, found several turns"):
+            checkpoint.batch((SHORT, Turn("Really?", "Yes")), (LONG,))
+        return
+    batch = checkpoint.batch((SHORT, Turn("Really?", "Yes")), (LONG,))
+    end = ENDS[checkpoint.name]
+    assert checkpoint.learnt(batch, 0).replace(" ", "") == f"Thenumberis3.{end}Yes{end}"
+    text = checkpoint.processor.tokenizer.decode(batch.inputs["input_ids"][0][batch.inputs["attention_mask"][0].bool()])
+    assert text.index("The number is 3.") < text.index("Really?") < text.index("Yes")
+
+
+def test_long_answers_are_cut_and_long_questions_refused(tiny_llava: Path) -> None:
+    tiny = Checkpoint("llava", tiny_llava)
+    conversation = (Turn("What is it?", "a " * 40),)
+    whole = tiny.batch(conversation).inputs["input_ids"]
+    prompt = whole.shape[1] - int((tiny.batch(conversation).labels != IGNORED).sum())
+    tiny.collate = make_collator(tiny.model, tiny.processor, prompt + 5)
+    cut = tiny.batch(conversation)
+    assert torch.equal(cut.inputs["input_ids"], whole[:, : prompt + 5])
+    assert (cut.labels != IGNORED).sum() == 5
+    tiny.collate = make_collator(tiny.model, tiny.processor, prompt)
+    with pytest.raises(UserError, match=rf"row 0: the question and its images have {prompt} tokens, batch.max_tokens"):
+        tiny.batch(conversation)
+
+
+def test_the_loss_is_that_of_all_logits(checkpoint: Checkpoint) -> None:
+    """Same loss and gradients as torch's cross-entropy over every place, though most logits are never computed."""
+    batch = checkpoint.batch((SHORT,), (LONG,))
+    model = checkpoint.model.eval()
+    losses, sources = answer_losses(model, model.get_output_embeddings(), batch)
+    assert losses.shape == ((batch.labels != IGNORED).sum(),)
+    per_source = [(batch.labels[row] != IGNORED).sum() for row in range(2)]
+    assert torch.equal(sources, torch.repeat_interleave(torch.arange(2), torch.stack(per_source)))
+    model.zero_grad()
+    losses.sum().backward()
+    found = {name: weights.grad.clone() for name, weights in model.named_parameters() if weights.grad is not None}
+    model.zero_grad()
+    logits = model(**batch.inputs).logits
+    expected = cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    expected.backward()
+    torch.testing.assert_close(losses.sum(), expected)
+    size = max(float(weights.grad.abs().max()) for weights in model.parameters() if weights.grad is not None)
+    for name, weights in model.named_parameters():
+        if weights.grad is not None:
+            torch.testing.assert_close(found[name], weights.grad, atol=1e-5 * size, rtol=1e-4, msg=name)
+
+
+def test_logits_are_computed_for_answers_only(tiny_llava: Path) -> None:
+    checkpoint = Checkpoint("llava", tiny_llava)
+    batch = checkpoint.batch((SHORT,), (LONG,))
+    head = checkpoint.model.get_output_embeddings()
+    seen: list[tuple[int, ...]] = []
+    handle = head.register_forward_hook(lambda _module, _inputs, output: seen.append(tuple(output.shape)))
+    answer_losses(checkpoint.model, head, batch)
+    handle.remove()
+    assert seen == [(int((batch.labels != IGNORED).sum()), head.out_features)]
+    # and the model is as before
+    assert checkpoint.model(**batch.inputs).logits.shape[:2] == batch.labels.shape
+
+
+def test_losses_by_hand() -> None:
+    """Two tokens over three words: softmax of (0, ln 2, ln 5) is 1/8, 2/8, 5/8."""
+    from finetune.training.loss import _CrossEntropy
+
+    logits = torch.tensor([[0.0, 2.0, 5.0], [0.0, 2.0, 5.0]]).clamp(min=1).log().requires_grad_()
+    losses = _CrossEntropy.apply(logits * 1, torch.tensor([1, 2]))
+    torch.testing.assert_close(losses, torch.tensor([4.0, 1.6]).log())
+    losses.sum().backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([[1, 2 - 8, 5], [1, 2, 5 - 8]]) / 8)
+
+
+def test_text_alone(tiny_llava: Path) -> None:
+    checkpoint = Checkpoint("llava", tiny_llava)
+    batch = checkpoint.batch((SHORT,), (LONG,), images=[[], []])
+    assert set(batch.inputs) == {"input_ids", "attention_mask"}
+    assert checkpoint.learnt(batch, 1) == " truck</s>"
+
+
+def test_without_a_chat_template(tmp_path: Path) -> None:
+    folder = tiny_checkpoints.build("llava", tmp_path / "plain", with_chat_template=False)
+    checkpoint = Checkpoint("llava", folder)
+    batch = checkpoint.batch((SHORT, Turn("Really?", "Yes")), (LONG,))
+    text = checkpoint.processor.tokenizer.decode(batch.inputs["input_ids"][0][batch.inputs["attention_mask"][0].bool()])
+    assert text.replace("<image>", "").startswith("<s>USER: \nWhat is the number in the image? ASSISTANT: The number")
+    assert text.endswith("</s>\nUSER: Really? ASSISTANT: Yes</s>")
+
+
+def test_batch_rows_do_not_touch_each_other(checkpoint: Checkpoint) -> None:
+    """A row's loss in a padded batch is its loss alone."""
+    batch = checkpoint.batch((SHORT,), (LONG,))
+    model = checkpoint.model.eval()
+    head = model.get_output_embeddings()
+    with torch.no_grad():
+        together, sources = answer_losses(model, head, batch)
+        alone, _ = answer_losses(model, head, checkpoint.batch((SHORT,)))
+    torch.testing.assert_close(together[sources == 0], alone, atol=1e-5, rtol=1e-4)

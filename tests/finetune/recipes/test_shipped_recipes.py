@@ -1,0 +1,76 @@
+"""Every shipped recipe is valid, says where it comes from, and gets through a dry run on tiny checkpoints."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from emt_tasks.commands import finetune as cli
+from finetune.recipes.files import FOLDER, names, read
+
+ARCHITECTURES = {"forgetting": "qwen2_5_vl", "selective": "llava_onevision", "emt": "llava"}
+
+
+def header(name: str) -> str:
+    lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if line.startswith("#"))
+
+
+def commands(name: str) -> list[str]:
+    """The commands of a recipe's header: its name, and the overrides."""
+    return re.findall(r"emt finetune ([\w/]+(?: \S+=\S+)*)", header(name))
+
+
+@pytest.mark.parametrize("name", names())
+def test_headers_name_source_command_and_what_is_ours(name: str) -> None:
+    text = header(name)
+    assert "Needs:" in text
+    assert commands(name)
+    if not name.startswith("demo"):
+        assert re.search(r"# Paper: arXiv \d{4}\.\d{5}", text)
+        assert "Ours" in text
+
+
+@pytest.mark.parametrize("command", sorted({command for name in names() for command in commands(name)}))
+def test_each_command_of_a_header_gives_a_recipe(command: str) -> None:
+    name, *overrides = shlex.split(command)
+    read(name, overrides)
+
+
+@pytest.mark.parametrize("name", names())
+def test_dry_run(name: str, data_dir: Path, tiny: Callable[[str], Path]) -> None:
+    architecture = next((value for key, value in ARCHITECTURES.items() if name.startswith(key)), "llava")
+    model = [] if name.startswith("demo") else [f"model={tiny(architecture)}"]
+    result = CliRunner().invoke(cli.finetune, [name, "--dry-run", *model])
+    assert result.exception is None, result.exception
+    printed = result.stdout
+    assert "output: runs/" in printed
+    share = re.search(r"in all, of [\d,]+ \((\d+\.\d\d) %\) +[\d,]+", printed)
+    assert share
+    assert (share[1] == "100.00") == (list(read(name, model).parts) == ["full"])  # a tied head counts once
+    assert re.search(r"[\d,]+ steps of \d+ examples, [\d,]+ examples an epoch", printed)
+    assert re.search(r"total +\d+\.\d (MiB|GiB)", printed)
+
+
+def test_papers_experiments_are_all_there() -> None:
+    for data in ("mnist", "cifar10", "cifar100", "miniimagenet"):
+        for way, parts in (("linear", ["projector"]), ("lora", ["projector", "llm"])):
+            recipe = read(f"emt_{way}", [f"data={data}"])
+            assert (recipe.epochs, recipe.save.every) == (3, "epoch")
+            assert list(recipe.parts) == parts
+            assert bool(recipe.has_lora) == (way == "lora")
+            assert recipe.mixture.sources[0].data == data
+            assert recipe.output == f"runs/emt/7b-{way}-{data}"
+    for part in ("llm", "vision", "projector", "full"):
+        for rate in (1e-6, 1e-5, 1e-4):
+            recipe = read("forgetting_single", [f"part={part}", f"rate={rate}"])
+            assert (list(recipe.parts), recipe.optimiser.learning_rate) == ([part], rate)
+    for other in ("flowers102", "ocr_vqa", "instructions.json"):
+        for share in (0.1, 0.5, 0.7):
+            sources = read("forgetting_hybrid", [f"with={other}", f"share={share}"]).mixture.sources
+            assert [(source.data, source.ratio) for source in sources] == [("imagenet1k", None), (other, share)]

@@ -1,0 +1,90 @@
+"""Real training on real handwritten digits: a tiny LLaVA learns, forgets, and need not. All through the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from emt_tasks.commands.app import main
+from tools import train_tiny
+
+# lmms-eval leaves the results file for the garbage collector to close.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+TASKS = ["demo_digits", "demo_shapes"]
+
+
+@pytest.fixture
+def finetune(tmp_path: Path) -> Callable[..., list[dict[str, float]]]:
+    """Run a recipe through the command; returns the accuracies of each evaluation in percent, by task."""
+
+    def run(**fields: Any) -> list[dict[str, float]]:
+        recipe = {
+            "train": "full",
+            "schedule": {"name": "cosine", "warmup": 0.05},
+            "batch": {"size": 32, "micro": 32},
+            "precision": "fp32",
+            "save": {"every": "end"},
+            "evaluate": {"tasks": TASKS, "batch_size": 100},
+            "output": str(tmp_path / "run"),
+        }
+        file = tmp_path / "recipe.yaml"
+        file.write_text(yaml.safe_dump(recipe | fields))
+        assert main(["finetune", str(file)]) == 0
+        lines = [json.loads(line) for line in (tmp_path / "run" / "emt_train.jsonl").read_text().splitlines()]
+        scores = [line["accuracy"] for line in lines if "accuracy" in line]
+        return [{task: 100 * score for task, score in one.items()} for one in scores]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("train", "rate", "others", "forgets"),
+    [
+        pytest.param("full", 3e-3, [], True, id="all weights at a high rate"),
+        pytest.param("full", 3e-5, [], False, id="all weights at a low rate", marks=pytest.mark.slow),
+        pytest.param("projector", 1e-3, [], False, id="the projector alone", marks=pytest.mark.slow),
+        pytest.param("full", 1e-3, [{"data": "demo_shapes", "ratio": 0.7}], False, id="a hybrid mixture"),
+    ],
+)
+def test_forgetting_and_how_not_to(
+    finetune: Callable[..., list[dict[str, float]]],
+    train: str,
+    rate: float,
+    others: list[dict[str, Any]],
+    forgets: bool,
+) -> None:
+    """The shipped tiny model, trained two epochs on digits: at least 20 points lost on shapes, or at most 3."""
+    before, after = finetune(
+        model="emt:tiny",
+        train=train,
+        mixture={"sources": [{"data": "demo_digits"}, *others]},
+        optimiser={"learning_rate": rate},
+        epochs=2,
+    )
+    assert after["demo_digits"] > 90, after  # it forgot; it did not break
+    lost = before["demo_shapes"] - after["demo_shapes"]
+    assert (lost >= 20) if forgets else (lost <= 3), (before, after)
+
+
+@pytest.mark.slow
+def test_it_learns_both_from_random_weights(finetune: Callable[..., list[dict[str, float]]], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, processor = train_tiny.build()
+    model.save_pretrained(tmp_path / "random")
+    processor.save_pretrained(tmp_path / "random")
+    before, after = finetune(
+        model=str(tmp_path / "random"),
+        mixture={"sources": [{"data": "demo_shapes", "ratio": 0.6}, {"data": "demo_digits"}]},
+        optimiser={"learning_rate": 1.5e-3, "betas": [0.9, 0.98], "weight_decay": 0.05},
+        batch={"size": 64, "micro": 64},
+        steps=800,
+    )
+    assert max(before.values()) < 20, before
+    assert min(after.values()) > 90, after

@@ -1,0 +1,81 @@
+"""The matrix and the policy: what the files may hold, and how their faults are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from emt_core.errors import UserError
+from leaderboards.comparison.matrix import place, read_matrix
+from leaderboards.gate.policy import EXAMPLE, Policy, read_policy
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "file.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_default_matrix_takes_one_variant_of_each_task() -> None:
+    assert place(["flowers102", "flowers102_lite", "ocr_vqa_lite", "imagewikiqa_distractor", "emt_mnist"]) == {
+        "flowers102": "idt_oodi",
+        "ocr_vqa_lite": "oodt_oodi",
+    }
+
+
+def test_custom_matrix_is_taken_at_its_word(tmp_path: Path) -> None:
+    matrix = read_matrix(written(tmp_path, "idt_idi: [mmmu, flowers102]\noodt_oodi: [ocr_vqa]\n"))
+    assert place(["mmmu", "flowers102", "imagenet_vqa"], matrix) == {"mmmu": "idt_idi", "flowers102": "idt_idi"}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "expected the quadrants"),
+        ("- a\n", "expected the quadrants"),
+        ("idt: [a]\n", "'idt' is no quadrant; expected idt_idi, idt_oodi, oodt_idi, oodt_oodi"),
+        ("idt_idi: a\n", "idt_idi: expected a list of task names, found 'a'"),
+        ("idt_idi: [a]\nidt_oodi: [a]\n", "'a' stands in more than one place"),
+        ("idt_idi: [a\n", "cannot be read as YAML"),
+    ],
+)
+def test_faulty_matrices(tmp_path: Path, text: str, fault: str) -> None:
+    with pytest.raises(UserError, match=fault) as caught:
+        read_matrix(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_policys_example_is_valid(tmp_path: Path) -> None:
+    policy = read_policy(written(tmp_path, EXAMPLE))
+    assert policy == Policy(**yaml.safe_load(EXAMPLE))
+    assert policy.margin_of("ocr_vqa", "oodt_oodi", alone=False) == 1.0
+    assert policy.margin_of("flowers102", "idt_oodi", alone=True) == 2.0
+
+
+def test_a_task_alone_in_its_quadrant_meets_both_margins() -> None:
+    policy = Policy(margin=2.0, tasks={"a": 3.0}, quadrants={"idt_idi": 1.0, "idt_oodi": 5.0})
+    assert policy.margin_of("a", "idt_idi", alone=True) == 1.0
+    assert policy.margin_of("a", "idt_idi", alone=False) == 3.0
+    assert policy.margin_of("b", "idt_oodi", alone=True) == 5.0
+    assert policy.margin_of("b", None, alone=False) == 2.0
+
+
+def test_all_faults_of_a_policy_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_policy(written(tmp_path, "margin: -1\ntasks: {a: much}\nminimum: 5\nalpha: 0.6\n"))
+    message = str(caught.value)
+    assert "\n" not in message
+    for fault in ("margin: input should be greater than or equal to 0", "tasks.a: input should be a valid number"):
+        assert fault in message
+    for fault in ("minimum: extra inputs are not permitted", "alpha: input should be less than 0.5", "minimum_n"):
+        assert fault in message
+
+
+@pytest.mark.parametrize("text", ["- 1\n", "2.0\n", "", "margin: [\n", "1: 2\n"])
+def test_policies_that_are_no_mapping(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"file\.yaml"):
+        read_policy(written(tmp_path, text))
+    with pytest.raises(UserError, match="cannot be read as YAML"):
+        read_policy(tmp_path / "nowhere.yaml")
