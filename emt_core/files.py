@@ -1,20 +1,24 @@
-"""Read samples files: some fields of all samples fast, or whole samples one by one, with the line of any fault."""
+"""Files: JSON lines read and written, whole or some columns fast, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError
 
 if TYPE_CHECKING:
     import polars as pl
     from polars.datatypes import DataTypeClass
 
     Query = Callable[[pl.LazyFrame], pl.LazyFrame]
+
+Row = dict[str, Any]
 
 _CHUNK = 50_000
 """Samples at a time where Python reads what polars cannot."""
@@ -38,38 +42,112 @@ def read_columns(path: Path, schema: Mapping[str, pl.DataType], query: Query) ->
         return pl.concat(frames) if frames else query(pl.LazyFrame(schema=dict(schema))).collect()
 
 
-def iterate_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield each sample whole, as lmms-eval logged it.
+def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield where each row of a JSON lines file stands, `file:line`, and the row; blank lines are skipped.
 
     Raises:
-        UserError: a line is no JSON object.
+        UserError: the file cannot be read, is cut off, or a line is not a JSON object.
     """
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                if not line.endswith(b"\n"):
-                    raise UserError(f"{path} is cut off in line {number}, its last: run lmms-eval again") from error
-                raise UserError(f"{path} line {number} is not JSON: {one_line(error)}") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path} line {number}: expected an object, found {type(row).__name__}")
-            yield row
+    import jsonlines
+
+    try:
+        with path.open("rb") as file:
+            lines = _Numbered(file)
+            reader = jsonlines.Reader(lines)
+            while True:
+                try:
+                    row = reader.read(type=dict, skip_empty=True)
+                except EOFError:
+                    return
+                yield f"{path}:{lines.number}", row
+    except (jsonlines.InvalidLineError, RecursionError) as error:
+        where, last = f"{path}:{lines.number}", lines.last
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise UserError(f"{where}: cannot be read as JSON lines (not UTF-8)") from error
+        if last.lstrip().startswith(b"{") and not last.endswith(b"\n"):
+            raise UserError(f"{where}: cut off in its last line; write the file again") from error
+        found = last.decode("utf-8", "backslashreplace").strip()[:60]
+        raise UserError(f"{where}: expected a JSON object, found {found!r}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as JSON lines ({error.strerror or error})") from error
+
+
+def dump_row(row: Row) -> bytes:
+    """Return one line of JSON. A lone surrogate, which UTF-8 cannot hold, becomes its JSON escape."""
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def replacing(targets: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield a path to write beside each target; rename them all at the end, or leave nothing behind.
+
+    Raises:
+        UserError: the targets' folder cannot be written to, or the disk is full.
+    """
+    partials = [target.with_name(f".{target.name}.{os.getpid()}.partial") for target in targets]
+    with ExitStack() as stack:
+        try:
+            for folder in {target.parent for target in targets}:
+                _make_folder(folder, stack)
+            for partial in partials:
+                stack.callback(partial.unlink, missing_ok=True)
+            yield partials
+            for partial, target in zip(partials, targets, strict=True):
+                partial.replace(target)
+        except OSError as error:
+            raise UserError(f"{targets[0].parent}: cannot be written: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a text file, whole or not at all, and its folder where there is none.
+
+    Raises:
+        UserError: the file exists and `overwrite` is off, or it cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists already: name another file or add --overwrite")
+    with replacing([path]) as (partial,):
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+class _Numbered:
+    """The lines of a file, with the number and the text of the one read last."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = iter(lines)
+        self.number, self.last = 0, b"\n"
+
+    def __iter__(self) -> _Numbered:
+        return self
+
+    def __next__(self) -> bytes:
+        self.last = next(self._lines)
+        self.number += 1
+        return self.last
+
+
+def _make_folder(folder: Path, stack: ExitStack) -> None:
+    """Create a folder with its parents; on leaving the stack those that are still empty go away again."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    stack.callback(_remove_empty, new)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _read_chunks(path: Path, schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
     import polars as pl
 
-    rows = iterate_rows(path)
-    number = 0
+    rows = read_rows(path)
     while chunk := list(islice(rows, _CHUNK)):
         columns: dict[str, list[Any]] = {name: [] for name in schema}
-        for row in chunk:
-            number += 1
+        for where, row in chunk:
             for name, dtype in schema.items():
-                columns[name].append(_as(dtype, row.get(name), f"{path} sample {number}: field {name!r}"))
+                columns[name].append(_as(dtype, row.get(name), f"{where}: field {name!r}"))
         yield pl.DataFrame(columns, schema=dict(schema), strict=False)
 
 

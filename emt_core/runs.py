@@ -12,6 +12,34 @@ from typing import Any
 from emt_core.errors import UserError, one_line
 
 _RESULTS = re.compile(r"(?P<stamp>.+)_results\.json")
+_SAMPLES = re.compile(r"(?P<stamp>.+)_samples_(?P<task>.+)\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """A file of lmms-eval: a results file, or where `task` is given that task's samples; `stamp` is the run's."""
+
+    path: Path
+    stamp: str
+    task: str | None = None
+
+
+def run_file(path: Path) -> RunFile | None:
+    """Say what a file of lmms-eval is by its name; None for any other file."""
+    if found := _SAMPLES.fullmatch(path.name):
+        return RunFile(path, found["stamp"], found["task"])
+    found = _RESULTS.fullmatch(path.name)
+    return RunFile(path, found["stamp"]) if found else None
+
+
+def run_files(folder: Path) -> list[RunFile]:
+    """Return lmms-eval's files in a folder and below it, sorted by path."""
+    return [found for path in sorted(folder.rglob("*.json*")) if (found := run_file(path))]
+
+
+def is_run(path: Path) -> bool:
+    """Whether lmms-eval has written results into this folder or below it."""
+    return path.is_dir() and any(file.task is None for file in run_files(path))
 
 
 @dataclass(frozen=True, slots=True)

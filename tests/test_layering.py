@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,75 +11,126 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("emt_tasks", "judges", "finetune", "leaderboards")
+PACKAGES = ("emt_core", "judges", "leaderboards", "emt_tasks", "finetune")
+COMMANDS = "emt_tasks.commands"
 
 ALLOWED = {
-    "judges": set(),
-    "leaderboards": {"judges"},
-    "emt_tasks": {"judges"},
-    "finetune": {"judges", "emt_tasks"},
+    "emt_core": set(),
+    "judges": {"emt_core"},
+    "leaderboards": {"emt_core", "judges"},
+    "emt_tasks": {"emt_core", "judges"},
+    "finetune": {"emt_core", "judges", "emt_tasks"},
+    COMMANDS: set(PACKAGES) | {COMMANDS},
 }
+"""What each layer may import; the commands are the application, above all packages."""
+
+ENTRANCES = {"emt_tasks/__main__.py"}
+"""`python -m emt_tasks` is the application too."""
 
 # The lmms-eval side of emt_tasks, which training never touches; the evaluation at checkpoints, one module, may.
 HARNESS_SIDE = {
     "emt_tasks.datasets.checks",
-    "emt_tasks.commands.app",
-    "emt_tasks.tasks.evaluator",
     "emt_tasks.models.clip",
     "emt_tasks.models.vlm",
     "emt_tasks.plugin",
+    "emt_tasks.tasks.evaluator",
     "emt_tasks.tasks.scoring",
 }
-EVALUATES = {"finetune/evaluation.py"}
+EVALUATES = {"finetune/training/evaluation.py"}
 
-# The command line mounts all packages, and the demo walks through all of them.
-KNOWS_ALL = {"emt_tasks/cli.py", "emt_tasks/demo/story.py"}
+_DOTTED = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
 
 
 def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def imports(file: Path) -> set[str]:
+def layer(name: str) -> str:
+    """The layer of a module's full name."""
+    return COMMANDS if f"{name}.".startswith(f"{COMMANDS}.") else name.split(".")[0]
+
+
+def own_layer(file: Path) -> str:
+    relative = file.relative_to(ROOT).as_posix()
+    return COMMANDS if relative in ENTRANCES else layer(relative.removesuffix(".py").replace("/", "."))
+
+
+def imports(tree: ast.Module) -> set[str]:
     """The full names of all that a module imports, at its top or inside its functions."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
+            assert node.level == 0, "relative import"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def named_in_strings(tree: ast.Module) -> set[str]:
+    """Our modules that a string names as a whole, alone or before a colon: what `import_module` and `-m` are given."""
+    texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    names = {text.partition(":")[0] for text in texts}
+    return {name for name in names if _DOTTED.fullmatch(name)}
+
+
+def dependencies(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return imports(tree) | named_in_strings(tree)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_run_one_way(package):
     for file in modules(package):
-        if file.relative_to(ROOT).as_posix() in KNOWS_ALL:
-            continue
-        others = {name.split(".")[0] for name in imports(file)} & set(PACKAGES) - {package}
-        assert others <= ALLOWED[package], file
+        own = own_layer(file)
+        others = {layer(name) for name in dependencies(file) if name.split(".")[0] in PACKAGES} - {own}
+        assert others <= ALLOWED[own], file
+
+
+def test_a_dependency_by_string_is_seen():
+    assert named_in_strings(ast.parse('x = ("leaderboards.gate.decide:decide", "not one. leaderboards.gate")')) == {
+        "leaderboards.gate.decide"
+    }
 
 
 def test_training_leaves_the_harness_alone():
     for file in modules("finetune"):
         if file.relative_to(ROOT).as_posix() not in EVALUATES:
-            used = {name for name in imports(file) if any(f"{name}.".startswith(f"{part}.") for part in HARNESS_SIDE)}
-            assert not used, file
+            used = dependencies(file)
+            assert not {name for name in used if any(f"{name}.".startswith(f"{part}.") for part in HARNESS_SIDE)}, file
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_nothing_imports_tests_benchmarks_or_tools(package):
     for file in modules(package):
-        assert not {name.split(".")[0] for name in imports(file)} & {"tests", "benchmarks", "tools"}, file
+        assert not {name.split(".")[0] for name in dependencies(file)} & {"tests", "benchmarks", "tools"}, file
 
 
-@pytest.mark.parametrize("package", ["judges", "leaderboards", "emt_tasks", "emt_tasks.commands.app"])
-def test_imports_are_light(package):
+def loaded_by(code: str, heavy: tuple[str, ...]) -> list[str]:
+    """Which of these modules a fresh interpreter has loaded after some code."""
+    shown = f"{code}\nimport sys; print(*(name for name in {heavy!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("package", ["emt_core", "judges", "leaderboards", "finetune", "emt_tasks"])
+def test_importing_a_package_is_light(package):
     heavy = ("torch", "transformers", "lmms_eval", "polars", "openai", "datasets")
-    code = f"import sys, {package}; print(*(name for name in {heavy!r} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    assert loaded_by(f"import {package}", heavy) == []
+
+
+@pytest.mark.parametrize("package", ["emt_core", "judges", "leaderboards", COMMANDS])
+def test_no_module_of_it_loads_torch_or_the_harness(package):
+    files = modules(package.replace(".", "/"))
+    names = [file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for file in files]
+    code = "\n".join(f"import {name.removesuffix('.__init__')}" for name in names)
+    assert loaded_by(code, ("torch", "transformers", "lmms_eval")) == []
+
+
+def test_help_loads_nothing_heavy():
+    code = "from emt_tasks.commands.app import main\nmain(['--help'])"
+    shown = loaded_by(code, ("torch", "lmms_eval", "polars"))
+    assert "torch" not in shown and "lmms_eval" not in shown and "polars" not in shown
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -86,7 +138,7 @@ def test_only_the_plugin_touches_lmms_evals_internals(package):
     """Models implement its interface; everything else of lmms-eval is reached from one module."""
     for file in modules(package):
         name = file.relative_to(ROOT).as_posix()
-        if name == "emt_tasks/plugin.py" or name in EVALUATES | KNOWS_ALL:
+        if name == "emt_tasks/plugin.py" or name in EVALUATES or own_layer(file) == COMMANDS:
             continue
-        used = {found for found in imports(file) if found.split(".")[0] == "lmms_eval"}
+        used = {found for found in dependencies(file) if found.split(".")[0] == "lmms_eval"}
         assert all(found.startswith("lmms_eval.api.") for found in used), (name, used)

@@ -159,13 +159,14 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _to_stdout(work: Work, chosen: Judge) -> Counter[str]:
-    from judges.rerun.rejudge import dumps, judged
+    from emt_core.files import dump_row
+    from judges.rerun.rejudge import judged
 
     if work.is_run:
         raise UserError("-o -: a run needs a folder to be copied to; only rows can go to standard output")
     counts: Counter[str] = Counter()
     for row in judged(work.rows(), chosen):
-        sys.stdout.buffer.write(dumps(row))
+        sys.stdout.buffer.write(dump_row(row))
         counts[row["verdict"]["category"]] += 1
     sys.stdout.buffer.flush()
     return counts

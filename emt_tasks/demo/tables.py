@@ -76,7 +76,8 @@ def cached(name: str, split: str) -> Path:
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     file = root / "emt-eval" / "demo" / f"v{VERSION}" / name / f"{split}.parquet"
     if not file.is_file():
-        from emt_tasks.datasets.prepare.parquet import replacing, write_parquet
+        from emt_core.files import replacing
+        from emt_tasks.datasets.prepare.parquet import write_parquet
 
         features, documents = _table(name, split)
         with replacing([file]) as (partial,):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import UserError
+from emt_core.files import Row, read_rows
 from judges.rerun.rejudge import find_work
-from judges.rerun.rows import Row, read_rows
 from judges.verdict import CATEGORIES
 
 _CONFIDENCE = 0.95

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import re
 import shutil
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from emt_core.errors import UserError, one_line
+from emt_core.files import Row, dump_row, read_rows
+from emt_core.runs import run_file, run_files
 from judges.judging import Judge
-from judges.rerun.rows import Row, answer_of, class_name_chosen, read_rows
+from judges.rerun.rows import answer_of, class_name_chosen
 from judges.target import MultipleChoice, Target
 from judges.verdict import Verdict
 
-_SAMPLES = re.compile(r"(?P<date>.+)_samples_(?P<task>.+)\.jsonl")
-_RESULTS = re.compile(r"(?P<date>.+)_results\.json")
 _METRICS = ("accuracy", "incorrect", "intrinsic", "extrinsic", "unscored", "class_name_chosen")
 
 
@@ -63,11 +62,7 @@ def find_work(source: Path, tasks: Iterable[str] = ()) -> Work:
         return Work(source, (Path(),))
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder; expected a run of lmms-eval or a file of JSON lines")
-    samples = {
-        path.relative_to(source): match["task"]
-        for path in sorted(source.rglob("*.jsonl"))
-        if (match := _SAMPLES.fullmatch(path.name))
-    }
+    samples = {file.path.relative_to(source): file.task for file in run_files(source) if file.task is not None}
     wanted = set(tasks)
     if absent := sorted(wanted - set(samples.values())):
         found = ", ".join(sorted(set(samples.values()))) or "no samples at all"
@@ -138,11 +133,6 @@ def judged(rows: Iterable[tuple[str, Row]], judge: Judge) -> Iterator[Row]:
         yield _with_verdict(*waiting.popleft(), verdict)
 
 
-def dumps(row: Row) -> bytes:
-    """One line of JSON. A lone surrogate, which UTF-8 cannot hold, becomes its JSON escape."""
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
-
-
 def _with_verdict(row: Row, target: Target, verdict: Verdict) -> Row:
     row = row | {"verdict": verdict.as_dict()}
     if "judge_target" in row:
@@ -162,7 +152,7 @@ def _judge_file(source: Path, partial: Path, judge: Judge, advance: Callable[[in
         counts = _resume(lines)
         advance(counts.total())
         for row in judged(islice(read_rows(source), counts.total(), None), judge):
-            lines.write(dumps(row))
+            lines.write(dump_row(row))
             # What a language model was asked must survive a kill, row by row.
             lines.flush()
             counts[row["verdict"]["category"]] += 1
@@ -202,14 +192,15 @@ def _write_results(work: Work, partial: Path, signature: str) -> None:
     """Write each results file of the run with the means of its judged samples."""
     from judges.rerun.aggregate import recompute
 
-    for path in sorted(work.source.rglob("*_results.json")):
-        match = _RESULTS.fullmatch(path.name)
-        file = path.relative_to(work.source)
+    for written in run_files(work.source):
+        if written.task is not None:
+            continue
+        path, file = written.path, written.path.relative_to(work.source)
         scores = {}
         for samples in work.files:
-            found = _SAMPLES.fullmatch(samples.name)
-            if match and found and samples.parent == file.parent and found["date"] == match["date"]:
-                scores[found["task"]] = _scores(partial / samples)
+            found = run_file(samples)
+            if found and found.task and samples.parent == file.parent and found.stamp == written.stamp:
+                scores[found.task] = _scores(partial / samples)
         try:
             results = json.loads(path.read_text(encoding="utf-8"))
             recompute(results, scores)

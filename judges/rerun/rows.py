@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from emt_core.errors import UserError
+from emt_core.files import Row
 from judges.target import Classification, MultipleChoice, ShortAnswer, Target
 from judges.verdict import Verdict
 from judges.vocabulary import find_vocabulary
 
-Row = dict[str, Any]
-
 KINDS = ("classification", "multiple_choice", "short_answer")
 _OTHER_NAMES = {"open_vqa": "short_answer"}
 _OPEN_QUESTIONS = "ocr_vqa"
-
-
-def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield where each row of a JSONL file stands (`file:line`), and the row.
-
-    Raises:
-        UserError: the file cannot be read, or a line is no JSON object.
-    """
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                where = f"{path}:{number}"
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(f"{where}: expected a JSON object, found {line.strip()[:60]!r}") from error
-                if not isinstance(row, dict):
-                    raise UserError(f"{where}: expected a JSON object, found {line.strip()[:60]!r}")
-                yield where, row
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as JSON lines ({error})") from error
 
 
 def answer_of(row: Row, where: str) -> tuple[str, Target]:

@@ -7,14 +7,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError
-from emt_core.files import iterate_rows, read_columns
+from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
 from judges import CATEGORIES
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["NONE", "SEVERAL", "Samples", "iterate_rows", "read_columns", "read_samples"]
+__all__ = ["NONE", "SEVERAL", "Samples", "read_samples"]
 
 NONE, SEVERAL = "(none)", "(several)"
 """What `answer` holds for a verdict that names no label, or more than one."""
@@ -96,7 +96,7 @@ def read_samples(task: Task, metric: str | None = None) -> Samples:
 
 
 def _layout(task: Task, wanted: str | None) -> _Layout:
-    rows = list(islice(iterate_rows(task.samples), _PEEK))
+    rows = [row for _, row in islice(read_rows(task.samples), _PEEK)]
     score_key = str(task.config.get("score_key", "score"))
 
     def values(name: str) -> list[Any]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from emt_core.files import iterate_rows
+from emt_core.files import read_rows
 from leaderboards.comparison.summary import RunSummary, TaskSummary
 from leaderboards.exports.rows import Row, rows
 from leaderboards.exports.settings import Settings, dataset_id, date, model_id, split
@@ -165,7 +165,7 @@ def _write_samples(summary: RunSummary, file: Path, evaluation: str, model: str)
 def _samples(task: TaskSummary, evaluation: str, model: str) -> Iterator[dict[str, Any]]:
     """Yield a task's scored samples; the schema has no place for one that is neither right nor wrong."""
     seen = set()
-    for sample in iterate_rows(task.task.samples):
+    for _, sample in read_rows(task.task.samples):
         score = _score(sample, task)
         if score is None or sample["doc_id"] in seen:
             continue

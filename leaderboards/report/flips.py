@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from emt_core.files import iterate_rows, read_columns
+from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
 from leaderboards.comparison.breakdown import LEAKAGE
 from leaderboards.comparison.pairing import PairedTask
@@ -106,7 +105,8 @@ def _read_texts(task: Task, documents: list[int], *, judged: bool) -> dict[int, 
         schema["verdict"] = pl.Struct({name: pl.String() for name in ("reason", "judge")})
     wanted = pl.col("doc_id").is_in(documents)
     rows = read_columns(task.samples, schema, lambda raw: raw.filter(wanted)).unique("doc_id", keep="first")
-    listed = isinstance(next(islice(iterate_rows(task.samples), 1), {}).get("filtered_resps"), list)
+    first = next((row for _, row in read_rows(task.samples)), {})
+    listed = isinstance(first.get("filtered_resps"), list)
     return {
         row["doc_id"]: row | {"answer": _unlist(row["filtered_resps"], listed)} for row in rows.iter_rows(named=True)
     }

@@ -129,7 +129,7 @@ def test_a_truncated_file_names_its_last_line(run: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError) as caught:
         read_samples(read_run(run).tasks["emt_cifar10"])
-    assert one_line(caught) == f"{path} is cut off in line 5, its last: run lmms-eval again"
+    assert one_line(caught) == f"{path}:5: cut off in its last line; write the file again"
 
 
 def test_a_broken_line_in_a_long_file_is_named(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_broken_line_in_a_long_file_is_named(tmp_path: Path) -> None:
     lines = samples_file(run).read_text(encoding="utf-8").splitlines()
     lines[400] = lines[400][:100]
     samples_file(run).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with pytest.raises(UserError, match="line 401 is not JSON"):
+    with pytest.raises(UserError, match=":401: expected a JSON object"):
         read_samples(read_run(run).tasks["emt_cifar10"])
 
 

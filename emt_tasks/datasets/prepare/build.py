@@ -105,8 +105,9 @@ def _check(data_set: DataSet, split: str, rows: Split, allow_missing: bool, cons
 def _write(data_set: DataSet, splits: Mapping[str, Split], targets: Mapping[str, Path], console: Console) -> None:
     from rich.progress import Progress
 
+    from emt_core.files import replacing
     from emt_tasks.datasets.decoding import no_truncated_images
-    from emt_tasks.datasets.prepare.parquet import replacing, write_parquet
+    from emt_tasks.datasets.prepare.parquet import write_parquet
 
     features = data_set.features()
     bar = Progress(console=console, disable=not console.is_terminal)

@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emt_core.errors import UserError
-
 _ROWS_A_GROUP = 1000
 _BYTES_A_GROUP = 32 * 2**20
-
-
-@contextmanager
-def replacing(targets: Sequence[Path]) -> Iterator[list[Path]]:
-    """Yield a path to write beside each target; rename them all at the end, or leave nothing behind.
-
-    Raises:
-        UserError: the targets' folder cannot be written to, or the disk is full.
-    """
-    partials = [target.with_name(f".{target.name}.{os.getpid()}.partial") for target in targets]
-    with ExitStack() as stack:
-        try:
-            for folder in {target.parent for target in targets}:
-                _make_folder(folder, stack)
-            for partial in partials:
-                stack.callback(partial.unlink, missing_ok=True)
-            yield partials
-            for partial, target in zip(partials, targets, strict=True):
-                partial.replace(target)
-        except OSError as error:
-            raise UserError(f"{targets[0].parent}: cannot be written: {error.strerror or error}") from error
-
-
-def _make_folder(folder: Path, stack: ExitStack) -> None:
-    """Create a folder with its parents; on leaving the stack those that are still empty go away again."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    stack.callback(_remove_empty, new)
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    with suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
 
 
 def write_parquet(path: Path, features: Any, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -122,4 +122,4 @@ def test_broken_input_from_outside(runs: tuple[str, str, str]) -> None:
     command = [sys.executable, "-m", "emt_tasks.commands.app", "gate", runs[0], runs[1]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"emt: {samples} is cut off in line 1000, its last: run lmms-eval again\n"
+    assert done.stderr == f"emt: {samples}:1000: cut off in its last line; write the file again\n"

@@ -11,9 +11,8 @@ import time
 
 import pytest
 
+from emt_core.files import dump_row, read_rows
 from emt_tasks.commands.app import main
-from judges.rerun.rejudge import dumps
-from judges.rerun.rows import read_rows
 from tests.support.chat_server import ChatServer, failure, reply
 
 ROWS = [
@@ -27,7 +26,7 @@ ROWS = [
 @pytest.fixture
 def rows(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b"".join(map(dumps, ROWS)))
+    path.write_bytes(b"".join(map(dump_row, ROWS)))
     return path
 
 

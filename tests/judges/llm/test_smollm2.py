@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from emt_core.files import dump_row, read_rows
 from emt_tasks.commands.app import main
 from judges.rerun.agreement import agreement, read_opinions
-from judges.rerun.rejudge import dumps
-from judges.rerun.rows import read_rows
 from tools.make_smollm2 import build
 
 pytestmark = pytest.mark.slow
@@ -85,7 +84,7 @@ def gold(tmp_path) -> Path:
             for category, text in answers.items()
         ]
     path = tmp_path / "gold.jsonl"
-    path.write_bytes(b"".join(map(dumps, rows)))
+    path.write_bytes(b"".join(map(dump_row, rows)))
     return path
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from emt_core.errors import UserError
+from emt_core.files import dump_row
 from judges.rerun.agreement import Opinion, agreement, read_opinions
-from judges.rerun.rejudge import dumps
 
 
 def opinions(*categories):
@@ -97,7 +97,7 @@ def test_reading_judged_and_gold_rows(tmp_path):
         {"task": "t", "id": "y", "prediction": "p", "category": U},
         {"task": "t", "prediction": "p", "correct": True},
     ]
-    path.write_bytes(b"".join(map(dumps, rows)))
+    path.write_bytes(b"".join(map(dump_row, rows)))
     assert read_opinions(path) == [
         Opinion(("t", "x"), "p", C, True),
         Opinion(("t", "y"), "p", U, None),
@@ -113,7 +113,7 @@ def test_reading_a_run(tmp_path):
         "judge_target": {"kind": "classification", "vocabulary": "cifar10", "label": 3},
     }
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "20260101_000000_samples_emt_cifar10.jsonl").write_bytes(dumps(sample))
+    (tmp_path / "model" / "20260101_000000_samples_emt_cifar10.jsonl").write_bytes(dump_row(sample))
     assert read_opinions(tmp_path) == [Opinion(("emt_cifar10", "7"), "a cat", W, False)]
 
 
@@ -128,7 +128,7 @@ def test_reading_a_run(tmp_path):
 )
 def test_a_row_without_opinion_is_named(tmp_path, row, message):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(dumps(row))
+    path.write_bytes(dump_row(row))
     with pytest.raises(UserError, match=rf"rows\.jsonl:1: {message}"):
         read_opinions(path)
 

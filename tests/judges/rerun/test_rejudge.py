@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from emt_core.errors import UserError
+from emt_core.files import dump_row, read_rows
 from judges import Verdict, get_judge
-from judges.rerun.rejudge import dumps, find_work, rejudge
-from judges.rerun.rows import read_rows
+from judges.rerun.rejudge import find_work, rejudge
 
 DATE = "20260101_000000"
 CHOICES = ["fur", "tabby cat", "paw"]
@@ -60,7 +60,7 @@ def run(tmp_path) -> Path:
     model.mkdir(parents=True)
     tasks = {"emt_cifar10": CIFAR_SAMPLES, "imagewikiqa_distractor": WIKI_SAMPLES, "mme": OTHER_SAMPLES}
     for task, samples in tasks.items():
-        (model / f"{DATE}_samples_{task}.jsonl").write_bytes(b"".join(map(dumps, samples)))
+        (model / f"{DATE}_samples_{task}.jsonl").write_bytes(b"".join(map(dump_row, samples)))
     results = {
         "results": {
             "emt_cifar10": {"alias": "c", "samples": 4} | metrics(accuracy=0.0, extrinsic=1.0, unscored=0.0),
@@ -133,7 +133,7 @@ def test_unscored_samples_leave_the_mean(run, tmp_path):
 def rows(tmp_path) -> Path:
     path = tmp_path / "rows.jsonl"
     plain = [{"task": "cifar10", "label": "cat", "prediction": f"cat \ud800 数字 {n}", "mine": n} for n in range(3000)]
-    path.write_bytes(b"".join(map(dumps, plain)))
+    path.write_bytes(b"".join(map(dump_row, plain)))
     return path
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from emt_core.errors import UserError
+from emt_core.files import read_rows
 from judges import Classification, Match, MultipleChoice, ShortAnswer, Verdict, find_vocabulary
-from judges.rerun.rows import answer_of, class_name_chosen, read_rows
+from judges.rerun.rows import answer_of, class_name_chosen
 
 CIFAR = find_vocabulary("cifar10")
 
@@ -80,7 +81,7 @@ def test_an_unreadable_file_is_the_users_mistake(tmp_path, content):
     path = tmp_path / "rows.jsonl"
     if content:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"rows\.jsonl: cannot be read"):
+    with pytest.raises(UserError, match=r"rows\.jsonl(:1)?: cannot be read"):
         list(read_rows(path))
 
 
