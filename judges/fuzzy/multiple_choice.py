@@ -11,7 +11,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from emt_core.errors import UserError
-from judges.fuzzy import clauses, injection, markup
+from judges.fuzzy import grammar, injection, markup
 from judges.fuzzy.inflection import plural
 from judges.fuzzy.lexicon import is_word
 from judges.fuzzy.normalize import Folded, fold, fold_name
@@ -119,8 +119,9 @@ def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[
         picks = _nearly_option(folded, choices)
     talk = [span for span in injection.spans(plain) if not _is_whole(plain, span)]
     kept = [pick for pick in picks if not any(start <= pick.start < end for start, end in talk)]
-    denied = clauses.denied_spans(plain, [(pick.start, pick.end) for pick in texts + letters])
-    affirmed = [pick for pick in kept if not clauses.is_denied(plain, (pick.start, pick.end), denied)]
+    named = [(pick.start, pick.end) for pick in texts + letters]
+    denied = grammar.denied_spans(plain, grammar.denials(plain, named), named)
+    affirmed = [pick for pick in kept if not grammar.is_denied(plain, (pick.start, pick.end), denied)]
     if len(affirmed) < len(picks):
         notes.append("what is denied or said to the judge does not count")
     return _concluded(plain, affirmed, notes)
@@ -240,16 +241,9 @@ def _concluded(plain: str, picks: list[_Pick], notes: list[str]) -> list[_Pick]:
     """Keep the picks of the stated answers; else those before an explanation."""
     if len({pick.option for pick in picks}) < 2:
         return picks
-    stated: dict[bool, list[_Pick]] = {True: [], False: []}
-    for marker in clauses.CONCLUDED.finditer(plain):
-        following = [pick for pick in picks if pick.start >= marker.end()]
-        if not following or re.search(r"[.!?]\s", plain[marker.end() : following[0].start - 1]):
-            continue
-        limit = re.search(r"\n|[.!?](?=\s+[a-z]{2})|\b(?:because|since|as it)\b", plain[following[0].end :])
-        end = following[0].end + limit.start() if limit else len(plain)
-        stated[marker.group("final") is not None] += [pick for pick in following if pick.start < end]
-    kept = list(dict.fromkeys(stated[True] or stated[False]))
-    if not kept and (cut := clauses.EXPLAINED.search(plain)):
+    stated = grammar.stated(plain, grammar.conclusions(plain), [(pick.start, pick.end) for pick in picks])
+    kept = [pick for pick in picks if (pick.start, pick.end) in stated]
+    if not kept and (cut := grammar.EXPLAINED.search(plain)):
         kept = [pick for pick in picks if pick.start < cut.start()]
     if kept and len(kept) < len(picks):
         notes.append("the stated answer outranks the rest")

@@ -6,43 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from judges.fuzzy import context, injection, markup, numerals
+from judges.fuzzy import context, grammar, injection, markup, numerals
 from judges.fuzzy.markup import SUSPICIOUS
 from judges.fuzzy.matcher import Hit, Matcher
 from judges.fuzzy.normalize import Folded, fold, fold_simple
 from judges.fuzzy.spelling import Speller
-from judges.fuzzy.wordlists import alternation, phrase_set, word_set
+from judges.fuzzy.wordlists import phrase_set, word_set
 from judges.vocabulary import Vocabulary
 
-_AFTER_COMMA = alternation(
-    "it this that i the only just more probably likely possibly maybe perhaps which what my we you he she they"
-)
-# A denial ends here.
-_CLAUSE_END = re.compile(
-    r"[.!?;:\n(]|--| - |[—–]|\b(?:but|rather|instead|however|actually|though|although|because|so|yet)\b"
-    rf"|,\s*(?:{_AFTER_COMMA}|and (?:it|this))\b"
-    r"|\b(?:it is|it s|it's|this is|that is|that s|that's|i think|more like|looks like|appears to be|must be)\b"
-)
-_LIST_GOES_ON = re.compile(r",[^,]*\b(?:or|nor|and)\b")
-_DENIED_AFTER = re.compile(
-    # "Cat? No.", "cat: false", "cat = 0"
-    r"[\"'*_)]*\s*(?:\?\s*no\b|[:=\-]\s*(?:no|false|absent|0(?:\.0+)?%?)(?![\w.])"
-    # "a cat is not visible", "cat can't be right"
-    r"|(?:(?:is|was|are|were|can|could|does|do|would)\s?(?:n'?t|not)|cannot|can't)\s+"
-    r"(?:be\s+)?(?:definitely |clearly )?(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present"
-    r"|possible|shown|seen|here|a match|match|fit|true|likely|what|accurate|depicted|there"
-    r"|in (?:the|this) (?:image|picture|photo))"
-    # "cat is ruled out"
-    r"|(?:is|was|would be)\s+(?:wrong|incorrect|ruled out|excluded|unlikely|absent|false|impossible))"
-)
 _CONTRAST = re.compile(
     r"\b(?:but|however|though|although|actually|yet|instead|rather|while|in fact|in reality|turns out)\b"
     r"|,\s*(?:it is|it's|this is)"
 )
-_REASON = re.compile(
-    r"\b(?:because|since|as it|as the|given that|based on|due to|considering|which is|unlike|rather than)\b|[.!\n]"
-)
-_AFTER_ANSWER = re.compile(r"[\s\"'*_]*(?::|=|-|—|>|is\b|was\b|would be\b|\n)")
 _APPEARANCE = phrase_set(
     """looks like|look like|looked like|looking like|at first|at first glance|at first sight|initially|i thought
     first thought|appeared to be|seemed"""
@@ -202,31 +177,17 @@ def _drop_judge_talk(reading: Reading, labels: list[Hit]) -> list[Hit]:
 def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
     """Drop labels that the answer denies or only wonders about."""
     plain = reading.folded.plain
-    scopes = [
-        (hit.end, _scope_end(plain, hit.end, labels)) for hit in hits if hit.surface.cue in {"denial", "question"}
-    ]
-
-    def is_denied(hit: Hit) -> bool:
-        return any(start <= hit.start < end for start, end in scopes) or bool(_DENIED_AFTER.match(plain, hit.end))
-
-    reading.denied = [hit for hit in labels if is_denied(hit)]
+    cues = [hit.end for hit in hits if hit.surface.cue in {"denial", "question"}]
+    spans = grammar.denied_spans(plain, cues, _spans(labels))
+    reading.denied = [hit for hit in labels if grammar.is_denied(plain, hit[:2], spans)]
     if not reading.denied:
         return labels
     reading.note(f'"{reading.denied[0].surface.text}" is denied', 0.85)
-    return _keep(reading, labels, [hit for hit in labels if not is_denied(hit)])
+    return _keep(reading, labels, [hit for hit in labels if hit not in reading.denied])
 
 
-def _scope_end(plain: str, start: int, labels: Sequence[Hit]) -> int:
-    """Return where a denial that starts here ends: with its clause, or with a list of what is denied."""
-    limit = _CLAUSE_END.search(plain, start)
-    end = limit.start() if limit else len(plain)
-    comma = plain.find(",", start, end)
-    while comma >= 0:
-        named = any(start <= hit.start < comma for hit in labels)
-        if (named or not plain[start:comma].strip()) and not _LIST_GOES_ON.search(plain[comma:end]):
-            return comma
-        comma = plain.find(",", comma + 1, end)
-    return end
+def _spans(hits: Sequence[Hit]) -> list[grammar.Span]:
+    return [(hit.start, hit.end) for hit in hits]
 
 
 def _drop_retracted(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
@@ -248,22 +209,13 @@ def _keep(reading: Reading, labels: list[Hit], kept: Sequence[Hit]) -> list[Hit]
 def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
     """Keep only the labels of the stated answer, where there is one; two such answers both count."""
     plain = reading.folded.plain
-    stated: dict[bool, list[Hit]] = {True: [], False: []}
-    for hit in hits:
-        if hit.surface.cue != "conclusion" or (
-            hit.surface.text == "answer" and not _AFTER_ANSWER.match(plain, hit.end)
-        ):
-            continue
-        following = [label for label in labels if label.start >= hit.end]
-        if not following:
-            continue
-        limit = _REASON.search(plain, following[0].end)
-        end = limit.start() if limit else len(plain)
-        gap = plain[hit.end : following[0].start]
-        if gap.count("\n") + len(re.findall(r"[.!?](?=\s)", gap)) > 1:
-            continue
-        stated["final" in hit.surface.text] += [label for label in following if label.start < end]
-    kept = list(dict.fromkeys(stated[True] or stated[False]))
+    markers = [
+        grammar.Marker(hit.end, "final" in hit.surface.text)
+        for hit in hits
+        if hit.surface.cue == "conclusion" and (hit.surface.text != "answer" or grammar.states_answer(plain, hit.end))
+    ]
+    stated = grammar.stated(plain, markers, _spans(labels))
+    kept = [label for label in labels if label[:2] in stated]
     if kept and len(kept) < len(labels):
         reading.note("the stated answer outranks the rest", 0.85)
         return _keep(reading, labels, kept)
@@ -280,7 +232,7 @@ def _drop_compared(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> 
         appearance = hit.surface.text in _APPEARANCE
         if appearance and not _CONTRAST.search(plain, hit.end):
             continue
-        limit = _CLAUSE_END.search(plain, hit.end)
+        limit = grammar.CLAUSE_END.search(plain, hit.end)
         end = min(limit.start() if limit else len(plain), plain.find(",", hit.end) % (len(plain) + 1), hit.end + _NEAR)
         weak += [label for label in labels if hit.end <= label.start < end]
     compared = {label.start for label in weak}

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
 
-from judges.fuzzy import clauses, injection, markup
+from judges.fuzzy import grammar, injection, markup
 from judges.fuzzy.normalize import blank, fold
 from judges.fuzzy.wordlists import NUMBER_WORDS, word_set
 from judges.target import ShortAnswer
@@ -90,8 +90,7 @@ def _words(plain: str) -> list[str]:
 
 
 def _yes_or_no(plain: str, gold: str) -> Verdict:
-    concluded = list(clauses.CONCLUDED.finditer(plain))
-    for start in [marker.end() for marker in reversed(concluded)] + [0]:
+    for start in [marker.end for marker in reversed(grammar.conclusions(plain))] + [0]:
         said = _said(plain[start:])
         if said == gold:
             return _verdict("correct", 0.95, f"answers {said}")
@@ -123,11 +122,11 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
     found = [match.span() for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?![\w])(?!\.\d)", plain)]
     if len(gold) <= 2 and int(gold) < len(NUMBER_WORDS):
         found += [match.span() for match in re.finditer(rf"\b{NUMBER_WORDS[int(gold)]}\b", plain)]
-    denied = clauses.denied_spans(plain, found)
-    kept = [span for span in found if not clauses.is_denied(plain, span, denied)]
+    denied = grammar.denied_spans(plain, grammar.denials(plain, found), found)
+    kept = [span for span in found if not grammar.is_denied(plain, span, denied)]
     if len({_value(plain, span) for span in kept}) > 1:
-        for marker in clauses.CONCLUDED.finditer(plain):
-            kept = [span for span in kept if span[0] >= marker.end()] or kept
+        for marker in grammar.conclusions(plain):
+            kept = [span for span in kept if span[0] >= marker.end] or kept
     kept = [span for span in kept if len(_value(plain, span)) == len(gold)] or kept
     values = {_value(plain, span) for span in kept}
     if values == {gold}:
@@ -152,8 +151,8 @@ def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Ve
     span, errors = _nearest(plain, tokens, gold)
     if span is None:
         return _no_match(plain, " ".join(gold))
-    denied = clauses.denied_spans(plain, [span])
-    if clauses.is_denied(plain, span, denied):
+    denied = grammar.denied_spans(plain, grammar.denials(plain, [span]), [span])
+    if grammar.is_denied(plain, span, denied):
         rest = (plain[: span[0]] + " " + plain[span[1] :]).strip()
         answered = re.search(r"\b(?:but|rather|instead|it is|it's)\b", rest)
         return _verdict("incorrect" if answered else "extrinsic", 0.7, f'denies "{" ".join(gold)}"')

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
-from threading import Lock, Thread
+from functools import cached_property, partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError, one_line
 from judges.llm.cache import AnswerCache
+from judges.llm.workers import Workers
 from judges.settings import LLMSettings
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import OpenAI
 
 CHARACTERS_PER_TOKEN = 4
 
@@ -66,10 +66,10 @@ class Chat:
     """Asks one model on one server.
 
     `calls` counts the questions that neither the cache nor the limit answered, `failures` those of them that the server
-    left without an answer, and `last_error` says why. Its event loop runs in a thread of its own, so that any number
-    of threads can wait for answers. Time-outs, lost connections, 408, 409, 429 and 5xx are tried again by the client,
-    with exponential backoff, jitter and the server's Retry-After; after `give_up_after` failed calls in a row nothing
-    more is asked. Only well-formed answers go into the cache: everything else is asked again by the next run.
+    left without an answer, and `last_error` says why. Any number of threads may ask and wait. The client retries
+    time-outs, lost connections, 408, 409, 429 and 5xx, with exponential backoff, jitter and the server's Retry-After;
+    after `give_up_after` failed calls in a row nothing more is asked. Only well-formed answers go into the cache:
+    everything else is asked again by the next run.
     """
 
     def __init__(self, settings: LLMSettings) -> None:
@@ -102,35 +102,28 @@ class Chat:
             if limit is not None and self.calls >= limit:
                 return self._answered(key, Reply(None, f"the limit of {limit} calls is reached", over_limit=True))
             self.calls += 1
-            future = self._submit(self._request(key, question))
+            future = self._workers.submit(partial(self._request, self._client, key, question))
             self._asked[key] = future
             return future
 
     def knows(self, question: Question) -> bool:
         """Whether the answer is in the cache."""
-        return self._cache is not None and self._cache.get(question.key(self.model)) is not None
+        with self._lock:
+            return self._cache is not None and self._cache.get(question.key(self.model)) is not None
 
     def close(self) -> None:
-        """Drop what is under way, close connections, loop and cache; they open again when something is asked again."""
-        if "_loop" in self.__dict__:
-            self._submit(self._wind_up()).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-        if cache := self.__dict__.get("_cache"):
-            cache.close()
-        with self._lock:
-            for name in ("_client", "_semaphore", "_loop", "_cache"):
-                self.__dict__.pop(name, None)
-            self._asked = {key: future for key, future in self._asked.items() if not future.cancelled()}
+        """Drop what is queued or under way and close connections and cache; they open again with the next question.
 
-    async def _wind_up(self) -> None:
-        pending = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        if "_client" in self.__dict__:
-            await self._client.close()
+        Does not wait for the server: the reply to a request under way is thrown away.
+        """
+        with self._lock:
+            opened = {name: self.__dict__.pop(name, None) for name in ("_workers", "_client", "_cache")}
+            self._asked = {key: future for key, future in self._asked.items() if future.done()}
+        if workers := opened["_workers"]:
+            workers.stop()
+        for connection in (opened["_client"], opened["_cache"]):
+            if connection is not None:
+                connection.close()
 
     def _answered(self, key: str, reply: Reply) -> Future[Reply]:
         future: Future[Reply] = Future()
@@ -138,31 +131,35 @@ class Chat:
         self._asked[key] = future
         return future
 
-    async def _request(self, key: str, question: Question) -> Reply:
+    def _request(self, client: OpenAI, key: str, question: Question) -> Reply:
+        """Ask the server, unless it was given up, and count what came of it; runs in a worker."""
         limit = self.settings.give_up_after
-        async with self._semaphore:
+        with self._lock:
             if self._failures_in_a_row >= limit:
                 self.failures += 1
                 return Reply(None, f"not asked, the server failed {limit} times in a row", failed=True)
-            reply = await self._complete(question)
-        if reply.failed:
-            self.failures += 1
-            self._failures_in_a_row += 1
-            self.last_error = reply.error or ""
-            return reply
-        self._failures_in_a_row = 0
-        if self._cache and reply.text is not None and question.well_formed(reply.text):
-            self._cache.put(key, reply.text, model=self.model, prompt=question.version)
+        reply = self._complete(client, question)
+        with self._lock:
+            if self.__dict__.get("_client") is not client:
+                return Reply(None, "the judge was closed before the answer came")
+            if reply.failed:
+                self.failures += 1
+                self._failures_in_a_row += 1
+                self.last_error = reply.error or ""
+                return reply
+            self._failures_in_a_row = 0
+            if self._cache and reply.text is not None and question.well_formed(reply.text):
+                self._cache.put(key, reply.text, model=self.model, prompt=question.version)
         return reply
 
-    async def _complete(self, question: Question) -> Reply:
+    def _complete(self, client: OpenAI, question: Question) -> Reply:
         """One chat completion, with the client's own retries; what is no completion is a failure."""
         from openai import OpenAIError
 
-        create: Any = self._client.chat.completions.create
+        create: Any = client.chat.completions.create
         messages = [{"role": "user", "content": question.text}]
         try:
-            completion = await create(model=self.model, messages=messages, **dict(question.sampling))
+            completion = create(model=self.model, messages=messages, **dict(question.sampling))
         except OpenAIError as error:
             return Reply(None, _described(error), failed=True)
         except ValueError as error:
@@ -179,11 +176,11 @@ class Chat:
         return AnswerCache(self.settings.cache) if self.settings.cache else None
 
     @cached_property
-    def _client(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI
+    def _client(self) -> OpenAI:
+        from openai import OpenAI
 
         settings = self.settings
-        return AsyncOpenAI(
+        return OpenAI(
             # Local servers ask for no key, but the client insists on one.
             api_key=settings.api_key or "none",
             base_url=settings.base_url,
@@ -192,18 +189,8 @@ class Chat:
         )
 
     @cached_property
-    def _semaphore(self) -> asyncio.Semaphore:
-        return asyncio.Semaphore(max(1, self.settings.concurrency))
-
-    @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        self._thread = Thread(target=loop.run_forever, name="judge", daemon=True)
-        self._thread.start()
-        return loop
-
-    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def _workers(self) -> Workers[Reply]:
+        return Workers(max(1, self.settings.concurrency))
 
 
 def _described(error: Exception) -> str:

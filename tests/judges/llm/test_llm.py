@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from emt_core.errors import UserError
-from judges import Classification, MultipleChoice, ShortAnswer, find_vocabulary
+from judges import Classification, MultipleChoice, ShortAnswer, find_vocabulary, get_judge
 from judges.llm.judge import LLMJudge, category_judge, paper_judge
 from judges.settings import LLMSettings
 from tests.support.chat_server import ChatServer, Response, failure, reply
@@ -246,3 +249,27 @@ def test_the_key_goes_to_the_server_and_into_no_message(serve, build):
     verdict = judge.judge("a tabby", CAT)
     assert server.requests[0]["authorization"] == "Bearer secret-key"
     assert "secret-key" not in repr(verdict) + repr(judge.chat.settings) + judge.signature
+
+
+def test_closing_waits_for_no_reply_and_the_judge_opens_again(serve, build):
+    server = serve(lambda number, _: reply("VERDICT: correct", hang_s=3.0 if number == 0 else 0.0))
+    judge = build(server, concurrency=1)
+    questions = [judge.ask(answer, CAT, get_judge().judge(answer, CAT)) for answer in ("a", "b")]
+    while not server.requests:
+        time.sleep(0.01)
+    started = time.monotonic()
+    judge.close()
+    assert time.monotonic() - started < 1.0
+    assert questions[1].cancelled()
+    assert judge.judge("b", CAT).category == "correct"
+
+
+def test_the_interpreter_does_not_wait_for_a_reply(serve, tmp_path):
+    server = serve(reply("VERDICT: correct", hang_s=20.0))
+    settings = {"model": "m", "base_url": server.url, "cache": str(tmp_path / "cache.sqlite")}
+    script = f"""
+from judges import ShortAnswer, get_judge
+target = ShortAnswer("y")
+get_judge("llm", **{settings!r}).ask("x", target, get_judge().judge("x", target))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=15)

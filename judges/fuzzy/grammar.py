@@ -1,0 +1,128 @@
+"""What a text denies and what it concludes; one grammar for all kinds of answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from judges.fuzzy.cues import AFFIRMATION, CONCLUSION, DENIAL
+from judges.fuzzy.wordlists import alternation, phrase_set
+
+Span = tuple[int, int]
+"""[start, end) in folded text."""
+
+
+def _cue(*groups: str) -> str:
+    """Return an expression for the cues of some groups, the longest first."""
+    phrases = frozenset[str]().union(*map(phrase_set, groups))
+    # A blank in a cue stands for whatever joins the words: "isn t" is "isn't" in the text.
+    return "|".join(phrase.replace(" ", r"[ '\-]") for phrase in sorted(phrases, key=lambda text: (-len(text), text)))
+
+
+_DENIAL = re.compile(rf"(?<![\w'])(?:(?P<affirmed>{_cue(AFFIRMATION)})|(?P<denied>{_cue(DENIAL)}))(?!\w)")
+_CONCLUSION = re.compile(rf"(?<![\w'])(?:(?P<final>final \w+)|(?:{_cue(CONCLUSION)}))(?!\w)")
+_AFTER_COMMA = alternation(
+    "it this that i the only just more probably likely possibly maybe perhaps which what my we you he she they"
+)
+# A denial ends here. A bracket around one letter is the name of an option: "not (A)".
+CLAUSE_END = re.compile(
+    r"[.!?;:\n]|\((?![a-z]\))|--| - |[—–]|\b(?:but|rather|instead|however|actually|though|although|because|so|yet)\b"
+    rf"|,\s*(?:{_AFTER_COMMA}|and (?:it|this))\b"
+    r"|\b(?:it is|it s|it's|this is|that is|that s|that's|the answer|i think|more like|looks like|appears to be"
+    r"|must be)\b"
+)
+_LIST_GOES_ON = re.compile(r",[^,]*\b(?:or|nor|and)\b")
+_TRUE = (
+    r"(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present|possible|shown|seen|here|a match"
+    r"|match|fit|true|likely|what|accurate|depicted|there|in (?:the|this) (?:image|picture|photo))"
+)
+_DENIED_AFTER = re.compile(
+    # "A", "C and D ..."
+    r"[\"'*_)\].]*\s*(?:(?:,|and|or|&|nor)\s*(?:\(?[a-z]\)?)\s*)*"
+    # "Cat? No.", "cat: false", "cat = 0"
+    r"(?:\?\s*no\b|[:=\-]\s*(?:no|false|absent|0(?:\.0+)?%?)(?![\w.])"
+    # "... are not right", "... can't be it", "a cat is not visible"
+    r"|(?:(?:is|are|was|were|can|could|does|do|would|would be|seems?)\s?)?"
+    rf"(?:not|n'?t|cannot|can't|isn't|aren't|wasn't)\s+(?:be\s+)?(?:definitely |clearly )?{_TRUE}"
+    # "... is wrong", "cat is ruled out"
+    r"|(?:(?:is|are|was|were|can|could|would be|seems?)\s+)?"
+    r"(?:wrong|incorrect|false|ruled out|eliminated|excluded|out\b(?! of)|absent|unlikely|impossible))"
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s)")
+_AFTER_ANSWER = re.compile(r"[\s\"'*_]*(?::|=|-|—|>|is\b|was\b|would be\b|\n)")
+# A conclusion ends here, with its reason.
+_REASON = re.compile(
+    r"\b(?:because|since|as it|as the|given that|based on|due to|considering|which is|unlike|rather than)\b|[.!\n]"
+)
+
+# What follows explains the answer that came before.
+EXPLAINED = re.compile(r"\b(?:because|since|explanation|reasoning|rationale|given that|due to)\b|\breason\s*:")
+
+
+class Marker(NamedTuple):
+    """A phrase that announces the stated answer, up to `end`; `final` outranks the others."""
+
+    end: int
+    final: bool
+
+
+def denials(plain: str, named: Sequence[Span]) -> list[int]:
+    """Return where the cues of denial in folded text end; those inside a name ("No" as an option) deny nothing."""
+    return [
+        cue.end()
+        for cue in _DENIAL.finditer(plain)
+        if not cue["affirmed"] and not any(start <= cue.start() < end for start, end in named)
+    ]
+
+
+def denied_spans(plain: str, cues: Iterable[int], named: Sequence[Span]) -> list[Span]:
+    """Return the stretches of folded text that are denied by cues that end at these offsets.
+
+    A denial reaches to the end of its clause, or of the list of what is denied; it goes on over a comma until it has
+    met one of `named`, the spans of what may be denied.
+    """
+    return [(cue, _scope_end(plain, cue, named)) for cue in cues]
+
+
+def _scope_end(plain: str, start: int, named: Sequence[Span]) -> int:
+    limit = CLAUSE_END.search(plain, start)
+    end = limit.start() if limit else len(plain)
+    comma = plain.find(",", start, end)
+    while comma >= 0:
+        met = any(start <= name < comma for name, _ in named) or not plain[start:comma].strip()
+        if met and not _LIST_GOES_ON.search(plain[comma:end]):
+            return comma
+        comma = plain.find(",", comma + 1, end)
+    return end
+
+
+def is_denied(plain: str, span: Span, denied: Iterable[Span]) -> bool:
+    """Whether what stands at `span` of folded text is denied, before or after it."""
+    return any(start <= span[0] < end for start, end in denied) or bool(_DENIED_AFTER.match(plain, span[1]))
+
+
+def conclusions(plain: str) -> list[Marker]:
+    """Return the phrases in folded text that announce a stated answer."""
+    return [Marker(marker.end(), marker["final"] is not None) for marker in _CONCLUSION.finditer(plain)]
+
+
+def states_answer(plain: str, end: int) -> bool:
+    """Whether the bare word "answer", up to `end`, announces one: "answer: cat", not "the answer cat"."""
+    return bool(_AFTER_ANSWER.match(plain, end))
+
+
+def stated(plain: str, markers: Iterable[Marker], named: Sequence[Span]) -> set[Span]:
+    """Return which of `named`, in their order, the text states as its answer; two stated answers both count."""
+    found: dict[bool, set[Span]] = {True: set(), False: set()}
+    for marker in markers:
+        following = [span for span in named if span[0] >= marker.end]
+        if not following:
+            continue
+        gap = plain[marker.end : following[0][0]]
+        if gap.count("\n") + len(_SENTENCE_END.findall(gap)) > 1:
+            continue
+        limit = _REASON.search(plain, following[0][1])
+        end = limit.start() if limit else len(plain)
+        found[marker.final].update(span for span in following if span[0] < end)
+    return found[True] or found[False]
