@@ -17,7 +17,7 @@ import yaml
 from emt_core.errors import UserError
 
 FOLDER = Path(__file__).parent
-_SOURCE = re.compile(r"emt_tasks\.hooks\.(\w+)_path")
+_SOURCE = re.compile(r"emt_tasks\.tasks\.hooks\.(\w+)_path")
 
 
 @dataclass(frozen=True, slots=True)
