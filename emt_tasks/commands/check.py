@@ -33,7 +33,7 @@ def check_command(
     matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task; for a try.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge of the answers; else $EMT_JUDGE, else fuzzy.")] = None,
     model_args: Annotated[str, typer.Option(help="More for both models: dtype=bfloat16,…")] = "",
     launch: Annotated[
@@ -43,33 +43,37 @@ def check_command(
     """Evaluate base and candidate, compare them sample by sample, write a report, pass or fail.
 
     Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input. Finished
-    runs are used again, and a killed check goes on where it was.
+    runs are used again, and a check that was killed resumes.
 
     Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
     """
     from rich.console import Console
 
     from emt_core.runs import read_run
-    from emt_tasks.commands.evaluations import Evaluation, evaluate, is_adapter, is_run
+    from emt_tasks.commands.evaluations import evaluate, is_run
+    from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter
     from leaderboards.comparison.matrix import read_matrix
     from leaderboards.gate.output import print_table
     from leaderboards.report.candidates import parse_candidates
     from leaderboards.report.page import compare_all, write_report
 
     rules = choose_policy(margin, policy)
+    names = tuple(tasks.split(","))
     quadrants = read_matrix(matrix) if matrix else None
 
-    def evaluation(model: str, kind: str = "emt_vlm") -> Evaluation:
-        on = base if kind == "emt_vlm" and is_adapter(model) and not is_run(base) else None
-        arguments = model_args if kind == "emt_vlm" else ""
-        return Evaluation(model, tasks, kind, on, batch_size, device, limit, judge, arguments)
+    def settings(model: str) -> EvaluationSettings:
+        on = base if is_adapter(model) and not is_run(base) else None
+        peft = model if on else None
+        return EvaluationSettings(
+            on or model, names, "emt_vlm", peft, batch_size, device, limit, judge, model_args=model_args
+        )
 
-    wanted = {"base": evaluation(base), "candidate": evaluation(candidate)}
+    wanted = {"base": settings(base), "candidate": settings(candidate)}
     if encoder:
-        wanted["encoder"] = evaluation(encoder, "emt_clip")
+        wanted["encoder"] = EvaluationSettings(encoder, names, "emt_clip", None, batch_size, device, limit, judge)
     runs = {}
     for number, (role, chosen) in enumerate(wanted.items(), start=1):
-        typer.echo(f"[{number}/{len(wanted)}] {role}: {chosen.model}", err=True)
+        typer.echo(f"[{number}/{len(wanted)}] {role}: {chosen.peft or chosen.model}", err=True)
         runs[role] = evaluate(role, chosen, output, launch=launch)
     reference, tested = parse_candidates([str(runs["base"]), str(runs["candidate"])])
     results = compare_all(

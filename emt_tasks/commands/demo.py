@@ -142,11 +142,11 @@ def tell_story(
 
 
 def evaluate(model: Path, folder: Path, console: Console) -> Path:
-    """Evaluate a checkpoint through lmms-eval's own command line; returns the run's folder."""
-    from emt_tasks.tasks.evaluator import run
+    """Evaluate a checkpoint as `emt eval` does; returns the run's folder."""
+    from emt_tasks.tasks.evaluator import EvaluationSettings
+    from emt_tasks.tasks.evaluator import evaluate as evaluate_model
 
-    arguments = ("--model", "emt_vlm", "--model_args", f"pretrained={model}", "--tasks", TASKS)
-    results = run([*arguments, "--batch_size", "100", "--log_samples"], folder)
+    results = evaluate_model(EvaluationSettings(str(model), (TASKS,), batch_size=100), folder)
     right = {task.removeprefix("demo_"): results["results"][task]["accuracy,none"] for task in results["configs"]}
     shown = ", ".join(f"{task} {_percent(100 * share)}" for task, share in right.items())
     console.print(f"      {folder.name}: right in {shown}", style="dim")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from emt_core.errors import UserError
-from emt_tasks.tasks.evaluator import check, run
-from emt_tasks.tasks.scoring import JUDGE_VARIABLE
+from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
+from emt_tasks.tasks.evaluator import evaluate as evaluate_model
 
 app = typer.Typer()
-
-ModelKind = Literal["emt_vlm", "emt_clip"]
 
 _CATEGORIES = ("accuracy", "incorrect", "intrinsic", "extrinsic", "unscored")
 
@@ -30,14 +27,14 @@ def evaluate(
     peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task; for a try.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge of the answers; else $EMT_JUDGE, else fuzzy.")] = None,
-    kind: Annotated[
-        ModelKind, typer.Option("--model-kind", help="emt_clip: an open_clip encoder, such as ViT-L-14/openai.")
+    model_kind: Annotated[
+        ModelKind, typer.Option(help="emt_clip: an open_clip encoder, such as ViT-L-14/openai.")
     ] = "emt_vlm",
     model_args: Annotated[str, typer.Option(help="More for the model: dtype=bfloat16,attn_implementation=sdpa,…")] = "",
     cache: Annotated[
-        Path | None, typer.Option(help="Keep answers here, so that a killed run goes on; a folder for one model.")
+        Path | None, typer.Option(help="Keep answers here, so that a run that was killed resumes.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results that the folder holds.")] = False,
 ) -> None:
@@ -47,33 +44,14 @@ def evaluate(
 
     On several GPUs: accelerate launch -m emt_tasks.commands.app eval …
     """
-    names = _classifications(tasks.split(",")) if kind == "emt_clip" else tasks.split(",")
-    check(names)
-    if judge:
-        os.environ[JUDGE_VARIABLE] = judge
-    # lmms-eval keeps a run's answers under a name that is new each time, and so never finds those of a killed run.
-    os.environ.setdefault("LMMS_CACHE_RUN_ID", "emt")
-    options = {
-        "--model": kind,
-        "--model_args": _model_args(model, peft, model_args),
-        "--tasks": ",".join(names),
-        "--batch_size": str(batch_size),
-        "--device": device,
-        "--limit": None if limit is None else str(limit),
-        "--use_cache": None if cache is None else str(cache),
-    }
-    arguments = [word for name, value in options.items() if value is not None for word in (name, value)]
-    results = run([*arguments, "--log_samples"], output, overwrite=overwrite)
+    names = _classifications(tasks.split(",")) if model_kind == "emt_clip" else tasks.split(",")
+    settings = EvaluationSettings(
+        model, tuple(names), model_kind, peft, batch_size, device, limit, judge, model_args, cache
+    )
+    results = evaluate_model(settings, output, overwrite=overwrite)
     if results:
         _print_results(results)
         typer.echo(f"Results and samples are in {output}", err=True)
-
-
-def _model_args(model: str, peft: str | None, more: str) -> str:
-    """Return lmms-eval's `--model_args`; an adapter's folder stands for itself on its own base."""
-    adapter = Path(model) / "adapter_config.json"
-    named = f"peft={model}" if adapter.is_file() and not peft else f"pretrained={model}"
-    return ",".join(filter(None, [named, peft and f"peft={peft}", more]))
 
 
 def _classifications(names: list[str]) -> list[str]:

@@ -2,13 +2,71 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from emt_core.errors import UserError, one_line
+from emt_tasks.tasks.scoring import JUDGE_VARIABLE
+
+ModelKind = Literal["emt_vlm", "emt_clip"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """How one model is evaluated.
+
+    Attributes:
+        model: a checkpoint's folder or hub name, an adapter's folder (on its own base unless `peft` is given), or an
+            open_clip encoder where `model_kind` is `emt_clip`.
+        tasks: names of tasks and groups.
+        model_kind: the model class, as lmms-eval names it.
+        peft: an adapter to put on the model.
+        batch_size: images at a time.
+        device: a torch device; None for the best one there is.
+        limit: only the first documents of each task.
+        judge: of the answers; None for $EMT_JUDGE, else fuzzy.
+        model_args: more arguments for the model, `name=value` separated by commas.
+        cache: a folder that keeps answers, so that a run that was killed resumes.
+    """
+
+    model: str
+    tasks: tuple[str, ...]
+    model_kind: ModelKind = "emt_vlm"
+    peft: str | None = None
+    batch_size: int = 8
+    device: str | None = None
+    limit: int | None = None
+    judge: str | None = None
+    model_args: str = ""
+    cache: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """Build lmms-eval's argument list, without the output."""
+        options = {
+            "--model": self.model_kind,
+            "--model_args": self._all_model_args(),
+            "--tasks": ",".join(self.tasks),
+            "--batch_size": self.batch_size,
+            "--device": self.device,
+            "--limit": self.limit,
+            "--use_cache": self.cache,
+        }
+        return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
+
+    def _all_model_args(self) -> str:
+        alone = is_adapter(self.model) and not self.peft
+        named = f"peft={self.model}" if alone else f"pretrained={self.model}"
+        return ",".join(filter(None, [named, self.peft and f"peft={self.peft}", self.model_args]))
+
+
+def is_adapter(path: str) -> bool:
+    """Whether this names the folder of a PEFT adapter."""
+    return (Path(path) / "adapter_config.json").is_file() and not (Path(path) / "config.json").is_file()
 
 
 def check(names: Sequence[str]) -> None:
@@ -26,28 +84,48 @@ def check(names: Sequence[str]) -> None:
     check_data(names)
 
 
-def run(arguments: Sequence[str], output: Path, *, overwrite: bool = False) -> dict[str, Any]:
-    """Run lmms-eval with these arguments and leave its files in `output`, or nothing where it fails.
+def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = False) -> dict[str, Any]:
+    """Evaluate a model and leave lmms-eval's files in `output`, or nothing where it fails.
 
     Returns lmms-eval's results; empty on all processes but the first.
 
     Raises:
-        UserError: `output` holds results already, or the model or the data cannot be used.
+        UserError: a task is not known, `output` holds results already, or the model or the data cannot be used.
     """
+    check(settings.tasks)
     if any(output.glob("*_results.json")) and not overwrite:
         raise UserError(f"--output: {output} holds results already; choose another folder or add --overwrite")
     from tenacity import RetryError
 
     from emt_tasks.plugin import run_lmms_eval
 
-    with _staging(output) as folder:
+    arguments = [*settings.arguments(), "--log_samples", "--verbosity", "WARNING"]
+    with _staging(output) as folder, _environment(settings):
         try:
-            results = run_lmms_eval([*arguments, "--output_path", str(folder), "--verbosity", "WARNING"])
+            results = run_lmms_eval([*arguments, "--output_path", str(folder)])
         except RetryError as error:  # lmms-eval tries five times to load a data set
             raise UserError(f"data could not be loaded: {one_line(_cause(error))}") from error
         if results and not list(folder.rglob("*_samples_*.jsonl")):
             raise UserError(f"lmms-eval wrote no samples for {output}; run it again with --debug")
     return results
+
+
+@contextmanager
+def _environment(settings: EvaluationSettings) -> Iterator[None]:
+    """Set what lmms-eval and the scoring read from the environment, and put it back afterwards."""
+    # lmms-eval keeps a run's answers under a name that is new each time, and so never finds those of a killed run.
+    wanted = {"LMMS_CACHE_RUN_ID": os.environ.get("LMMS_CACHE_RUN_ID", "emt")}
+    if settings.judge:
+        wanted[JUDGE_VARIABLE] = settings.judge
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

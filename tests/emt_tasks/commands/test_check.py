@@ -14,31 +14,46 @@ import pytest
 
 from emt_core.errors import UserError
 from emt_tasks.commands.app import main
-from emt_tasks.commands.evaluations import SETTINGS_FILE, Evaluation, evaluate, is_adapter
+from emt_tasks.commands.evaluations import SETTINGS_FILE, eval_arguments, evaluate, what_decides
+from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter
 
-BASE = Evaluation("models/base", "emt_mnist", batch_size=16, device="cpu")
+BASE = EvaluationSettings("models/base", ("emt_mnist",), batch_size=16, device="cpu")
 
 
-def finish(folder, evaluation=BASE):
+def finish(folder, settings=BASE):
     """Leave what a finished evaluation leaves."""
     folder.mkdir(parents=True)
-    (folder / SETTINGS_FILE).write_text(json.dumps(evaluation.what_decides()))
+    (folder / SETTINGS_FILE).write_text(json.dumps(what_decides(settings)))
     (folder / "20261122_120000_results.json").write_text("{}")
 
 
 def test_an_evaluation_is_a_command_of_emt(tmp_path):
-    assert BASE.arguments(tmp_path / "base", tmp_path / "cache") == [
-        *("eval", "models/base", "--tasks", "emt_mnist", "-o", str(tmp_path / "base")),
-        *("--cache", str(tmp_path / "cache"), "--model-kind", "emt_vlm", "--batch-size", "16", "--device", "cpu"),
+    assert eval_arguments(replace(BASE, cache=tmp_path / "cache"), tmp_path / "base") == [
+        *("eval", "models/base", "--tasks", "emt_mnist", "--model-kind", "emt_vlm", "--batch-size", "16"),
+        *("--device", "cpu", "--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "base")),
     ]
 
 
-def test_an_adapter_goes_on_its_base(tmp_path):
+def test_every_setting_reaches_the_evaluator(tmp_path, monkeypatch):
+    from emt_tasks.commands import evaluate as command
+
+    sent = EvaluationSettings(
+        *("models/base", ("emt_mnist", "imagewikiqa"), "emt_vlm", "adapter", 3, "cuda:1", 7, "exact", "dtype=float32"),
+        cache=tmp_path,
+    )
+    received = []
+    monkeypatch.setattr(command, "evaluate_model", lambda settings, output, overwrite: received.append(settings) or {})
+    assert main(eval_arguments(sent, tmp_path / "run")) == 0
+    assert received == [sent]
+
+
+def test_an_adapter_goes_on_its_own_base_or_on_the_one_given(tmp_path):
     (tmp_path / "adapter_config.json").touch()
     assert is_adapter(str(tmp_path))
-    arguments = replace(BASE, model=str(tmp_path), base="models/base").arguments(tmp_path, tmp_path)
-    assert arguments[1] == "models/base"
-    assert arguments[arguments.index("--peft") + 1] == str(tmp_path)
+    alone = replace(BASE, model=str(tmp_path)).arguments()
+    assert alone[alone.index("--model_args") + 1] == f"peft={tmp_path}"
+    on = replace(BASE, peft=str(tmp_path)).arguments()
+    assert on[on.index("--model_args") + 1] == f"pretrained=models/base,peft={tmp_path}"
 
 
 def test_a_finished_run_is_used_again_whatever_the_batch_and_the_device(tmp_path):
@@ -61,12 +76,12 @@ def test_a_run_of_weights_that_were_trained_again_is_not_used(tmp_path):
     weights = tmp_path / "model" / "model.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(b"before")
-    evaluation = replace(BASE, model=str(weights.parent))
-    finish(tmp_path / "base", evaluation)
-    assert evaluate("base", evaluation, tmp_path) == tmp_path / "base"
+    settings = replace(BASE, model=str(weights.parent))
+    finish(tmp_path / "base", settings)
+    assert evaluate("base", settings, tmp_path) == tmp_path / "base"
     weights.write_bytes(b"afterwards")
     with pytest.raises(UserError, match=r"the weights in .*model have changed since\); choose another --output"):
-        evaluate("base", evaluation, tmp_path)
+        evaluate("base", settings, tmp_path)
 
 
 def test_a_failed_evaluation_is_told_in_one_line(tmp_path, capfd):
@@ -75,12 +90,12 @@ def test_a_failed_evaluation_is_told_in_one_line(tmp_path, capfd):
     assert code == 2
     assert lines[-2:] == [
         "emt: task 'no_such_task' is not known; see: emt tasks list",
-        "emt: base: x could not be evaluated, see above; repeat the command to go on",
+        "emt: base: x could not be evaluated, see above; repeat the command to resume",
     ]
 
 
 @pytest.mark.slow
-def test_a_killed_check_goes_on_and_ends_with_gate_and_report(tmp_path):
+def test_a_killed_check_resumes_and_ends_with_gate_and_report(tmp_path):
     from tests.support import sample_data, tiny_checkpoints
 
     data = sample_data.write_all(tmp_path / "data", size=200)
