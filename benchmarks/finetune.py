@@ -9,7 +9,7 @@ TRL runs twice: as it comes, and with the loss of transformers' own Trainer over
 comes its head works in tiles; on a CPU it scores every token there, on a GPU only the answers' tokens, as ours does
 everywhere. These figures say nothing about a GPU.
 
-Run: python benchmarks/finetune.py            (needs trl: pip install trl)
+Run: python -m benchmarks.finetune            (needs trl: pip install trl)
 Prints one JSON line a figure.
 """
 

@@ -1,6 +1,6 @@
 """How fast is the rule judge, against a loop of rapidfuzz.process.extractOne over the same names?
 
-    python benchmarks/judge.py [--answers 20000] [--repeats 5]
+    python -m benchmarks.judge [--answers 20000] [--repeats 5]
 
 Distinct answers of the kinds that models give to "What type of object is in this photo?", judged against the 1,000
 ImageNet labels with their synonyms. One thread, timed by its own CPU seconds (on an idle core the same as wall-clock

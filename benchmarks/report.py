@@ -1,7 +1,7 @@
 """How long gate and report take over large runs, and how much memory and disk; one JSON line a figure.
 
-Run: python benchmarks/report.py            (two runs of 1,000,000 samples each, written to a temporary folder first)
-     python benchmarks/report.py --samples 10000 --report-samples 10000
+Run: python -m benchmarks.report            (two runs of 1,000,000 samples each, written to a temporary folder first)
+     python -m benchmarks.report --samples 10000 --report-samples 10000
 
 Bounds: the gate over 2 × 1,000,000 samples in ≤ 15 s and ≤ 2 GiB, a report over 2 × 50,000 samples with images in
 ≤ 10 s and ≤ 15 MB, `emt gate --help` and `emt report --help` in ≤ 0.5 s. Exits 1 where one is exceeded. Each figure is

@@ -1,6 +1,6 @@
 """Write the reference pages of the documentation from what they describe: commands, recipes, policy, judges.
 
-Run: python tools/build_docs.py            (tests/docs checks that the pages in docs/reference are up to date)
+Run: python -m tools.build_docs            (tests/docs checks that the pages in docs/reference are up to date)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Builds judges/lexicon.json: English words with their parts of speech, from WordNet 3.0.
 
     apt-get install wordnet-base
-    python tools/build_lexicon.py         # --check only compares
+    python -m tools.build_lexicon         # --check only compares
 
 The judges use it to tell a misspelt label from another word, and a noun from a verb.
 """

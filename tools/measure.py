@@ -1,6 +1,6 @@
 """Run a command and say how long it took and how much memory it and its children held at once.
 
-Run: python tools/measure.py make lint
+Run: python -m tools.measure make lint
 Exits as the command does; the measurement goes to standard error.
 """
 

@@ -11,7 +11,7 @@ time, with
 
 First the vision tower alone learns to tell classes, colours and sizes apart, then everything learns to answer.
 
-Run: python tools/train_tiny.py OUT (see --help). Same seed, machine and number of threads, same weights.
+Run: python -m tools.train_tiny OUT (see --help). Same seed, machine and number of threads, same weights.
 """
 
 from __future__ import annotations

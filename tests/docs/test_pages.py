@@ -126,7 +126,7 @@ def test_reference_pages_are_up_to_date():
     from tools import build_docs
 
     for file, page in build_docs.PAGES.items():
-        assert (build_docs.REFERENCE / file).read_text() == page(), f"run: python tools/build_docs.py ({file})"
+        assert (build_docs.REFERENCE / file).read_text() == page(), f"run: python -m tools.build_docs ({file})"
 
 
 def test_the_site_builds_without_warnings_and_asks_no_other_server(tmp_path):

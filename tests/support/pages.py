@@ -58,7 +58,7 @@ def emt_words(command: str) -> list[str] | None:
     if parts[0] == "emt":
         return parts[1:]
     if parts[:2] == ["accelerate", "launch"]:
-        return parts[parts.index("emt_tasks.commands.app") + 1 :]
+        return parts[parts.index("emt_tasks") + 1 :]
     return None
 
 

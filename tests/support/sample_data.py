@@ -1,7 +1,7 @@
 """Write small data sets in the columns of the hub's, to try the tasks without downloading anything.
 
-Run: python tools/sample_data.py FOLDER, then EMT_DATA_DIR=FOLDER. The digits are scikit-learn's real ones; all other
-images are drawn from a seed, so no model can know their classes.
+Run: python -m tests.support.sample_data FOLDER, then EMT_DATA_DIR=FOLDER. The digits are scikit-learn's real ones; all
+other images are drawn from a seed, so no model can know their classes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write run folders in lmms-eval 0.7's own format, without a model: for tests and for benchmarks.
 
-Run: python tools/synthetic_runs.py runs/base runs/candidate --samples 10000
+Run: python -m tests.support.synthetic_runs runs/base runs/candidate --samples 10000
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def judged_sample(
             "matches": [{"label": label, "start": 0, "end": 0, "text": label, "how": "name"} for label in labels],
             "judge": judge,
             "confidence": 1.0,
-            "reason": "Written by tools/synthetic_runs.py; no model answered and no judge judged this.",
+            "reason": "Written by tests/support/synthetic_runs.py; no model answered and no judge judged this.",
         },
         "judge_target": judge_target or {"kind": "classification", "vocabulary": "cifar10", "label": 3},
     }

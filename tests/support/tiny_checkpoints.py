@@ -5,7 +5,7 @@ architecture's own processor, saved so that `AutoModelForImageTextToText` and `A
 answers are gibberish that depends on the image and on every word of the prompt: enough to try everything but quality.
 
 Example:
-    python tools/tiny_checkpoints.py llava tiny-llava
+    python -m tests.support.tiny_checkpoints llava tiny-llava
 """
 
 from __future__ import annotations

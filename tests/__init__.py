@@ -1,0 +1,1 @@
+"""The tests; a package, since a dependency of lmms-eval installs another `tests` beside it."""
