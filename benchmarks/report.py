@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.support.synthetic_runs import large_pair
 
 TASKS = ("imagenet_vqa", "flowers102", "imagewikiqa", "ocr_vqa")
-EMT = (sys.executable, "-m", "emt_tasks.commands.app")
+EMT = (sys.executable, "-m", "emt_tasks")
 
 
 def measure(command: Sequence[str], *, expected: Sequence[int] = (0,)) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""Builds judges/lexicon.json: English words with their parts of speech, from WordNet 3.0.
+"""Builds judges/fuzzy/lexicon.json: English words with their parts of speech, from WordNet 3.0.
 
     apt-get install wordnet-base
     python -m tools.build_lexicon         # --check only compares

@@ -1,4 +1,4 @@
-"""Train the tiny vision-language model that ships in `emt_tasks/tiny`, from random weights, on CPU.
+"""Train the tiny vision-language model that ships in `emt_tasks/demo/tiny`, from random weights, on CPU.
 
 A LLaVA of 0.64 million parameters: CLIP's vision transformer on 32 × 32 pixels, a two-layer projector, Llama.
 It sees the `train` splits of `emt_tasks.demo` and nothing else, each image a little moved, turned and resized every

@@ -110,6 +110,7 @@ def world(tmp_path_factory) -> Path:
         for run, wanted in zip(written, (folder / base, folder / candidate), strict=True):
             wanted.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(run, wanted)
+    shutil.copytree(folder / "emt-demo" / "full_low", folder / "emt-demo" / "full_high")
     shutil.copyfile(ROOT / "emt_tasks" / "demo" / "matrix.yaml", folder / "emt-demo" / "matrix.yaml")
     return folder
 
