@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
 
-from judges.fuzzy import grammar, injection, markup
+from judges.fuzzy import confidence, grammar, injection, markup
 from judges.fuzzy.normalize import blank, fold
 from judges.fuzzy.wordlists import NUMBER_WORDS, word_set
 from judges.target import ShortAnswer
@@ -16,6 +16,8 @@ from judges.verdict import Category, Match, Verdict
 NAME = "fuzzy"
 # Rubric: at most one wrong character in this many, for titles and names.
 _CHARACTERS_PER_ERROR = 8
+# From this similarity on, another text may be the same answer written otherwise.
+_ALIKE = 0.6
 _YES = word_set("yes yeah yep yup true correct indeed absolutely certainly definitely affirmative sure")
 _NO = word_set("no nope nah false incorrect negative")
 _POLAR = (["yes"], ["no"])
@@ -52,10 +54,11 @@ def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
     gold = _words(_plain(target.label)[0])
     plain = blank(plain, (span for span in injection.spans(plain) if _only_talk(plain[slice(*span)], gold)))
     if not plain.strip(" .,!?-_*\n\"'"):
-        return _verdict("extrinsic", 0.97, "holds no answer")
+        return _verdict("extrinsic", confidence.BLANK, "holds no answer")
     if not gold:
         same = plain.strip() == _plain(target.label)[0].strip()
-        return _verdict("correct" if same else "incorrect", 0.6, "compared sign by sign: the right answer has no words")
+        reason = "compared sign by sign: the right answer has no words"
+        return _verdict("correct" if same else "incorrect", confidence.SYMBOLS, reason)
     if gold in _POLAR:
         return _yes_or_no(plain, gold[0])
     if len(gold) == 1 and gold[0].isdecimal():
@@ -63,8 +66,8 @@ def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
     return _text(plain, gold, prediction, origin)
 
 
-def _verdict(category: Category, confidence: float, reason: str, match: Match | None = None) -> Verdict:
-    return Verdict(category, (match,) if match else (), NAME, confidence, reason)
+def _verdict(category: Category, sure: float, reason: str, match: Match | None = None) -> Verdict:
+    return Verdict(category, (match,) if match else (), NAME, sure, reason)
 
 
 def _plain(text: str) -> tuple[str, list[int]]:
@@ -93,10 +96,11 @@ def _yes_or_no(plain: str, gold: str) -> Verdict:
     for start in [marker.end for marker in reversed(grammar.conclusions(plain))] + [0]:
         said = _said(plain[start:])
         if said == gold:
-            return _verdict("correct", 0.95, f"answers {said}")
+            return _verdict("correct", confidence.YES_NO, f"answers {said}")
         if said is not None:
-            return _verdict("incorrect", 0.95, f"answers {said}, not {gold}")
-    return _verdict("extrinsic", 0.85 if _REFUSAL.search(plain) else 0.5, "answers neither yes nor no")
+            return _verdict("incorrect", confidence.YES_NO, f"answers {said}, not {gold}")
+    sure = confidence.REFUSED_YES_NO if _REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
+    return _verdict("extrinsic", sure, "answers neither yes nor no")
 
 
 def _said(plain: str) -> str | None:
@@ -130,14 +134,14 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
     kept = [span for span in kept if len(_value(plain, span)) == len(gold)] or kept
     values = {_value(plain, span) for span in kept}
     if values == {gold}:
-        return _verdict("correct", 0.97, f"gives {gold}", _match(gold, kept[0], prediction, origin))
+        return _verdict("correct", confidence.SAME_NUMBER, f"gives {gold}", _match(gold, kept[0], prediction, origin))
     if values:
-        return _verdict("incorrect", 0.93, f"gives {', '.join(sorted(values))}, not {gold}")
+        return _verdict("incorrect", confidence.OTHER_NUMBER, f"gives {', '.join(sorted(values))}, not {gold}")
     if _REFUSAL.search(plain):
-        return _verdict("extrinsic", 0.9, "gives no answer")
+        return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if re.search(r"\d", plain) and not found:
-        return _verdict("incorrect", 0.7, f"gives another number than {gold}")
-    return _verdict("extrinsic", 0.6, "gives no number")
+        return _verdict("incorrect", confidence.DIGITS_UNREAD, f"gives another number than {gold}")
+    return _verdict("extrinsic", confidence.NO_NUMBER, "gives no number")
 
 
 def _value(plain: str, span: tuple[int, int]) -> str:
@@ -155,14 +159,15 @@ def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Ve
     if grammar.is_denied(plain, span, denied):
         rest = (plain[: span[0]] + " " + plain[span[1] :]).strip()
         answered = re.search(r"\b(?:but|rather|instead|it is|it's)\b", rest)
-        return _verdict("incorrect" if answered else "extrinsic", 0.7, f'denies "{" ".join(gold)}"')
+        return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{" ".join(gold)}"')
     beside = re.match(r"\W{0,3}\s*(?:or|/)\s+\w", plain[span[1] :]) or re.search(
         r"\w\s+or\s+(?:the |a |an )?$", plain[: span[0]]
     )
     if beside and "or" not in gold:
-        return _verdict("incorrect", 0.6, "leaves the answer open between two")
+        return _verdict("incorrect", confidence.OPEN_BETWEEN_TWO, "leaves the answer open between two")
     reason = "gives the answer" if not errors else f"gives the answer with {errors} wrong character{'s' * (errors > 1)}"
-    return _verdict("correct", 0.97 if not errors else 0.85, reason, _match(" ".join(gold), span, prediction, origin))
+    sure = confidence.SPELLED_TEXT if errors else confidence.EXACT_TEXT
+    return _verdict("correct", sure, reason, _match(" ".join(gold), span, prediction, origin))
 
 
 def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tuple[tuple[int, int] | None, int]:
@@ -200,13 +205,14 @@ def _no_match(plain: str, gold: str) -> Verdict:
     content = [word for word in _words(plain) if word not in _GENERIC]
     refuses = _REFUSAL.search(plain)
     if refuses and not _HEDGED.search(plain, refuses.end()):
-        return _verdict("extrinsic", 0.9, "gives no answer")
+        return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if not content:
-        return _verdict("extrinsic", 0.75, "describes the picture and gives no answer")
+        return _verdict("extrinsic", confidence.DESCRIPTION, "describes the picture and gives no answer")
     return _verdict("incorrect", _distance_confidence(plain.strip(), gold), f'gives another answer than "{gold}"')
 
 
 @lru_cache(maxsize=1024)
 def _distance_confidence(text: str, gold: str) -> float:
     """Return the trust in "another answer": less where the texts are much alike."""
-    return 0.65 if Levenshtein.normalized_similarity(text, gold) > 0.6 else 0.9
+    alike = Levenshtein.normalized_similarity(text, gold) > _ALIKE
+    return confidence.ALIKE_TEXT if alike else confidence.OTHER_TEXT
