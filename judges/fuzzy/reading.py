@@ -11,7 +11,7 @@ from judges.fuzzy.markup import SUSPICIOUS
 from judges.fuzzy.matcher import Hit, Matcher
 from judges.fuzzy.normalize import Folded, fold, fold_simple
 from judges.fuzzy.spelling import Speller
-from judges.fuzzy.wordlists import phrase_set, word_set
+from judges.fuzzy.wordlists import phrase_set, word_list
 from judges.vocabulary import Vocabulary
 
 _CONTRAST = re.compile(
@@ -24,7 +24,7 @@ _APPEARANCE = phrase_set(
 )
 _ARTICLE_BEFORE = re.compile(r"\b(?:a|an|the|this|that|one|some|two|several)\s(?:\w+\s)?$")
 # Labels that say what another thing is made of, how old it is or where it lives.
-_DESCRIBING = word_set("apple baby mountain maple oak orange palm pine plain rose sea willow")
+_DESCRIBING = word_list("describing")
 _NEAR = 40
 # Kinds of cue that leave a lone label as it is, and that may deny it; no cue at all is "".
 _HARMLESS = frozenset({"", "comparison", "affirmation"})

@@ -9,7 +9,7 @@ from rapidfuzz.distance import Levenshtein
 
 from judges.fuzzy import confidence, grammar, injection, markup
 from judges.fuzzy.normalize import blank, fold
-from judges.fuzzy.wordlists import NUMBER_WORDS, word_set
+from judges.fuzzy.wordlists import NUMBER_WORDS, word_list
 from judges.target import ShortAnswer
 from judges.verdict import Category, Match, Verdict
 
@@ -18,8 +18,8 @@ NAME = "fuzzy"
 _CHARACTERS_PER_ERROR = 8
 # From this similarity on, another text may be the same answer written otherwise.
 _ALIKE = 0.6
-_YES = word_set("yes yeah yep yup true correct indeed absolutely certainly definitely affirmative sure")
-_NO = word_set("no nope nah false incorrect negative")
+_YES = word_list("says_yes")
+_NO = word_list("says_no")
 _POLAR = (["yes"], ["no"])
 _NO_STATEMENT = re.compile(
     r"^\W*(?:(?:it|this|that|they|the \w+)\s+(?:is|was|does|are|do|has)\s?(?:not|n't)\b"
@@ -36,15 +36,7 @@ _REFUSAL = re.compile(
 _HEDGED = re.compile(
     r"\b(?:but|maybe|perhaps|probably|possibly|might be|may be|could be|guess|looks like|seems|likely)\b"
 )
-_GENERIC = word_set(
-    """the a an of on in at to is are was it this that there here i see can image picture photo photograph shows show
-    showing book books cover covers title titled author authors text written by with and some words word page front
-    back name year edition publication published genre type kind about depicts depicting displays features has have
-    large small red blue green white black yellow colorful colourful background letters question answer what who
-    which please from publisher logo printed paper hardcover paperback photographed table object reading appears
-    which me you my for label score rating correct prediction blurry blurred dark low resolution quality small
-    visible unclear too"""
-)
+_GENERIC = word_list("generic")
 
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
