@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from judges.fuzzy import confidence
+from judges.fuzzy import confidence, grammar
 from judges.fuzzy.matcher import Hit
 from judges.fuzzy.normalize import fold_name
 from judges.fuzzy.reading import Reader, Reading
-from judges.fuzzy.wordlists import phrase_set
 from judges.target import Classification
 from judges.verdict import Category, Match, Verdict
 from judges.vocabulary import Vocabulary
 
 NAME = "fuzzy"
-_REFUSALS = phrase_set(
-    """sorry|cannot|can t|unable|not sure|unclear|unsure|don t know|n a|none|unknown|no object|not able|not possible
-    difficult to|hard to|impossible|not enough|as an ai"""
-)
 
 
 class _Index:
@@ -132,7 +127,7 @@ def _confidence(category: Category, reading: Reading) -> float:
         words = reading.folded.words
         if not words.strip():
             return confidence.EMPTY
-        if reading.denied or reading.others or any(f" {phrase} " in words for phrase in _REFUSALS):
+        if reading.denied or reading.others or grammar.REFUSAL.search(reading.folded.plain):
             return min(confidence.REFUSED_LABEL, reading.certainty)
         return min(confidence.NO_LABEL, reading.certainty)
     sure = min(confidence.LABEL.get(hit.surface.how, confidence.OTHER_LABEL) for hit in reading.asserted)

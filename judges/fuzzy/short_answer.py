@@ -26,13 +26,6 @@ _NO_STATEMENT = re.compile(
     r"|not\b(?! sure| certain| clear| possible| visible| able)|(?:it|this|that)\s?(?:isn't|doesn't|wasn't))"
 )
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
-_REFUSAL = re.compile(
-    r"\b(?:not sure|unsure|not certain|cannot|can't|can not|could not|couldn't|unable|do not know|don't know|unclear"
-    r"|not clear|unknown|not (?:visible|legible|readable|able|possible|enough|given|provided|shown|available|specified)"
-    r"|not (?:mentioned|stated|applicable)|n/a|no (?:idea|answer|information|way|text|title|author|year|date)"
-    r"|sorry|illegible|unreadable|hard to|difficult to|impossible to|not determinable|undetermined|none"
-    r"|isn't (?:visible|clear|legible)|as an ai|need more|nothing)\b"
-)
 _HEDGED = re.compile(
     r"\b(?:but|maybe|perhaps|probably|possibly|might be|may be|could be|guess|looks like|seems|likely)\b"
 )
@@ -91,7 +84,7 @@ def _yes_or_no(plain: str, gold: str) -> Verdict:
             return _verdict("correct", confidence.YES_NO, f"answers {said}")
         if said is not None:
             return _verdict("incorrect", confidence.YES_NO, f"answers {said}, not {gold}")
-    sure = confidence.REFUSED_YES_NO if _REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
+    sure = confidence.REFUSED_YES_NO if grammar.REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
     return _verdict("extrinsic", sure, "answers neither yes nor no")
 
 
@@ -105,12 +98,12 @@ def _said(plain: str) -> str | None:
         return "no" if words[1:2] == ["not"] else "yes"
     if first in _NO and words[1:2] not in (["idea"], ["answer"], ["information"], ["way"], ["clue"]):
         return "no"
-    if _NO_STATEMENT.match(plain) and not _REFUSAL.search(plain):
+    if _NO_STATEMENT.match(plain) and not grammar.REFUSAL.search(plain):
         return "no"
     if _YES_STATEMENT.match(plain):
         return "yes"
     stated = [word for word in ("yes", "no") if word in words]
-    return stated[0] if len(stated) == 1 and not _REFUSAL.search(plain) else None
+    return stated[0] if len(stated) == 1 and not grammar.REFUSAL.search(plain) else None
 
 
 def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdict:
@@ -129,7 +122,7 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
         return _verdict("correct", confidence.SAME_NUMBER, f"gives {gold}", _match(gold, kept[0], prediction, origin))
     if values:
         return _verdict("incorrect", confidence.OTHER_NUMBER, f"gives {', '.join(sorted(values))}, not {gold}")
-    if _REFUSAL.search(plain):
+    if grammar.REFUSAL.search(plain):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if re.search(r"\d", plain) and not found:
         return _verdict("incorrect", confidence.DIGITS_UNREAD, f"gives another number than {gold}")
@@ -195,7 +188,7 @@ def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]
 def _no_match(plain: str, gold: str) -> Verdict:
     """Return the verdict on a text without the answer: another answer, or none at all."""
     content = [word for word in _words(plain) if word not in _GENERIC]
-    refuses = _REFUSAL.search(plain)
+    refuses = grammar.REFUSAL.search(plain)
     if refuses and not _HEDGED.search(plain, refuses.end()):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if not content:
