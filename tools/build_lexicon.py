@@ -1,4 +1,4 @@
-"""Builds judges/fuzzy/lexicon.json: English words with their parts of speech, from WordNet 3.0.
+"""Builds judges/fuzzy/data/lexicon.json: English words with their parts of speech, from WordNet 3.0.
 
     apt-get install wordnet-base
     python -m tools.build_lexicon         # --check only compares
@@ -18,7 +18,7 @@ from pathlib import Path
 from tools.build_vocabularies import WORDNET_SOURCE
 from tools.wordnet import DEFAULT_FOLDER, WordNet
 
-OUTPUT = Path(__file__).parents[1] / "judges" / "fuzzy" / "lexicon.json"
+OUTPUT = Path(__file__).parents[1] / "judges" / "fuzzy" / "data" / "lexicon.json"
 _WORD = re.compile(r"[a-z]{2,}")
 _EXCEPTIONS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
 

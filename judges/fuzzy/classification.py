@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
+from judges.fuzzy import confidence, grammar
 from judges.fuzzy.matcher import Hit
 from judges.fuzzy.normalize import fold_name
 from judges.fuzzy.reading import Reader, Reading
-from judges.fuzzy.wordlists import phrase_set
 from judges.target import Classification
 from judges.verdict import Category, Match, Verdict
 from judges.vocabulary import Vocabulary
 
 NAME = "fuzzy"
-_CONFIDENCE = {"name": 0.95, "synonym": 0.92, "subtype": 0.85, "misspelling": 0.7}
-_REFUSALS = phrase_set(
-    """sorry|cannot|can t|unable|not sure|unclear|unsure|don t know|n a|none|unknown|no object|not able|not possible
-    difficult to|hard to|impossible|not enough|as an ai"""
-)
 
 
 class _Index:
@@ -60,11 +55,12 @@ def _decide_lone(hit: Hit, prediction: str, target: Classification, gold: frozen
     labels = _meant(hit, target, gold)
     name = target.vocabulary.labels[min(labels & gold or labels)].name
     text = prediction[start - 1 : end - 1]
-    confidence = 1.0 if len(text) == len(prediction) and surface.how == "name" else _CONFIDENCE[surface.how]
+    whole = len(text) == len(prediction) and surface.how == "name"
+    sure = confidence.WHOLE_ANSWER if whole else confidence.LABEL[surface.how]
     match = Match(name, start - 1, end - 1, text, surface.how)
     if labels & gold:
-        return Verdict("correct", (match,), NAME, confidence, f'names the label: "{text}" ({surface.how})')
-    return Verdict("incorrect", (match,), NAME, confidence, f'names another label: {name} ("{text}", {surface.how})')
+        return Verdict("correct", (match,), NAME, sure, f'names the label: "{text}" ({surface.how})')
+    return Verdict("incorrect", (match,), NAME, sure, f'names another label: {name} ("{text}", {surface.how})')
 
 
 def _decide(reading: Reading, prediction: str, target: Classification, gold: frozenset[int]) -> Verdict:
@@ -79,8 +75,7 @@ def _decide(reading: Reading, prediction: str, target: Classification, gold: fro
         matches.append(Match(name, start, end, prediction[start:end], hit.surface.how))
     category = _category(meant, gold)
     reason = _reason(category, matches, reading)
-    confidence = _confidence(category, reading)
-    return Verdict(category, tuple(matches), NAME, confidence, reason)
+    return Verdict(category, tuple(matches), NAME, _confidence(category, reading), reason)
 
 
 def _meant(hit: Hit, target: Classification, gold: frozenset[int]) -> frozenset[int]:
@@ -131,9 +126,9 @@ def _confidence(category: Category, reading: Reading) -> float:
     if category == "extrinsic":
         words = reading.folded.words
         if not words.strip():
-            return 0.99
-        if reading.denied or reading.others or any(f" {phrase} " in words for phrase in _REFUSALS):
-            return min(0.85, reading.certainty)
-        return min(0.6, reading.certainty)
-    sure = min(_CONFIDENCE.get(hit.surface.how, 0.9) for hit in reading.asserted)
-    return min(sure, reading.certainty, 0.9 if category == "intrinsic" else 1.0)
+            return confidence.EMPTY
+        if reading.denied or reading.others or grammar.REFUSAL.search(reading.folded.plain):
+            return min(confidence.REFUSED_LABEL, reading.certainty)
+        return min(confidence.NO_LABEL, reading.certainty)
+    sure = min(confidence.LABEL.get(hit.surface.how, confidence.OTHER_LABEL) for hit in reading.asserted)
+    return min(sure, reading.certainty, confidence.SEVERAL_LABELS if category == "intrinsic" else confidence.NO_DOUBT)

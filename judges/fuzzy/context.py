@@ -6,61 +6,29 @@ import re
 
 from judges.fuzzy.lexicon import FUNCTION_WORDS, is_only_noun, is_plural, may_be
 from judges.fuzzy.matcher import Surface
-from judges.fuzzy.wordlists import word_set
+from judges.fuzzy.wordlists import word_list, word_set
 
 _BEFORE = re.compile(r"([\w']+)[ \-\"*_(]*$")
 _AFTER = re.compile(r"([ \-]?)([\w']+)")
-_DETERMINERS = word_set(
-    """a an the this that these those my your his her its our their some any each every another one two three four five
-    several many no single"""
-)
-_PRONOUNS = word_set("i you we they he she it who")
-_MODALS = word_set("can could will would may might must should shall didn didnt don dont doesn does did ll let lets")
-_TO_WITH_NOUN = word_set(
-    """next close similar due according compared belongs belong up attached adjacent related refers refer thanks point
-    points pointing equal addition opposite connected tied leading leads correspond corresponds used closer closest
-    nearest near tethered chained amounts respect front"""
-)
+_DETERMINERS = word_list("determiners")
+_PRONOUNS = word_list("pronouns")
+_MODALS = word_list("modals")
+_TO_WITH_NOUN = word_list("to_with_noun")
 # Words after a label that do not make it part of another name: its own kind, and what it is a picture of.
-_HEADS = word_set(
-    """animal animals bird birds fish fishes flower flowers plant plants tree trees dog dogs cat cats insect insects
-    bug instrument instruments vehicle vehicles boat boats ship ships car cars vessel reptile reptiles mammal
-    mammals breed species fruit fruits vegetable food dish machine device tool furniture building structure toy
-    figure figurine statue sculpture image images picture pictures photo photos photograph photography drawing
-    painting sketch icon logo emoji symbol shape silhouette puppy puppies kitten kittens cub cubs pup pups chick
-    chicks calf foal blossom blossoms petal petals family genus type kind variety category class label object
-    creature specimen bloom bouquet monkey snake digit numeral number fungus shark spider beetle butterfly lizard
-    crab terrier hound spaniel shell aircraft truck bus train adult male female individual herd flock leaf leaves
-    scene portrait closeup close background foreground amphibian canine feline rodent crustacean mollusc mollusk
-    marsupial primate arachnid invertebrate automobile motorcycle utensil appliance garment clothing weapon
-    container pony duck bush vine shrub herb mushroom weed bovine wildlife computer"""
-)
-_COLOURS = word_set(
-    """red blue green yellow white black brown pink purple orange grey gray gold golden silver violet teal cyan magenta
-    beige maroon tan crimson scarlet navy turquoise cream"""
-)
-_COLOUR_NOUNS = word_set("color colour colored coloured hue tint tone shade")
+_HEADS = word_list("heads")
+_COLOURS = word_list("colours")
+_COLOUR_NOUNS = word_list("colour_nouns")
 # "Orange and black": colours, though "orange and apple" is fruit.
 _MIXED_COLOURS = re.compile(rf",? (?:and|or|with|to) (?:{'|'.join(sorted(_COLOURS))})\b")
 _MIXED_COLOURS_WITHIN = 20
-_FRUIT_PARTS = word_set("fruit fruits slice slices segment segments image picture")
+_FRUIT_PARTS = word_list("fruit_parts")
 _PREDICATES = word_set("plain safe upright")
-_BE = word_set("is are was were be being looks look appears appear seems s colored coloured painted turns turned")
-_NAMED = word_set("object answer image label class thing fruit item picture photo subject it this category prediction")
-_SHADES = word_set(
-    "bright dark deep pale light vivid very mostly reddish yellowish brownish vibrant fluorescent neon burnt bold"
-)
-_UPWARDS = word_set(
-    "to up over above from in by and into out higher again sharply early at through against like behind beyond"
-)
-_RISERS = word_set(
-    """sun moon price prices temperature temperatures smoke steam water level levels curtain tension crowd dough number
-    numbers sales stock stocks tide wind voice voices audience building tower mountain mountains balloon sea bread
-    waters river fog mist dust rates cost costs inflation they he she it we who heat rocket plane bird airplane"""
-)
-_AFTER_MODAL_CAN = word_set(
-    "be not see help you i we t do also only have hardly never just the it they he she tell provide identify describe"
-)
+_BE = word_list("be")
+_NAMED = word_list("named")
+_SHADES = word_list("shades")
+_UPWARDS = word_list("upwards")
+_RISERS = word_list("risers")
+_AFTER_MODAL_CAN = word_list("after_modal_can")
 
 
 def _neighbours(plain: str, start: int, end: int) -> tuple[str, str, str, str]:

@@ -6,22 +6,27 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from judges.fuzzy.cues import AFFIRMATION, CONCLUSION, DENIAL
-from judges.fuzzy.wordlists import alternation, phrase_set
+from judges.fuzzy.cues import phrases
+from judges.fuzzy.wordlists import alternation, load, phrase_set
 
 Span = tuple[int, int]
 """[start, end) in folded text."""
 
 
-def _cue(*groups: str) -> str:
-    """Return an expression for the cues of some groups, the longest first."""
-    phrases = frozenset[str]().union(*map(phrase_set, groups))
+def _cue(kind: str) -> str:
+    """Return an expression for the cues of one kind."""
+    return _any_of(phrases(kind))
+
+
+def _any_of(wanted: frozenset[str]) -> str:
+    """Return an expression for some phrases, the longest first."""
     # A blank in a cue stands for whatever joins the words: "isn t" is "isn't" in the text.
-    return "|".join(phrase.replace(" ", r"[ '\-]") for phrase in sorted(phrases, key=lambda text: (-len(text), text)))
+    ordered = sorted(wanted, key=lambda text: (-len(text), text))
+    return "|".join(phrase.replace(" ", r"[ '\-/]") for phrase in ordered)
 
 
-_DENIAL = re.compile(rf"(?<![\w'])(?:(?P<affirmed>{_cue(AFFIRMATION)})|(?P<denied>{_cue(DENIAL)}))(?!\w)")
-_CONCLUSION = re.compile(rf"(?<![\w'])(?:(?P<final>final \w+)|(?:{_cue(CONCLUSION)}))(?!\w)")
+_DENIAL = re.compile(rf"(?<![\w'])(?:(?P<affirmed>{_cue('affirmation')})|(?P<denied>{_cue('denial')}))(?!\w)")
+_CONCLUSION = re.compile(rf"(?<![\w'])(?:(?P<final>final \w+)|(?:{_cue('conclusion')}))(?!\w)")
 _AFTER_COMMA = alternation(
     "it this that i the only just more probably likely possibly maybe perhaps which what my we you he she they"
 )
@@ -58,6 +63,8 @@ _REASON = re.compile(
 
 # What follows explains the answer that came before.
 EXPLAINED = re.compile(r"\b(?:because|since|explanation|reasoning|rationale|given that|due to)\b|\breason\s*:")
+
+REFUSAL = re.compile(rf"\b(?:{_any_of(phrase_set(load('refusals')['refusal']))})\b")
 
 
 class Marker(NamedTuple):

@@ -1,6 +1,6 @@
 """English words and their parts of speech: is this a misspelling or another word, a noun or a verb?
 
-The data (lexicon.json) is written by tools/build_lexicon.py from WordNet 3.0.
+The data (data/lexicon.json) is written by tools/build_lexicon.py from WordNet 3.0.
 """
 
 from __future__ import annotations
@@ -9,34 +9,19 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from judges.fuzzy.wordlists import word_set
+from judges.fuzzy.wordlists import word_list
 
 # WordNet holds no function words.
-FUNCTION_WORDS = word_set(
-    """a about above across after against all along although am among an and another any are around as at be because
-    been before behind being below beneath beside besides between beyond both but by can cannot could despite did do
-    does doing done during each either else even every everything except few for from had has have having he her
-    here hers herself him himself his how however i if in inside instead into is it its itself just let like many
-    may me might mine more most much must my myself near neither no nobody none nor not nothing of off on onto or
-    other our ours out outside over own per perhaps please rather same several shall she should since so some
-    somebody someone something somewhere still such than that the their theirs them then there therefore these they
-    this those though through throughout thus to together too toward towards under underneath unless until up upon
-    us very via was we well were what whatever when where whether which while who whoever whom whose why will with
-    within without would yes yet you your yours yourself ll re ve don doesn didn isn aren wasn weren won couldn
-    wouldn shouldn"""
-)
+FUNCTION_WORDS = word_list("function_words")
 
 # Words that came up after WordNet 3.0; all nouns.
-RECENT_WORDS = word_set(
-    """app blog emoji iphone ipad imac macbook kindle selfie smartphone smartwatch tablet wifi youtube google facebook
-    instagram twitter tiktok meme podcast webcam website hoverboard scooter drone doge emo vlog anime"""
-)
+RECENT_WORDS = word_list("recent_words")
 
 
 @cache
 def parts_of_speech() -> dict[str, str]:
     """Return lower-case word → letters of its parts of speech (noun, verb, adjective, adverb), "" where unknown."""
-    data = json.loads((files("judges.fuzzy") / "lexicon.json").read_text(encoding="utf-8"))
+    data = json.loads((files("judges.fuzzy") / "data" / "lexicon.json").read_text(encoding="utf-8"))
     found = {word: "" if group == "-" else group for group, lines in data["words"].items() for word in _words(lines)}
     found.update(dict.fromkeys(RECENT_WORDS, "n"))
     found.update(dict.fromkeys(FUNCTION_WORDS, "r"))

@@ -11,7 +11,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from emt_core.errors import UserError
-from judges.fuzzy import grammar, injection, markup
+from judges.fuzzy import confidence, grammar, injection, markup
 from judges.fuzzy.inflection import plural
 from judges.fuzzy.lexicon import is_word
 from judges.fuzzy.normalize import Folded, fold, fold_name
@@ -75,12 +75,12 @@ def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
     category: Category = "intrinsic" if len(options) > 1 else "correct" if options == {gold} else "incorrect"
     letters = ", ".join(sorted({match.label for match in matches}))
     found = f"commits to {letters}" if len(options) == 1 else f"names several options: {letters}"
-    confidence = 0.97 if matches[0].how == "letter" else 0.93
+    sure = confidence.LETTER if matches[0].how == "letter" else confidence.OPTION_TEXT
     if len(options) > 1:
-        confidence = 0.85
+        sure = confidence.SEVERAL_OPTIONS
     if notes:
-        confidence = min(confidence, 0.8)
-    return Verdict(category, matches, NAME, confidence, "; ".join([found, *notes]))
+        sure = min(sure, confidence.PART_IGNORED)
+    return Verdict(category, matches, NAME, sure, "; ".join([found, *notes]))
 
 
 def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: list[str]) -> Verdict:
@@ -91,9 +91,9 @@ def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: l
             start, end = folded.origin[position + 1], folded.origin[position + len(form)] + 1
             match = Match(str(target.class_name), start, end, prediction[start:end], "class name")
             reason = f'names the object in the image, "{prediction[start:end]}", which is no option'
-            return Verdict("extrinsic", (match,), NAME, 0.9, reason)
-    empty = not folded.words.strip()
-    return Verdict("extrinsic", (), NAME, 0.99 if empty else 0.75, "; ".join(["names no option", *notes]))
+            return Verdict("extrinsic", (match,), NAME, confidence.CLASS_NO_OPTION, reason)
+    sure = confidence.NO_OPTION if folded.words.strip() else confidence.EMPTY
+    return Verdict("extrinsic", (), NAME, sure, "; ".join(["names no option", *notes]))
 
 
 @lru_cache(maxsize=1024)

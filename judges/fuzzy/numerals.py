@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from judges.fuzzy.lexicon import is_plural
 from judges.fuzzy.matcher import Hit, Surface
-from judges.fuzzy.wordlists import NUMBER_WORDS, word_set
+from judges.fuzzy.wordlists import NUMBER_WORDS, word_list, word_set
 from judges.vocabulary import Vocabulary
 
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9}
@@ -40,15 +40,10 @@ _BESIDE_THE_POINT = re.compile(
     re.VERBOSE,
 )
 _LIST_NUMBER = re.compile(r"(?m)^[ \t]*\(?(\d+)[.)][ \t]+(?=\S)")
-_PRONOUN_BEFORE = word_set(
-    "this that which only no any every each another last right same the other first single someone such"
-)
-_AFTER_PRONOUN = word_set(
-    """single handwritten digit number image can could might should must would thing possible object day more another
-    hand side person doubt confidence idea"""
-)
+_PRONOUN_BEFORE = word_list("pronoun_before")
+_AFTER_PRONOUN = word_list("after_pronoun")
 _UNIT_NOUNS = word_set("of pixel bit segment")
-_NUMBER_NOUNS = word_set("digit number numeral figure is written drawn image")
+_NUMBER_NOUNS = word_list("number_nouns")
 _CHINESE = dict(zip("零〇一二三四五六七八九", (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 _CHINESE_NUMERAL = re.compile(
     r"(?:数字|數字|数|是|为|為|[:：])\s*[\"“「']?([零〇一二三四五六七八九])(?![十百千万萬亿个個张張位幅只種种些])"

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from judges.fuzzy import context, grammar, injection, markup, numerals
+from judges.fuzzy import confidence, context, grammar, injection, markup, numerals
 from judges.fuzzy.markup import SUSPICIOUS
 from judges.fuzzy.matcher import Hit, Matcher
 from judges.fuzzy.normalize import Folded, fold, fold_simple
 from judges.fuzzy.spelling import Speller
-from judges.fuzzy.wordlists import phrase_set, word_set
+from judges.fuzzy.wordlists import phrase_set, word_list
 from judges.vocabulary import Vocabulary
 
 _CONTRAST = re.compile(
@@ -24,7 +24,7 @@ _APPEARANCE = phrase_set(
 )
 _ARTICLE_BEFORE = re.compile(r"\b(?:a|an|the|this|that|one|some|two|several)\s(?:\w+\s)?$")
 # Labels that say what another thing is made of, how old it is or where it lives.
-_DESCRIBING = word_set("apple baby mountain maple oak orange palm pine plain rose sea willow")
+_DESCRIBING = word_list("describing")
 _NEAR = 40
 # Kinds of cue that leave a lone label as it is, and that may deny it; no cue at all is "".
 _HARMLESS = frozenset({"", "comparison", "affirmation"})
@@ -45,7 +45,7 @@ class Reading:
     ignored: list[Hit] = field(default_factory=list)
     others: list[Hit] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    certainty: float = 1.0
+    certainty: float = confidence.NO_DOUBT
 
     def note(self, text: str, certainty: float) -> None:
         """Record a decision and how sure it is."""
@@ -105,7 +105,7 @@ class Reader:
         if not labels and not reading.others:
             labels = self.speller.find(folded.words)
             if labels:
-                reading.note("read as a misspelling", 0.7)
+                reading.note("read as a misspelling", confidence.MISSPELT)
         if not labels:
             return reading
         cues = {hit.surface.cue for hit in hits}
@@ -135,7 +135,7 @@ class Reader:
         words = [hit for hit in labels if not hit.surface.text.isdigit()]
         kept = _keep(reading, words, [hit for hit in words if numerals.word_is_digit(folded.plain, hit.start, hit.end)])
         if outside:
-            reading.note("holds a number of several digits", 0.85)
+            reading.note("holds a number of several digits", confidence.LONG_NUMBER)
         return sorted(kept + digits, key=lambda hit: hit.start)
 
     def _drop_homographs(self, reading: Reading, labels: list[Hit]) -> list[Hit]:
@@ -145,9 +145,9 @@ class Reader:
         for position, hit in enumerate(labels):
             following = labels[position + 1] if position + 1 < len(labels) else None
             if following is not None and _only_describes(plain, hit, following):
-                reading.note(f'"{hit.surface.text}" only describes "{following.surface.text}"', 0.75)
+                reading.note(f'"{hit.surface.text}" only describes "{following.surface.text}"', confidence.DESCRIBES)
             elif not self._is_thing(reading.folded, hit):
-                reading.note(f'"{hit.surface.text}" is not used as the name of a thing', 0.65)
+                reading.note(f'"{hit.surface.text}" is not used as the name of a thing', confidence.NO_THING)
             else:
                 kept.append(hit)
                 continue
@@ -170,7 +170,7 @@ def _drop_judge_talk(reading: Reading, labels: list[Hit]) -> list[Hit]:
     spans = injection.spans(reading.folded.plain)
     if not spans:
         return labels
-    reading.note("talk to the judge asserts nothing", 0.8)
+    reading.note("talk to the judge asserts nothing", confidence.JUDGE_TALK)
     return _keep(reading, labels, [hit for hit in labels if not any(start <= hit.start < end for start, end in spans)])
 
 
@@ -182,7 +182,7 @@ def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> li
     reading.denied = [hit for hit in labels if grammar.is_denied(plain, hit[:2], spans)]
     if not reading.denied:
         return labels
-    reading.note(f'"{reading.denied[0].surface.text}" is denied', 0.85)
+    reading.note(f'"{reading.denied[0].surface.text}" is denied', confidence.DENIED)
     return _keep(reading, labels, [hit for hit in labels if hit not in reading.denied])
 
 
@@ -195,7 +195,7 @@ def _drop_retracted(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) ->
     retracted = [hit.end for hit in hits if hit.surface.cue == "retraction" and hit.end <= labels[-1].start]
     if not retracted or labels[0].start >= retracted[-1]:
         return labels
-    reading.note("corrects itself", 0.7)
+    reading.note("corrects itself", confidence.CORRECTED)
     return _keep(reading, labels, [label for label in labels if label.start >= retracted[-1]])
 
 
@@ -217,7 +217,7 @@ def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -
     stated = grammar.stated(plain, markers, _spans(labels))
     kept = [label for label in labels if label[:2] in stated]
     if kept and len(kept) < len(labels):
-        reading.note("the stated answer outranks the rest", 0.85)
+        reading.note("the stated answer outranks the rest", confidence.STATED_ANSWER)
         return _keep(reading, labels, kept)
     return labels
 
@@ -239,5 +239,5 @@ def _drop_compared(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> 
     strong = [label for label in labels if label.start not in compared]
     if not weak or not strong:
         return labels
-    reading.note(f'"{weak[0].surface.text}" is only compared with', 0.7)
+    reading.note(f'"{weak[0].surface.text}" is only compared with', confidence.COMPARED)
     return _keep(reading, labels, strong)

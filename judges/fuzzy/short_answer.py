@@ -7,42 +7,29 @@ from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
 
-from judges.fuzzy import grammar, injection, markup
+from judges.fuzzy import confidence, grammar, injection, markup
 from judges.fuzzy.normalize import blank, fold
-from judges.fuzzy.wordlists import NUMBER_WORDS, word_set
+from judges.fuzzy.wordlists import NUMBER_WORDS, word_list
 from judges.target import ShortAnswer
 from judges.verdict import Category, Match, Verdict
 
 NAME = "fuzzy"
 # Rubric: at most one wrong character in this many, for titles and names.
 _CHARACTERS_PER_ERROR = 8
-_YES = word_set("yes yeah yep yup true correct indeed absolutely certainly definitely affirmative sure")
-_NO = word_set("no nope nah false incorrect negative")
+# From this similarity on, another text may be the same answer written otherwise.
+_ALIKE = 0.6
+_YES = word_list("says_yes")
+_NO = word_list("says_no")
 _POLAR = (["yes"], ["no"])
 _NO_STATEMENT = re.compile(
     r"^\W*(?:(?:it|this|that|they|the \w+)\s+(?:is|was|does|are|do|has)\s?(?:not|n't)\b"
     r"|not\b(?! sure| certain| clear| possible| visible| able)|(?:it|this|that)\s?(?:isn't|doesn't|wasn't))"
 )
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
-_REFUSAL = re.compile(
-    r"\b(?:not sure|unsure|not certain|cannot|can't|can not|could not|couldn't|unable|do not know|don't know|unclear"
-    r"|not clear|unknown|not (?:visible|legible|readable|able|possible|enough|given|provided|shown|available|specified)"
-    r"|not (?:mentioned|stated|applicable)|n/a|no (?:idea|answer|information|way|text|title|author|year|date)"
-    r"|sorry|illegible|unreadable|hard to|difficult to|impossible to|not determinable|undetermined|none"
-    r"|isn't (?:visible|clear|legible)|as an ai|need more|nothing)\b"
-)
 _HEDGED = re.compile(
     r"\b(?:but|maybe|perhaps|probably|possibly|might be|may be|could be|guess|looks like|seems|likely)\b"
 )
-_GENERIC = word_set(
-    """the a an of on in at to is are was it this that there here i see can image picture photo photograph shows show
-    showing book books cover covers title titled author authors text written by with and some words word page front
-    back name year edition publication published genre type kind about depicts depicting displays features has have
-    large small red blue green white black yellow colorful colourful background letters question answer what who
-    which please from publisher logo printed paper hardcover paperback photographed table object reading appears
-    which me you my for label score rating correct prediction blurry blurred dark low resolution quality small
-    visible unclear too"""
-)
+_GENERIC = word_list("generic")
 
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
@@ -52,10 +39,11 @@ def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
     gold = _words(_plain(target.label)[0])
     plain = blank(plain, (span for span in injection.spans(plain) if _only_talk(plain[slice(*span)], gold)))
     if not plain.strip(" .,!?-_*\n\"'"):
-        return _verdict("extrinsic", 0.97, "holds no answer")
+        return _verdict("extrinsic", confidence.BLANK, "holds no answer")
     if not gold:
         same = plain.strip() == _plain(target.label)[0].strip()
-        return _verdict("correct" if same else "incorrect", 0.6, "compared sign by sign: the right answer has no words")
+        reason = "compared sign by sign: the right answer has no words"
+        return _verdict("correct" if same else "incorrect", confidence.SYMBOLS, reason)
     if gold in _POLAR:
         return _yes_or_no(plain, gold[0])
     if len(gold) == 1 and gold[0].isdecimal():
@@ -63,8 +51,8 @@ def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
     return _text(plain, gold, prediction, origin)
 
 
-def _verdict(category: Category, confidence: float, reason: str, match: Match | None = None) -> Verdict:
-    return Verdict(category, (match,) if match else (), NAME, confidence, reason)
+def _verdict(category: Category, sure: float, reason: str, match: Match | None = None) -> Verdict:
+    return Verdict(category, (match,) if match else (), NAME, sure, reason)
 
 
 def _plain(text: str) -> tuple[str, list[int]]:
@@ -93,10 +81,11 @@ def _yes_or_no(plain: str, gold: str) -> Verdict:
     for start in [marker.end for marker in reversed(grammar.conclusions(plain))] + [0]:
         said = _said(plain[start:])
         if said == gold:
-            return _verdict("correct", 0.95, f"answers {said}")
+            return _verdict("correct", confidence.YES_NO, f"answers {said}")
         if said is not None:
-            return _verdict("incorrect", 0.95, f"answers {said}, not {gold}")
-    return _verdict("extrinsic", 0.85 if _REFUSAL.search(plain) else 0.5, "answers neither yes nor no")
+            return _verdict("incorrect", confidence.YES_NO, f"answers {said}, not {gold}")
+    sure = confidence.REFUSED_YES_NO if grammar.REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
+    return _verdict("extrinsic", sure, "answers neither yes nor no")
 
 
 def _said(plain: str) -> str | None:
@@ -109,12 +98,12 @@ def _said(plain: str) -> str | None:
         return "no" if words[1:2] == ["not"] else "yes"
     if first in _NO and words[1:2] not in (["idea"], ["answer"], ["information"], ["way"], ["clue"]):
         return "no"
-    if _NO_STATEMENT.match(plain) and not _REFUSAL.search(plain):
+    if _NO_STATEMENT.match(plain) and not grammar.REFUSAL.search(plain):
         return "no"
     if _YES_STATEMENT.match(plain):
         return "yes"
     stated = [word for word in ("yes", "no") if word in words]
-    return stated[0] if len(stated) == 1 and not _REFUSAL.search(plain) else None
+    return stated[0] if len(stated) == 1 and not grammar.REFUSAL.search(plain) else None
 
 
 def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdict:
@@ -130,14 +119,14 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
     kept = [span for span in kept if len(_value(plain, span)) == len(gold)] or kept
     values = {_value(plain, span) for span in kept}
     if values == {gold}:
-        return _verdict("correct", 0.97, f"gives {gold}", _match(gold, kept[0], prediction, origin))
+        return _verdict("correct", confidence.SAME_NUMBER, f"gives {gold}", _match(gold, kept[0], prediction, origin))
     if values:
-        return _verdict("incorrect", 0.93, f"gives {', '.join(sorted(values))}, not {gold}")
-    if _REFUSAL.search(plain):
-        return _verdict("extrinsic", 0.9, "gives no answer")
+        return _verdict("incorrect", confidence.OTHER_NUMBER, f"gives {', '.join(sorted(values))}, not {gold}")
+    if grammar.REFUSAL.search(plain):
+        return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if re.search(r"\d", plain) and not found:
-        return _verdict("incorrect", 0.7, f"gives another number than {gold}")
-    return _verdict("extrinsic", 0.6, "gives no number")
+        return _verdict("incorrect", confidence.DIGITS_UNREAD, f"gives another number than {gold}")
+    return _verdict("extrinsic", confidence.NO_NUMBER, "gives no number")
 
 
 def _value(plain: str, span: tuple[int, int]) -> str:
@@ -155,14 +144,15 @@ def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Ve
     if grammar.is_denied(plain, span, denied):
         rest = (plain[: span[0]] + " " + plain[span[1] :]).strip()
         answered = re.search(r"\b(?:but|rather|instead|it is|it's)\b", rest)
-        return _verdict("incorrect" if answered else "extrinsic", 0.7, f'denies "{" ".join(gold)}"')
+        return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{" ".join(gold)}"')
     beside = re.match(r"\W{0,3}\s*(?:or|/)\s+\w", plain[span[1] :]) or re.search(
         r"\w\s+or\s+(?:the |a |an )?$", plain[: span[0]]
     )
     if beside and "or" not in gold:
-        return _verdict("incorrect", 0.6, "leaves the answer open between two")
+        return _verdict("incorrect", confidence.OPEN_BETWEEN_TWO, "leaves the answer open between two")
     reason = "gives the answer" if not errors else f"gives the answer with {errors} wrong character{'s' * (errors > 1)}"
-    return _verdict("correct", 0.97 if not errors else 0.85, reason, _match(" ".join(gold), span, prediction, origin))
+    sure = confidence.SPELLED_TEXT if errors else confidence.EXACT_TEXT
+    return _verdict("correct", sure, reason, _match(" ".join(gold), span, prediction, origin))
 
 
 def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tuple[tuple[int, int] | None, int]:
@@ -198,15 +188,16 @@ def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]
 def _no_match(plain: str, gold: str) -> Verdict:
     """Return the verdict on a text without the answer: another answer, or none at all."""
     content = [word for word in _words(plain) if word not in _GENERIC]
-    refuses = _REFUSAL.search(plain)
+    refuses = grammar.REFUSAL.search(plain)
     if refuses and not _HEDGED.search(plain, refuses.end()):
-        return _verdict("extrinsic", 0.9, "gives no answer")
+        return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if not content:
-        return _verdict("extrinsic", 0.75, "describes the picture and gives no answer")
+        return _verdict("extrinsic", confidence.DESCRIPTION, "describes the picture and gives no answer")
     return _verdict("incorrect", _distance_confidence(plain.strip(), gold), f'gives another answer than "{gold}"')
 
 
 @lru_cache(maxsize=1024)
 def _distance_confidence(text: str, gold: str) -> float:
     """Return the trust in "another answer": less where the texts are much alike."""
-    return 0.65 if Levenshtein.normalized_similarity(text, gold) > 0.6 else 0.9
+    alike = Levenshtein.normalized_similarity(text, gold) > _ALIKE
+    return confidence.ALIKE_TEXT if alike else confidence.OTHER_TEXT
