@@ -21,7 +21,8 @@ class Source:
 
     `name` is its folder under $EMT_DATA_DIR; `hub` its repository, None where it is published elsewhere only, and
     `files` the pattern of one split's files there, so that no other split is downloaded. `columns` are the ones
-    that the tasks read.
+    that the tasks read, the image first; `vocabulary` names the classes of a classification data set, whose second
+    column holds the label.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Source:
     hub: str | None = None
     files: str = "data/{split}-*"
     home: str = ""
+    vocabulary: str | None = None
 
     def local_file(self, split: str) -> Path | None:
         """The split's parquet file under $EMT_DATA_DIR, whether or not it exists; None where that is not set."""
@@ -76,13 +78,15 @@ class GeneratedSource(Source):
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
-        Source("mnist", ("image", "label"), "test", "ylecun/mnist", "mnist/{split}-*"),
-        Source("cifar10", ("img", "label"), "test", "uoft-cs/cifar10", "plain_text/{split}-*"),
-        Source("cifar100", ("img", "fine_label"), "test", "uoft-cs/cifar100", "cifar100/{split}-*"),
+        Source("mnist", ("image", "label"), "test", "ylecun/mnist", "mnist/{split}-*", vocabulary="mnist"),
+        Source("cifar10", ("img", "label"), "test", "uoft-cs/cifar10", "plain_text/{split}-*", vocabulary="cifar10"),
+        Source(
+            "cifar100", ("img", "fine_label"), "test", "uoft-cs/cifar100", "cifar100/{split}-*", vocabulary="cifar100"
+        ),
         # EMT §3.1 holds 10,000 of the 60,000 training images out; so does this repository's validation split.
-        Source("miniimagenet", ("image", "label"), "validation", "timm/mini-imagenet"),
-        Source("imagenet1k", ("image", "label"), "validation", "ILSVRC/imagenet-1k"),
-        Source("flowers102", ("image", "label"), "test", "dpdl-benchmark/oxford_flowers102"),
+        Source("miniimagenet", ("image", "label"), "validation", "timm/mini-imagenet", vocabulary="miniimagenet"),
+        Source("imagenet1k", ("image", "label"), "validation", "ILSVRC/imagenet-1k", vocabulary="imagenet1k"),
+        Source("flowers102", ("image", "label"), "test", "dpdl-benchmark/oxford_flowers102", vocabulary="flowers102"),
         Source(
             "imagewikiqa",
             ("image", "image_path", "text", "label", "classname"),
@@ -90,8 +94,8 @@ SOURCES: dict[str, Source] = {
             home="github.com/yuhui-zh15/VLMClassifier",
         ),
         Source("ocr_vqa", ("image", "image_id", "questions", "answers"), "test", "howard-hou/OCR-VQA"),
-        GeneratedSource("demo_digits", ("image", "label"), "test"),
-        GeneratedSource("demo_shapes", ("image", "label"), "test"),
+        GeneratedSource("demo_digits", ("image", "label"), "test", vocabulary="demo_digits"),
+        GeneratedSource("demo_shapes", ("image", "label"), "test", vocabulary="demo_shapes"),
         GeneratedSource("demo_digits_qa", ("image", "image_path", "text", "label", "classname"), "test"),
         GeneratedSource("demo_shapes_qa", ("image", "image_id", "questions", "answers"), "test"),
     )

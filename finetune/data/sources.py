@@ -256,9 +256,11 @@ def _texts(data: str, table: Any) -> Mapping[str, Sequence[Any]]:
     if data in _CLASSIFICATION:
         from emt_tasks.datasets import vocabularies
         from emt_tasks.datasets.catalog import source
+        from emt_tasks.datasets.labels import class_indices
 
-        labels, column = vocabularies.load(data).labels, source(data).columns[1]
-        columns["label"] = [labels[number].name for number in columns[column]]
+        vocabulary, column = vocabularies.load(data), source(data).columns[1]
+        indices = class_indices(columns[column], table.features[column], vocabulary, f"{data}: {column}")
+        columns["label"] = [vocabulary.labels[index].name for index in indices]
     return columns
 
 
