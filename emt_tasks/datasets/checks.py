@@ -70,7 +70,7 @@ def _inspect(file: Path, source: Source) -> tuple[int | None, str | None]:
         return rows, f"{file}: no column {', '.join(missing)}; found {found}, expected {', '.join(source.columns)}"
     if rows == 0:
         return rows, f"{file}: holds no rows"
-    return rows, _first_image_fault(parquet, file, source.columns[0]) or _label_fault(parquet, file, source)
+    return rows, _first_image_fault(parquet, file, source.image) or _label_fault(parquet, file, source)
 
 
 def _first_image_fault(parquet: Any, file: Path, column: str) -> str | None:
@@ -91,7 +91,7 @@ def _label_fault(parquet: Any, file: Path, source: Source) -> str | None:
 
     if source.vocabulary is None:
         return None
-    column = source.columns[1]
+    column = source.label
     table = parquet.read(columns=[column])
     feature = Features.from_arrow_schema(parquet.schema_arrow)[column]
     try:

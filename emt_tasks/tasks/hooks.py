@@ -43,10 +43,11 @@ def _data(source: Source, hook: str) -> Any:
 
 @cache
 def _hooks(name: str) -> dict[str, Callable[..., Any]]:
-    if name in ("imagewikiqa", "demo_digits_qa"):
+    source = SOURCES[name]
+    if source.kind == "multiple_choice":
         return {"score": wikiqa.score, "score_distractor": wikiqa.score_distractor}
-    if name in ("ocr_vqa", "demo_shapes_qa"):
+    if source.kind == "short_answer":
         return {"score": ocr_vqa.score}
-    task = ClassificationTask(name, label_column=SOURCES[name].columns[1])
+    task = ClassificationTask(source.vocabulary or name, label_column=source.label)
     hooks = ("documents", "documents_lite", "target", "choices", "score", "score_closed")
     return {hook: getattr(task, hook) for hook in hooks}
