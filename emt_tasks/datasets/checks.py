@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from emt_core.errors import UserError, one_line
+from emt_tasks.datasets import vocabularies
 from emt_tasks.datasets.catalog import Source, source
+from emt_tasks.datasets.labels import class_indices
 from emt_tasks.tasks import registry
 
 
@@ -68,7 +70,7 @@ def _inspect(file: Path, source: Source) -> tuple[int | None, str | None]:
         return rows, f"{file}: no column {', '.join(missing)}; found {found}, expected {', '.join(source.columns)}"
     if rows == 0:
         return rows, f"{file}: holds no rows"
-    return rows, _first_image_fault(parquet, file, source.columns[0])
+    return rows, _first_image_fault(parquet, file, source.image) or _label_fault(parquet, file, source)
 
 
 def _first_image_fault(parquet: Any, file: Path, column: str) -> str | None:
@@ -80,6 +82,22 @@ def _first_image_fault(parquet: Any, file: Path, column: str) -> str | None:
         Image.open(BytesIO((value or {}).get("bytes") or b"")).load()
     except (OSError, AttributeError) as error:
         return f"{file}: row 0: column {column} holds no image ({type(error).__name__}); write the file again"
+    return None
+
+
+def _label_fault(parquet: Any, file: Path, source: Source) -> str | None:
+    """What is wrong with the labels, of which the whole column is read."""
+    from datasets import Features
+
+    if source.vocabulary is None:
+        return None
+    column = source.label
+    table = parquet.read(columns=[column])
+    feature = Features.from_arrow_schema(parquet.schema_arrow)[column]
+    try:
+        class_indices(table[column].to_pylist(), feature, vocabularies.load(source.vocabulary), f"{file}: {column}")
+    except UserError as error:
+        return str(error)
     return None
 
 

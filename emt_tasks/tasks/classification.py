@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emt_tasks.datasets import vocabularies
-from emt_tasks.tasks.documents import Document, origin
+from emt_tasks.datasets.labels import class_indices
+from emt_tasks.tasks.documents import Document, lite, origin
 from emt_tasks.tasks.scoring import choose_likeliest, judge_answer, sample
 from judges import Classification, Vocabulary
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,25 @@ class ClassificationTask:
     def vocabulary(self) -> Vocabulary:
         """The labels, in the data set's own order."""
         return vocabularies.load(self.vocabulary_name)
+
+    def documents(self, dataset: Dataset) -> Dataset:
+        """Number the labels as the vocabulary does, by the names of classes that the data set gives.
+
+        The column `row` keeps where each document stands.
+
+        Raises:
+            UserError: a label that is no class of the vocabulary.
+        """
+        column = self.label_column
+        values = list(dataset.with_format(None)[column])
+        where = f"{self.vocabulary_name}: {column}"
+        indices = class_indices(values, dataset.features[column], self.vocabulary, where)
+        numbered = dataset.remove_columns([column]).add_column(column, indices)
+        return numbered if "row" in dataset.column_names else numbered.add_column("row", list(range(len(indices))))
+
+    def documents_lite(self, dataset: Dataset) -> Dataset:
+        """Keep at most 2,000 documents, every class in its share; their labels as `documents` numbers them."""
+        return lite(self.documents(dataset))
 
     def target(self, document: Document) -> str:
         """The name of the right class."""

@@ -33,7 +33,8 @@ def lite(dataset: Dataset) -> Dataset:
     The column `row` keeps where each document stood.
     """
     rows = stratified_sample(strata(dataset), LITE_SIZE)
-    return dataset.select(rows).add_column("row", rows)
+    kept = dataset.select(rows)
+    return kept if "row" in kept.column_names else kept.add_column("row", rows)
 
 
 def origin(document: Document, cluster: str | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 They are looked up when a task is loaded, so that $EMT_DATA_DIR is read then and not at import. For each data set:
 
 - `DATASET_path`, `DATASET_kwargs`: what `datasets.load_dataset` gets;
+- `DATASET_documents`, `DATASET_documents_lite`: for those with a vocabulary, its documents, labels matched by name;
 - `DATASET_target`, `DATASET_choices`, `DATASET_score`, `DATASET_score_closed`: for those with a vocabulary;
 - `DATASET_score_by_JUDGE` and the like: the same score by that judge, whatever $EMT_JUDGE says.
 """
@@ -42,9 +43,11 @@ def _data(source: Source, hook: str) -> Any:
 
 @cache
 def _hooks(name: str) -> dict[str, Callable[..., Any]]:
-    if name in ("imagewikiqa", "demo_digits_qa"):
+    source = SOURCES[name]
+    if source.kind == "multiple_choice":
         return {"score": wikiqa.score, "score_distractor": wikiqa.score_distractor}
-    if name in ("ocr_vqa", "demo_shapes_qa"):
+    if source.kind == "short_answer":
         return {"score": ocr_vqa.score}
-    task = ClassificationTask(name, label_column=SOURCES[name].columns[1])
-    return {"target": task.target, "choices": task.choices, "score": task.score, "score_closed": task.score_closed}
+    task = ClassificationTask(source.vocabulary or name, label_column=source.label)
+    hooks = ("documents", "documents_lite", "target", "choices", "score", "score_closed")
+    return {hook: getattr(task, hook) for hook in hooks}

@@ -21,13 +21,6 @@ IMAGE_MARK = "<image>"
 """Stands for the image in LLaVA's and EMT's texts. In training the chat template decides where the image goes."""
 
 _FIELD = re.compile(r"\{(\w+)\}")
-_OBJECT = ("What is the object in the image? <image>", "The object is a(n) {label}.")
-_TASK_OF = {
-    "imagenet1k": "imagenet_vqa",
-    "flowers102": "flowers102",
-    "ocr_vqa": "ocr_vqa",
-    "imagewikiqa": "imagewikiqa",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +64,15 @@ class Format:
 
 @cache
 def format_of(data: str) -> Format:
-    """Return the format of a data set.
+    """Return the format of a data set, as its row of the catalog gives it.
 
-    EMT gives its format for CIFAR-10 only and says that the others are built alike; MNIST's is ours, after the
-    output "The airplane is 8" that the paper quotes of a model fine-tuned on MNIST. A class name alone as the answer
-    of ImageNet-VQA and Flowers102 is ours too.
+    Raises:
+        UserError: the data set is not in the catalog.
     """
-    if data == "mnist":
-        return Format("What is the number in the image? <image>", "The number is {label}.")
-    if data in ("cifar10", "cifar100", "miniimagenet"):
-        return Format(*_OBJECT)
-    if data == "ocr_vqa":
-        return Format(_task_prompt(data), "{answer}")
-    if data == "imagewikiqa":
-        return Format(_task_prompt(data), "{label}")
-    return Format(
-        _task_prompt(data) if data in _TASK_OF else "{question}", "{label}" if data in _TASK_OF else "{answer}"
-    )
+    from emt_tasks.datasets.catalog import source
+
+    row = source(data)
+    return Format(_task_prompt(row.asks_as) if row.asks_as else row.question, row.answer)
 
 
 def without_image_mark(text: str) -> str:
@@ -95,11 +80,11 @@ def without_image_mark(text: str) -> str:
     return " ".join(part.strip() for part in text.split(IMAGE_MARK) if part.strip())
 
 
-def _task_prompt(data: str) -> str:
-    """Return the question of the data set's evaluation task, with `{field}` for its Jinja fields."""
+def _task_prompt(task: str) -> str:
+    """Return the question of an evaluation task, with `{field}` for its Jinja fields."""
     from emt_tasks.tasks import registry
 
-    text = str(registry.load(registry.entries()[_TASK_OF[data]].file)["doc_to_text"])
+    text = str(registry.load(registry.entries()[task].file)["doc_to_text"])
     return text.replace("{{", "{").replace("}}", "}")
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emt_core.errors import UserError, one_line
 from finetune.data.conversations import Example, Format, Turn, format_of, without_image_mark
 from finetune.data.images import decode
 from finetune.recipes.schema import SourceEntry
 
-_CLASSIFICATION = ("mnist", "cifar10", "cifar100", "miniimagenet", "imagenet1k", "flowers102")
+if TYPE_CHECKING:
+    from emt_tasks.datasets.catalog import Source
 
 
 class TrainingSource(Protocol):
@@ -225,20 +226,20 @@ def _named(entry: SourceEntry) -> TrainingSource:
 
     from datasets import Image
 
-    table = _table(entry, source(entry.data))
-    column = next(name for name in ("image", "img") if name in table.column_names)
+    data_set = source(entry.data)
+    table, column = _table(entry, data_set), data_set.image
     images = table.select_columns([column]).cast_column(column, Image(decode=False))
     return Rows(
         name,
-        _texts(entry.data, table.remove_columns([column])),
+        _texts(data_set, table.remove_columns([column])),
         _Column(images, column),
         form,
-        classes=entry.data in _CLASSIFICATION,
+        classes=data_set.vocabulary is not None,
     )
 
 
-def _table(entry: SourceEntry, source: Any) -> Any:
-    """Load one split, OCR-VQA's with one row a question."""
+def _table(entry: SourceEntry, source: Source) -> Any:
+    """Load one split; of short answers one row a question."""
     import datasets
 
     from emt_tasks.tasks import ocr_vqa
@@ -247,18 +248,19 @@ def _table(entry: SourceEntry, source: Any) -> Any:
         table = datasets.load_dataset(**source.load_arguments(entry.split), split=entry.split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UserError(source.advice(entry.split, one_line(error))) from error
-    return ocr_vqa.questions(table) if entry.data == "ocr_vqa" else table
+    return ocr_vqa.questions(table) if source.kind == "short_answer" else table
 
 
-def _texts(data: str, table: Any) -> Mapping[str, Sequence[Any]]:
+def _texts(source: Source, table: Any) -> Mapping[str, Sequence[Any]]:
     """Return the columns without images, numbers of classes as names."""
     columns: dict[str, Sequence[Any]] = dict(table.with_format(None).to_dict())
-    if data in _CLASSIFICATION:
+    if source.vocabulary is not None:
         from emt_tasks.datasets import vocabularies
-        from emt_tasks.datasets.catalog import source
+        from emt_tasks.datasets.labels import class_indices
 
-        labels, column = vocabularies.load(data).labels, source(data).columns[1]
-        columns["label"] = [labels[number].name for number in columns[column]]
+        vocabulary, column = vocabularies.load(source.vocabulary), source.label
+        indices = class_indices(columns[column], table.features[column], vocabulary, f"{source.name}: {column}")
+        columns["label"] = [vocabulary.labels[index].name for index in indices]
     return columns
 
 

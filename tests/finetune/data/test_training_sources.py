@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Image as ImageColumn
 from PIL import Image, ImageFile
 
 from emt_core.errors import UserError
@@ -57,6 +59,25 @@ def test_limit_takes_every_class_in_its_share(data_dir: Path) -> None:
     opened = source("cifar10", limit=10)  # 24 rows, classes 0 to 3 three times, the others twice
     assert len(opened) == 10
     assert len({opened[index].turns[0].answer for index in range(10)}) == 10
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature"),
+    [([6, 1], ClassLabel(names=vocabularies.load("cifar10").names[::-1])), (["cat", "ship"], Value("string"))],
+)
+def test_classes_are_matched_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: list[Any], feature: Any
+) -> None:
+    monkeypatch.setenv("EMT_DATA_DIR", str(tmp_path))
+    (tmp_path / "cifar10").mkdir()
+    features = Features(img=ImageColumn(), label=feature)
+    for split, given in (("train", labels), ("validation", [*labels, None])):
+        rows = {"img": [Image.new("RGB", (4, 4))] * len(given), "label": given}
+        Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "cifar10" / f"{split}.parquet")
+    opened = source("cifar10")
+    assert [opened.turn(row).answer for row in range(2)] == ["The object is a(n) cat.", "The object is a(n) ship."]
+    with pytest.raises(UserError, match="cifar10: label, row 2: found None, expected a class's number or name"):
+        source("cifar10", split="validation")
 
 
 def test_the_demo_is_a_source() -> None:
