@@ -33,7 +33,7 @@ def finetune_command(
     recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(names())}.")],
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how much memory.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune a multimodal LLM as a recipe says, and evaluate it at every checkpoint."""

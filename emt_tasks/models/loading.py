@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 
 from emt_core.errors import UserError, one_line
 
+ADAPTER_CONFIG = "adapter_config.json"
+"""The file that makes a folder a PEFT adapter."""
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 PROCESSOR_FILES = {
@@ -140,13 +143,18 @@ def load_model(
     return (model if device_map else model.to(device)).eval()
 
 
+def is_adapter(path: str | Path) -> bool:
+    """Whether this is the folder of a PEFT adapter."""
+    return (Path(path) / ADAPTER_CONFIG).is_file()
+
+
 def adapter_base(peft: str) -> str | None:
     """Return the base model that an adapter folder was trained on, where it says so.
 
     Raises:
         UserError: not an adapter folder.
     """
-    config = Path(peft) / "adapter_config.json"
+    config = Path(peft) / ADAPTER_CONFIG
     if not config.is_file():
         raise UserError(f"peft={peft}: expected a PEFT adapter folder, found no adapter_config.json there")
     try:
@@ -226,8 +234,7 @@ def _refuse_non_checkpoint(pretrained: str) -> None:
     path = Path(pretrained)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            adapter = (path / "adapter_config.json").is_file()
-            hint = "it holds an adapter: pass it as peft=" if adapter else "expected a checkpoint folder"
+            hint = "it holds an adapter: pass it as peft=" if is_adapter(path) else "expected a checkpoint folder"
             raise UserError(f"pretrained={pretrained}: no config.json in this folder; {hint}")
     elif path.is_file() or path.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") > 1:
         raise UserError(f"pretrained={pretrained}: no such folder; expected a checkpoint folder or a name on the hub")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError, one_line
-from emt_tasks.models.likelihood import TOKEN_FIELDS, ContinuationTokenizer, right_padded
+from emt_tasks.models.likelihood import ContinuationTokenizer, append, right_padded
 from finetune.data.chat import Chat
 from finetune.data.conversations import Example
 
@@ -106,10 +106,8 @@ class Collator:
         self, inputs: dict[str, Any], answers: Sequence[Sequence[Token]]
     ) -> tuple[dict[str, Any], torch.Tensor]:
         """Put answers behind the prompts; each token is predicted at the place before its own."""
-        fields = {}
-        for name, values in inputs.items():
-            pad = self._tokenizer.pad_token_id if name == "input_ids" else 0
-            fields[name] = self._extended(inputs, name, answers, pad) if name in TOKEN_FIELDS else values
+        tokens = [tuple(token for token, _ in answer) for answer in answers]
+        fields = append(inputs, tokens, self._tokenizer.pad_token_id)
         rows = [
             [*[IGNORED] * (length - 1), *(token if learnt else IGNORED for token, learnt in answer), IGNORED]
             for length, answer in zip(inputs["attention_mask"].sum(-1).tolist(), answers, strict=True)
@@ -158,16 +156,3 @@ class Collator:
             last = number == len(follow) - 1
             tokens += [(token, place <= stop) for place, token in enumerate(behind[: stop + 1] if last else behind)]
         return tokens
-
-    def _extended(
-        self, inputs: dict[str, Any], name: str, answers: Sequence[Sequence[Token]], pad: int
-    ) -> torch.Tensor:
-        """Put the answers behind the prompts in one of the fields that have a value a token."""
-        rows = []
-        for values, mask, answer in zip(
-            inputs[name].tolist(), inputs["attention_mask"].bool().tolist(), answers, strict=True
-        ):
-            kept = [value for value, keep in zip(values, mask, strict=True) if keep]
-            behind = [token if name == "input_ids" else int(name == "attention_mask") for token, _ in answer]
-            rows.append([*kept, *behind])
-        return right_padded(rows, pad, inputs[name])

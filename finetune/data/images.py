@@ -37,7 +37,7 @@ def decode(value: Any, where: str) -> Image.Image:
     except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow names the bytes object where there is no file, which tells nobody anything.
         reason = one_line(error).split(" <_io")[0].removesuffix(" file")
-        raise UserError(f"{where}: the image cannot be read ({reason}); mend or leave out this row") from error
+        raise UserError(f"{where}: the image cannot be read ({reason}); fix or leave out this row") from error
 
 
 def fingerprint(image: Image.Image) -> bytes:

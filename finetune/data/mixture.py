@@ -28,7 +28,7 @@ class Plan:
     Args:
         sizes: the numbers of examples that there are.
         counts: the numbers drawn in one epoch.
-        repeats: whether a source goes on in a new order when it runs dry; otherwise all start anew with each epoch.
+        repeats: whether a source is reshuffled and repeated when it runs out; otherwise all restart with each epoch.
         seed: of the order.
     """
 

@@ -29,7 +29,7 @@ def load_processor(recipe: Recipe) -> Any:
 
 
 def load_model(recipe: Recipe, device: Any) -> tuple[nn.Module, torch.dtype | None]:
-    """Return the recipe's model and the number type of its checkpoint.
+    """Return the recipe's model and the dtype of its checkpoint.
 
     With `precision: fp32` it is float32 throughout. With bf16 what is not trained keeps the checkpoint's type.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from emt_core.errors import UserError
+from emt_tasks.models import loading
 from finetune.model.adapters import merged_state
 from finetune.training.checkpoint import RECIPE_FILE, save_checkpoint, stored_dtype
 
@@ -32,13 +33,11 @@ def merge(
     Raises:
         UserError: nothing to merge, no base, two models of different shape, or a folder that is in use.
     """
-    from emt_tasks.models import loading
-
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise UserError(f"--output: {output} is not empty; choose another folder or add --overwrite")
     if not 0 <= with_base <= 1:
         raise UserError(f"--with-base: {with_base} is no share; expected 0 (fine-tuned alone) to 1 (base alone)")
-    is_adapter = (Path(source) / "adapter_config.json").is_file()
+    is_adapter = loading.is_adapter(source)
     if not is_adapter and not with_base:
         raise UserError(f"{source}: a full checkpoint has nothing to merge; give --with-base, or an adapter folder")
     base = base or (loading.adapter_base(source) if is_adapter else _base_in_recipe(Path(source)))
@@ -84,8 +83,6 @@ def interpolate(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], s
 
 def _load(pretrained: str) -> Any:
     import torch
-
-    from emt_tasks.models import loading
 
     return loading.load_model(
         pretrained,

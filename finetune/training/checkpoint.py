@@ -1,4 +1,4 @@
-"""What a run writes: checkpoints that `from_pretrained` or peft loads, and the state to go on from.
+"""What a run writes: checkpoints that `from_pretrained` or peft loads, and the state that a stopped run resumes from.
 
 Everything is written to a folder beside its place and renamed when whole, so that a killed process or a full disk
 leaves the last good checkpoint. All tensors are safetensors.
@@ -49,7 +49,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         reason = "the disk is full" if full else one_line(error)
-        raise UserError(f"output: {folder} cannot be written ({reason}); make room and go on with --resume") from error
+        raise UserError(f"output: {folder} cannot be written ({reason}); free some space, then --resume") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -95,8 +95,23 @@ def point_to_last(folder: Path) -> None:
     link.replace(folder.with_name(LAST))
 
 
+def state_folder(output: Path, step: int) -> Path:
+    """Return the folder of the state after some steps."""
+    return output / f"resume-{step:06d}"
+
+
+def write_step(folder: Path, step: int) -> None:
+    """Note in a state's folder how many steps were done."""
+    (folder / _STATE).write_text(json.dumps({"step": step}), encoding="utf-8")
+
+
+def read_step(folder: Path) -> int:
+    """Return how many steps were done when this state was written."""
+    return int(json.loads((folder / _STATE).read_text(encoding="utf-8"))["step"])
+
+
 def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any) -> None:
-    """Write all that a run needs to go on after a step, and drop what it wrote before.
+    """Write all that a run needs to resume after a step, and drop what it wrote before.
 
     Args:
         output: the run's folder.
@@ -106,7 +121,7 @@ def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any)
     """
     from safetensors.torch import save_file
 
-    folder = output / f"resume-{step:06d}"
+    folder = state_folder(output, step)
     names = {id(parameter): name for name, parameter in weights.items()}
     moments = {
         f"{names[id(parameter)]}//{key}": value.detach().reshape(value.shape).contiguous()
@@ -117,7 +132,7 @@ def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any)
     with whole_folder(folder) as partial:
         save_file({name: value.detach().contiguous() for name, value in weights.items()}, partial / _WEIGHTS)
         save_file(moments, partial / _OPTIMISER)
-        (partial / _STATE).write_text(json.dumps({"step": step}), encoding="utf-8")
+        write_step(partial, step)
     drop_states_before(folder)
 
 
@@ -151,7 +166,7 @@ def load_state(output: Path, weights: dict[str, Any], optimiser: Any) -> int:
         name, _, moment = key.rpartition("//")
         on = value.device if value.dim() == 0 and not _fused(optimiser) else weights[name].device
         optimiser.state[weights[name]][moment] = value.to(on)
-    return int(json.loads((folder / _STATE).read_text(encoding="utf-8"))["step"])
+    return read_step(folder)
 
 
 def last_state(output: Path) -> Path | None:
@@ -172,7 +187,7 @@ def truncate_log(output: Path, step: int) -> None:
 
 
 def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:
-    """Return the number type of a checkpoint's weights as its config names it, or None."""
+    """Return the dtype of a checkpoint's weights as its config names it, or None."""
     from transformers import AutoConfig
 
     dtype: torch.dtype | None = AutoConfig.from_pretrained(pretrained, revision=revision).dtype
@@ -184,7 +199,7 @@ def _as(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
 
 
 def _name_dtype(config: Path, dtype: torch.dtype | None) -> None:
-    """Say in the checkpoint's config which number type its weights have; transformers names that of training."""
+    """Say in the checkpoint's config which dtype its weights have; transformers names that of training."""
     if dtype is None:
         return
     settings = json.loads(config.read_text(encoding="utf-8"))

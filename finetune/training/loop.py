@@ -36,7 +36,7 @@ class StepResult:
 
 
 class Run:
-    """One fine-tuning run, ready to start or to go on.
+    """One fine-tuning run, ready to start or to resume.
 
     Args:
         recipe: what to do.

@@ -24,7 +24,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
 
     Args:
         recipe: what to do.
-        resume: go on where the run in the recipe's output folder was stopped.
+        resume: continue the run in the recipe's output folder that was stopped.
         overwrite: drop the run that the output folder holds.
 
     Raises:

@@ -1,4 +1,4 @@
-"""When a run saves and evaluates, and how it goes on after it was stopped."""
+"""When a run saves and evaluates, and how it resumes after it was stopped."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from finetune.training.checkpoint import (
     last_state,
     load_state,
     point_to_last,
+    read_step,
     save_checkpoint,
     save_state,
+    state_folder,
     truncate_log,
     whole_folder,
+    write_step,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
 
 
 class Saver:
-    """Writes checkpoints with the state to go on from, and runs the recipe's tasks.
+    """Writes checkpoints with the state to resume from, and runs the recipe's tasks.
 
     Args:
         recipe: of the run.
@@ -68,7 +71,7 @@ class Saver:
             raise UserError("evaluate.tasks: cannot be done under FSDP or DeepSpeed; use emt eval on the checkpoints")
 
     def save(self, step: int, optimiser: Any) -> None:
-        """Write a checkpoint, then the state that a stopped run goes on from.
+        """Write a checkpoint, then the state that a stopped run resumes from.
 
         Raises:
             UserError: the disk is full or cannot be written to.
@@ -97,7 +100,7 @@ class Saver:
         folder = last_state(self.output)
         if self.sharded and folder is not None:
             self.accelerator.load_state(str(folder / "sharded"))
-            step = int(json.loads((folder / "state.json").read_text(encoding="utf-8"))["step"])
+            step = read_step(folder)
         else:
             step = load_state(self.output, self._trained(), optimiser.optimizer)
         if self.accelerator.is_main_process:
@@ -124,14 +127,14 @@ class Saver:
 
     def _save_sharded(self, step: int) -> None:
         """Let accelerate write what each process holds of model and optimiser, in its own format."""
-        folder = self.output / f"resume-{step:06d}"
+        folder = state_folder(self.output, step)
         staging = folder.with_name(f".{folder.name}.sharded")
         self.accelerator.save_state(str(staging))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             with whole_folder(folder) as partial:
                 staging.rename(partial / "sharded")
-                (partial / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+                write_step(partial, step)
             drop_states_before(folder)
 
     def _trained(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from emt_tasks.commands.app import main
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 # Where there is no GPU, accelerate's `--multi_gpu` starts CPU processes that talk over gloo; its `--cpu` would start
 # a single one, whatever --num_processes says.
 FLAGS = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
@@ -100,7 +100,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(
     assert code == 2
     (line,) = [line for line in error.splitlines() if line.startswith("emt: ")]
     assert "checkpoint-000001 cannot be written (" in line
-    assert "make room and go on with --resume" in line
+    assert "free some space, then --resume" in line
     assert "Traceback" not in error
     assert (output / "checkpoint-000001" / "model.safetensors").read_bytes() == kept
     assert not list(output.glob(".*partial"))
