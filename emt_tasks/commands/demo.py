@@ -72,7 +72,7 @@ def demo_command(
     show: Annotated[
         bool | None, typer.Option("--open/--no-open", help="Open the report; by default where there is a screen.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a former demo.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo.")] = False,
 ) -> None:
     """See a small model forget: evaluate, fine-tune in three ways, gate, report. No GPU, no download.
 
@@ -111,7 +111,7 @@ def tell_story(
         output: the folder to write to.
         seed: of the training examples' order.
         base: a finished run of the base on the same tasks, to use it again.
-        overwrite: replace what a former demo left in the folder.
+        overwrite: replace what an earlier demo left in the folder.
         console: where progress goes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`emt check`: evaluate a base and a candidate, compare them sample by sample, gate and report.
+"""Evaluations of `emt check`: a finished run is used again, and a run of other settings or weights never is.
 
 Each model is evaluated by `emt eval` in a process of its own, so that one model's memory is free before the next
 one loads, and so that this module needs neither torch nor lmms-eval.
@@ -6,7 +6,6 @@ one loads, and so that this module needs neither torch nor lmms-eval.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 
 from emt_core.errors import UserError
 from emt_tasks.tasks.evaluator import EvaluationSettings
+from emt_tasks.tasks.fingerprint import state
 
 SETTINGS_FILE = "emt_check.json"
 
@@ -35,7 +35,7 @@ def what_decides(settings: EvaluationSettings) -> dict[str, Any]:
     chosen = asdict(settings) | {"tasks": list(settings.tasks)}
     for name in ("batch_size", "device", "cache"):
         del chosen[name]
-    return chosen | {"weights": {path: _state(path) for path in (settings.model, settings.peft) if path}}
+    return chosen | {"weights": {path: state(path) for path in (settings.model, settings.peft) if path}}
 
 
 def is_run(path: str) -> bool:
@@ -80,13 +80,6 @@ def evaluate(role: str, settings: EvaluationSettings, output: Path, *, launch: s
         name = settings.peft or settings.model
         raise UserError(f"{role}: {name} could not be evaluated, see above; repeat the command to resume")
     return folder
-
-
-def _state(model: str) -> str | None:
-    """Return what changes when the weights in a folder do: a hash of their files' sizes and times; None for a name."""
-    files = [file for file in sorted(Path(model).glob("*")) if file.suffix in (".safetensors", ".bin")]
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16] if files else None
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emt_core.errors import UserError, one_line
+from emt_tasks.tasks import fingerprint
 from emt_tasks.tasks.scoring import JUDGE_VARIABLE
 
 ModelKind = Literal["emt_vlm", "emt_clip"]
@@ -31,7 +32,8 @@ class EvaluationSettings:
         limit: only the first documents of each task.
         judge: of the answers; None for $EMT_JUDGE, else fuzzy.
         model_args: more arguments for the model, `name=value` separated by commas.
-        cache: a folder that keeps answers, so that a run that was killed resumes.
+        cache: a folder that keeps answers, so that a run that was killed resumes. Answers of other weights, other model
+            arguments or other data are never used.
     """
 
     model: str
@@ -47,14 +49,15 @@ class EvaluationSettings:
 
     def arguments(self) -> list[str]:
         """Build lmms-eval's argument list, without the output."""
+        model_args = self._all_model_args()
         options = {
             "--model": self.model_kind,
-            "--model_args": self._all_model_args(),
+            "--model_args": model_args,
             "--tasks": ",".join(self.tasks),
             "--batch_size": self.batch_size,
             "--device": self.device,
             "--limit": self.limit,
-            "--use_cache": self.cache,
+            "--use_cache": self.cache and self.cache / fingerprint.key(self.model_kind, model_args),
         }
         return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
 
