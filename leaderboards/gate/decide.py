@@ -14,8 +14,8 @@ margin at α.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
@@ -87,94 +87,137 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
         UserError: the policy names a task or a quadrant that does not exist.
     """
     policy = policy or Policy()
-    names = {*comparison.base.tasks, *comparison.candidate.tasks}
-    check_names(policy, names, QUADRANTS)
-    quadrants = [group for group in comparison.quadrants if len(group.tasks) > 1]
-    units = [_task_unit(task, comparison, policy) for task in comparison.tasks]
-    untested = [unit.name for unit in units if unit.reason]
-    units += [_quadrant_unit(group, policy, untested) for group in quadrants]
-    samples = [*(task.sample for task in comparison.tasks), *(group.sample for group in quadrants)]
-    units = _settle(units, samples, policy)
+    check_names(policy, {*comparison.base.tasks, *comparison.candidate.tasks}, QUADRANTS)
+    evidence = [_task_evidence(task, comparison, policy) for task in comparison.tasks]
+    blocked = {task.name for task in evidence if task.blocked is not None}
+    evidence += [_quadrant_evidence(group, blocked, policy) for group in comparison.quadrants if len(group.tasks) > 1]
     required = policy.required if policy.required is not None else tuple(tasks or comparison.base.tasks)
-    compared = {task.task for task in comparison.tasks}
-    units += [_absent(task, comparison, policy) for task in required if task not in compared]
+    evidence += _absent_tasks(comparison, policy, required)
+    units = tuple(_judge_units(evidence, policy))
     outcomes = {unit.outcome for unit in units}
     order: tuple[Outcome, ...] = ("forgetting", "undecided", "not inferior")
-    return GateResult(next(outcome for outcome in order if outcome in outcomes), tuple(units), policy, comparison)
+    return GateResult(next(outcome for outcome in order if outcome in outcomes), units, policy, comparison)
 
 
-def _task_unit(task: TaskComparison, comparison: Comparison, policy: Policy) -> Unit:
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What there is to decide a unit by; the fields are those of `Unit`.
+
+    `p_values` are those of "not inferior" and of "forgetting". `blocked` says why they must not be used, and is None
+    where they may.
+    """
+
+    name: str
+    kind: Literal["task", "quadrant"]
+    margin: float
+    n: int
+    sample: PairedSample | MeanOfSamples | None
+    drop: Interval | None
+    p_values: tuple[float, float] | None
+    blocked: str | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells this unit from the others: a task may bear a quadrant's name."""
+        return self.kind, self.name
+
+
+def _task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) -> _Evidence:
     alone = any(group.name == task.quadrant and len(group.tasks) == 1 for group in comparison.quadrants)
     margin = policy.margin_of(task.task, task.quadrant, alone=alone)
-    unit = _test(task.task, "task", margin, task.n, task.sample, policy)
     excluded = 100 * (task.documents - task.n) / task.documents if task.documents else 0.0
+    blocked = None
     if excluded > policy.maximum_excluded:
-        reason = f"{excluded:.1f} % of its documents are missing or unscored, more than {policy.maximum_excluded:g} %"
-        return replace(unit, reason=reason)
-    return unit
+        blocked = f"{excluded:.1f} % of its documents are missing or unscored, more than {policy.maximum_excluded:g} %"
+    return _gather(task.task, "task", margin, task.n, task.sample, blocked, policy)
 
 
-def _quadrant_unit(group: GroupComparison, policy: Policy, untested: list[str]) -> Unit:
+def _quadrant_evidence(group: GroupComparison, blocked_tasks: Set[str], policy: Policy) -> _Evidence:
     margin = policy.quadrants.get(group.name, policy.margin)
-    unit = _test(group.name, "quadrant", margin, group.n, group.sample, policy)
-    blocking = [task for task in group.tasks if task in untested]
-    return replace(unit, reason=f"its task {blocking[0]} cannot be tested") if blocking else unit
+    blocking = next((task for task in group.tasks if task in blocked_tasks), None)
+    blocked = None if blocking is None else f"its task {blocking} cannot be tested"
+    return _gather(group.name, "quadrant", margin, group.n, group.sample, blocked, policy)
 
 
-def _absent(task: str, comparison: Comparison, policy: Policy) -> Unit:
-    lacking = [
-        name for name, run in (("base", comparison.base), ("candidate", comparison.candidate)) if task not in run.tasks
-    ]
-    where = " and ".join(lacking) + " did not run it" if lacking else "it was left out of the comparison"
-    margin = policy.margin_of(task, None, alone=False)
-    return Unit(task, "task", margin, 0, None, None, None, None, "undecided", f"required, but {where}")
+def _absent_tasks(comparison: Comparison, policy: Policy, required: Iterable[str]) -> Iterator[_Evidence]:
+    """Yield the required tasks that were not compared, with the reason."""
+    compared = {task.task for task in comparison.tasks}
+    runs = {"base": comparison.base, "candidate": comparison.candidate}
+    for task in required:
+        if task not in compared:
+            lacking = [name for name, run in runs.items() if task not in run.tasks]
+            where = " and ".join(lacking) + " did not run it" if lacking else "it was left out of the comparison"
+            margin = policy.margin_of(task, None, alone=False)
+            yield _gather(task, "task", margin, 0, None, f"required, but {where}", policy)
 
 
-def _test(
+def _gather(
     name: str,
     kind: Literal["task", "quadrant"],
     margin: float,
     n: int,
     sample: PairedSample | MeanOfSamples | None,
+    blocked: str | None,
     policy: Policy,
-) -> Unit:
-    """Return the unit with its p-values; a `reason` says that they must not be used."""
-    unit = Unit(name, kind, margin, n, None, None, None, None, "undecided", "")
+) -> _Evidence:
+    """Return a unit's evidence; `blocked` is what its caller knows to block it, before anything found here."""
     if sample is None:
-        return replace(unit, reason="no document was scored by both models")
+        reason = blocked or "no document was scored by both models"
+        return _Evidence(name, kind, margin, n, None, None, None, reason)
     bounds = sample.bounds(policy.alpha, correction=CORRECTION)
     p_values = sample.p_values(margin / 100)
     if bounds is None or p_values is None:
-        return replace(unit, reason="too few documents or images to tell how far the scores spread")
-    level = 1 - 2 * policy.alpha
-    drop = Interval(sample.difference, *bounds, n, level, f"{sample.method}, corrected").scaled(100)
-    unit = replace(unit, drop=drop, p_not_inferior=p_values[0], p_forgetting=p_values[1])
-    if n < policy.minimum_n:
-        return replace(unit, reason=f"{n} documents, fewer than the {policy.minimum_n} asked for")
-    return unit
+        reason = blocked or "too few documents or images to tell how far the scores spread"
+        return _Evidence(name, kind, margin, n, sample, None, None, reason)
+    if blocked is None and n < policy.minimum_n:
+        blocked = f"{n} documents, fewer than the {policy.minimum_n} asked for"
+    drop = Interval(sample.difference, *bounds, n, 1 - 2 * policy.alpha, f"{sample.method}, corrected").scaled(100)
+    return _Evidence(name, kind, margin, n, sample, drop, p_values, blocked)
 
 
-def _settle(units: list[Unit], samples: list[PairedSample | MeanOfSamples | None], policy: Policy) -> list[Unit]:
-    """Give every unit its outcome, with Holm's correction over those that can be tested."""
-    tested = [index for index, unit in enumerate(units) if not unit.reason]
-    adjusted = dict(zip(tested, holm([units[index].p_forgetting or 0.0 for index in tested]), strict=True))
-    settled = []
-    for index, (unit, sample) in enumerate(zip(units, samples, strict=True)):
-        if index in adjusted:
-            unit = _outcome(replace(unit, p_forgetting_adjusted=adjusted[index]), policy)
-        if sample is not None and unit.outcome == "undecided" and (index in adjusted or unit.n < policy.minimum_n):
-            needed = _needed(sample, unit.margin / 100, policy.alpha, len(tested) or 1)
-            unit = replace(unit, needed=None if needed is None else max(needed, policy.minimum_n))
-        settled.append(unit)
-    return settled
+def _judge_units(evidence: list[_Evidence], policy: Policy) -> Iterator[Unit]:
+    """Yield every unit with its outcome, with Holm's correction over those that can be tested."""
+    raw = {unit.key: unit.p_values[1] for unit in evidence if unit.blocked is None and unit.p_values is not None}
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    for unit in evidence:
+        yield _judge(unit, adjusted.get(unit.key), max(len(adjusted), 1), policy)
 
 
-def _outcome(unit: Unit, policy: Policy) -> Unit:
-    if unit.p_forgetting_adjusted is not None and unit.p_forgetting_adjusted < policy.alpha:
-        return replace(unit, outcome="forgetting", reason="the drop is shown to be above the margin")
-    if unit.p_not_inferior is not None and unit.p_not_inferior < policy.alpha:
-        return replace(unit, outcome="not inferior", reason="the drop is shown to be below the margin")
-    return replace(unit, reason="the drop may lie on either side of the margin")
+def _judge(evidence: _Evidence, p_adjusted: float | None, tested: int, policy: Policy) -> Unit:
+    """Return the unit with its verdict; `tested` is the number of units that Holm's correction covers."""
+    p_not_inferior, p_forgetting = evidence.p_values or (None, None)
+    outcome, reason = _outcome(evidence.blocked, p_not_inferior, p_adjusted, policy.alpha)
+    needed = None
+    # Where documents are missing or unscored, more of the same would not help.
+    more_would_help = evidence.blocked is None or evidence.n < policy.minimum_n
+    if evidence.sample is not None and outcome == "undecided" and more_would_help:
+        needed = _needed(evidence.sample, evidence.margin / 100, policy.alpha, tested)
+    return Unit(
+        name=evidence.name,
+        kind=evidence.kind,
+        margin=evidence.margin,
+        n=evidence.n,
+        drop=evidence.drop,
+        p_not_inferior=p_not_inferior,
+        p_forgetting=p_forgetting,
+        p_forgetting_adjusted=p_adjusted,
+        outcome=outcome,
+        reason=reason,
+        needed=None if needed is None else max(needed, policy.minimum_n),
+    )
+
+
+def _outcome(
+    blocked: str | None, p_not_inferior: float | None, p_forgetting: float | None, alpha: float
+) -> tuple[Outcome, str]:
+    """Return a unit's outcome and the reason for it; `p_forgetting` is Holm's."""
+    if blocked is not None:
+        return "undecided", blocked
+    if p_forgetting is not None and p_forgetting < alpha:
+        return "forgetting", "the drop is shown to be above the margin"
+    if p_not_inferior is not None and p_not_inferior < alpha:
+        return "not inferior", "the drop is shown to be below the margin"
+    return "undecided", "the drop may lie on either side of the margin"
 
 
 def _needed(sample: PairedSample | MeanOfSamples, margin: float, alpha: float, units: int) -> int | None:
