@@ -97,3 +97,48 @@ def run_lmms_eval(arguments: Iterable[str]) -> dict[str, Any]:
         sys.argv = argv
     results, _ = lmms_eval_main.cli_evaluate_single(parsed)
     return results or {}
+
+
+def run_lmms_eval_on(
+    lm: Any, *, pretrained: str, tasks: Sequence[str], limit: int | None, output: Path, processes: int
+) -> dict[str, Any]:
+    """Run lmms-eval in this process on a model that is loaded, and write what its command line would write.
+
+    Args:
+        lm: an lmms-eval model of the kind `emt_vlm`.
+        pretrained: what the results say was evaluated.
+        tasks: names of tasks and groups.
+        limit: only the first documents of each task.
+        output: the folder to write to.
+        processes: how many share the work.
+
+    Returns:
+        lmms-eval's results; empty on all processes but the first.
+    """
+    from lmms_eval import evaluator, utils
+    from lmms_eval.loggers import EvaluationTracker
+    from lmms_eval.tasks import TaskManager
+
+    tracker = EvaluationTracker(output_path=str(output))
+    date = utils.get_datetime_str()
+    results: dict[str, Any] | None = evaluator.simple_evaluate(
+        model=lm,
+        model_args=f"pretrained={pretrained}",
+        tasks=list(tasks),
+        limit=limit,
+        batch_size=lm.batch_size,
+        evaluation_tracker=tracker,
+        task_manager=TaskManager("ERROR", model_name="emt_vlm"),
+        datetime_str=date,
+        verbosity="ERROR",
+        distributed_executor_backend="torchrun" if processes > 1 else "accelerate",
+    )
+    if results is None:
+        return {}
+    samples = results.pop("samples")
+    # The tracker copies all that it holds into the results: a name, not the model.
+    tracker.general_config_tracker.model_source = results["config"]["model"] = "emt_vlm"
+    tracker.save_results_aggregated(results=results, samples=samples, datetime_str=date)
+    for task in results["configs"]:
+        tracker.save_results_samples(task_name=task, samples=samples[task])
+    return results

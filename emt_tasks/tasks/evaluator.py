@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from emt_core.errors import UserError, one_line
+from emt_core.folders import whole_folder
 from emt_tasks.tasks import fingerprint
 from emt_tasks.tasks.scoring import JUDGE_VARIABLE
 
@@ -103,14 +105,43 @@ def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = Fa
     from emt_tasks.plugin import run_lmms_eval
 
     arguments = [*settings.arguments(), "--log_samples", "--verbosity", "WARNING"]
-    with _staging(output) as folder, _environment(settings):
+    with _run_folder(output) as folder, _environment(settings):
         try:
-            results = run_lmms_eval([*arguments, "--output_path", str(folder)])
+            return run_lmms_eval([*arguments, "--output_path", str(folder)])
         except RetryError as error:  # lmms-eval tries five times to load a data set
             raise UserError(f"data could not be loaded: {one_line(_cause(error))}") from error
-        if results and not list(folder.rglob("*_samples_*.jsonl")):
-            raise UserError(f"lmms-eval wrote no samples for {output}; run it again with --debug")
-    return results
+
+
+def evaluate_loaded(
+    model: Any, processor: Any, settings: EvaluationSettings, output: Path, *, accelerator: Any
+) -> dict[str, Any]:
+    """Evaluate a model that is loaded, as while it is trained, and leave the files of `evaluate` in `output`.
+
+    The model is left as it was. All processes take part.
+
+    Args:
+        model: also one that is wrapped for training.
+        processor: of the checkpoint.
+        settings: tasks, batch size, limit and judge; `model` is what the results say was evaluated. The others are
+            about loading a model and do not count.
+        output: the run's folder; a run in it is replaced.
+        accelerator: of the training run.
+
+    Returns:
+        lmms-eval's results; empty on all processes but the first.
+    """
+    from emt_tasks.models.vlm import EmtVLM
+    from emt_tasks.plugin import run_lmms_eval_on
+
+    with _run_folder(output) as folder, _environment(settings), redirect_stdout(sys.stderr):
+        return run_lmms_eval_on(
+            EmtVLM.from_model(model, processor, batch_size=settings.batch_size, accelerator=accelerator),
+            pretrained=settings.model,
+            tasks=settings.tasks,
+            limit=settings.limit,
+            output=folder,
+            processes=accelerator.num_processes,
+        )
 
 
 @contextmanager
@@ -132,21 +163,19 @@ def _environment(settings: EvaluationSettings) -> Iterator[None]:
 
 
 @contextmanager
-def _staging(output: Path) -> Iterator[Path]:
-    """A folder beside `output`; its run becomes `output` at the end, or it goes if anything fails."""
-    staging = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        yield staging
-        written = [file for file in staging.rglob("*") if file.is_file()]
-        if written:
-            output.mkdir(parents=True, exist_ok=True)
-            for old in (*output.glob("*_results.json"), *output.glob("*_samples_*.jsonl")):
-                old.unlink()
-            for file in written:
-                file.replace(output / file.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+def _run_folder(output: Path) -> Iterator[Path]:
+    """Yield a folder for lmms-eval to write to; its files become those of `output`, or it goes if anything fails."""
+    if os.environ.get("RANK", "0") != "0":  # only the first process writes
+        yield output
+        return
+    with whole_folder(output, replaces=("*_results.json", "*_samples_*.jsonl")) as folder:
+        yield folder
+        if not list(folder.rglob("*_samples_*.jsonl")):
+            raise UserError(f"lmms-eval wrote no samples for {output}; run it again with --debug")
+        for file in [file for file in folder.rglob("*") if file.is_file()]:
+            file.replace(folder / file.name)
+        for below in [path for path in folder.iterdir() if path.is_dir()]:
+            shutil.rmtree(below)
 
 
 def _in_lmms_eval(name: str) -> bool:
