@@ -24,6 +24,12 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 FLAGS = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
 LAUNCH = f"accelerate.commands.launch {FLAGS}"
 
+NO_GRADIENT = ".k_proj.bias"
+"""A key's bias adds the same to all of a query's scores, which softmax takes out: its gradient is rounding alone."""
+
+ONE_STEP = 1e-3
+"""The recipe's learning rate, which a step of Adam covers whatever the gradient's size: rounding stays below one."""
+
 
 def start(module: str, *arguments: str) -> subprocess.Popen[str]:
     """Start the command in a process of its own, with as many threads as this one."""
@@ -73,7 +79,8 @@ def test_killed_and_resumed_or_in_two_processes_it_is_the_same_run(
     assert pair.returncode == 0, output
     assert "30 steps of 8 examples, on cpu in 2 processes" in output
     for name, value in weights(two).items():
-        torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=0, msg=name)
+        atol = ONE_STEP if name.endswith(NO_GRADIENT) else 1e-5
+        torch.testing.assert_close(value, expected[name], atol=atol, rtol=0, msg=name)
     for one, other in zip(timeless(whole), timeless(two), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
         assert one["answer_tokens"] == other["answer_tokens"]
