@@ -1,5 +1,5 @@
 """Tasks, vocabularies, data sources and models for lmms-eval, and the `emt` command.
 
-Start with `emt_tasks.plugin`, which lmms-eval loads, and `emt_tasks/registry`, the tasks. Importing this package
+Start with `emt_tasks.plugin`, which lmms-eval loads, and `emt_tasks/tasks/registry`, the tasks. Importing this package
 loads nothing else.
 """

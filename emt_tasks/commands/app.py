@@ -1,7 +1,4 @@
-"""The `emt` command: mounts the commands of all packages, each imported only when it is called.
-
-The only module that knows all four packages.
-"""
+"""The `emt` command: mounts the commands of all packages, each imported only when it is called."""
 
 from __future__ import annotations
 

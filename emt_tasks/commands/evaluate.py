@@ -42,7 +42,7 @@ def evaluate(
 
     Example: emt eval llava-hf/llava-1.5-7b-hf --tasks forgetting_matrix_lite -o runs/base
 
-    On several GPUs: accelerate launch -m emt_tasks.commands.app eval …
+    On several GPUs: accelerate launch -m emt_tasks eval …
     """
     names = _classifications(tasks.split(",")) if model_kind == "emt_clip" else tasks.split(",")
     settings = EvaluationSettings(

@@ -27,7 +27,7 @@ check_data = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     "finetune",
     no_args_is_help=True,
     epilog="Example: emt finetune emt_lora data=cifar10 --dry-run. On several GPUs or machines: "
-    "accelerate launch -m emt_tasks.commands.app finetune RECIPE",
+    "accelerate launch -m emt_tasks finetune RECIPE",
 )
 def finetune_command(
     recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(names())}.")],

@@ -69,7 +69,7 @@ def judge_answers(
     """Judge logged answers again, without the model that gave them.
 
     A run is copied with new verdicts, metrics and means. A row {"task", "label", "prediction"}, for multiple choice
-    with "choices", comes out with "verdict" added, in the same order. A killed command goes on where it was. How
+    with "choices", comes out with "verdict" added, in the same order. A command that was killed resumes. How
     the LLM is reached: python -c "import judges.settings; help(judges.settings)".
     """
     from judges.judging import get_judge, signature
@@ -129,7 +129,7 @@ def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
     if cost.calls and limit is None and not interactive:
         raise UserError(f"--max-calls: without a terminal to confirm at, say how many calls may be made ({cost.calls})")
     if cost.calls and interactive and not yes:
-        typer.confirm("Go on?", abort=True, err=True)
+        typer.confirm("Continue?", abort=True, err=True)
     return len(items)
 
 

@@ -77,7 +77,7 @@ def load_images(request: Request, documents: Mapping[str, Any]) -> list[Image.Im
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{request.where}: image cannot be read ({one_line(error)}); mend or replace it") from error
+            raise UserError(f"{request.where}: image cannot be read ({one_line(error)}); fix or replace it") from error
     for image in images:
         if not isinstance(image, Image.Image):
             raise UserError(

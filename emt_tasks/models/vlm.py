@@ -304,7 +304,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
 
 
 def _moved(inputs: Any, model: Any) -> dict[str, Any]:
-    """Return model inputs on the model's device, images in its number type."""
+    """Return model inputs on the model's device, images in its dtype."""
     return {
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)
         for name, value in inputs.items()

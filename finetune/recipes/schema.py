@@ -1,6 +1,6 @@
 """The recipe's schema: what is trained, on which mixture, how; every fault of a recipe is found before anything loads.
 
-`recipe_file.read` reads a YAML file into a `Recipe`; `Recipe.to_yaml` writes the resolved one.
+`finetune.recipes.files.read` reads a YAML file into a `Recipe`; `Recipe.to_yaml` writes the resolved one.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def sentence(result: GateResult) -> str:
     if result.outcome == "forgetting":
         return f"FAIL: {candidate} forgot more than the margin allows on {names['forgetting']}."
     if result.outcome == "undecided":
-        return f"UNDECIDED: the evidence does not suffice on {names['undecided']}."
+        return f"UNDECIDED: not enough evidence on {names['undecided']}."
     count = len(result.units)
     return f"PASS: {candidate} is not inferior to {result.comparison.base.name} on any of {count} tasks and quadrants."
 

@@ -49,7 +49,7 @@ def test_a_sound_environment_has_no_problem(capsys, sample_data, monkeypatch):
     assert rows["hub"]["fix"] == "unset HF_HUB_OFFLINE"  # as tests/conftest.py sets it
 
 
-def test_missing_data_is_a_note_with_the_command_that_mends_it(capsys):
+def test_missing_data_is_a_note_with_the_command_that_fixes_it(capsys):
     assert cli.main(["doctor", "--quick", "--json"]) == 0
     row = by_name(capsys)["data: imagewikiqa"]
     assert row["state"] == "note"
