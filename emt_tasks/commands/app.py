@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from emt_core.errors import UserError, one_line
+
+PACKAGES = ("emt_core", "judges", "leaderboards", "emt_tasks", "finetune")
+"""The import names of this project; other distributions use some of them too."""
 
 # name: (module, Typer object, one line of help), in the order in which a newcomer meets them. A name of two words is
 # a command of the group that the first word names.
@@ -112,18 +116,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import_ours(module: str) -> Any:
-    """Import a module of this project.
+    """Import a module of this project, once all of its import names lead to us.
 
     Raises:
-        UserError: another distribution has installed a package under the same name.
+        UserError: another distribution has installed a package under one of the names.
     """
-    package = importlib.import_module(module.split(".")[0])
     ours = Path(__file__).parents[2]
-    if Path(package.__file__ or "").parents[1] != ours:
-        raise UserError(
-            f"the import name {package.__name__!r} is taken by {package.__file__}, expected it under {ours}; "
-            "uninstall the other distribution or use a fresh environment"
-        )
+    for name in PACKAGES:
+        found = importlib.util.find_spec(name)
+        file = Path(found.origin) if found and found.origin else None
+        if file is None or file.parents[1] != ours:
+            raise UserError(
+                f"the import name {name!r} is taken by {file}, expected it under {ours}; "
+                "uninstall the other distribution or use a fresh environment"
+            )
     return importlib.import_module(module)
 
 

@@ -24,11 +24,11 @@ from typing import Annotated, Literal
 import typer
 
 from emt_core.errors import UserError, one_line
+from emt_tasks.commands.app import PACKAGES
 
 doctor = typer.Typer()
 
 DISTRIBUTION = "emt-eval"
-PACKAGES = ("emt_tasks", "judges", "finetune", "leaderboards")
 SHOWN = ("lmms-eval", "torch", "transformers", "datasets", "accelerate", "peft", "huggingface_hub")
 """Packages whose versions are shown even if nothing is wrong with them."""
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.ask_in_processes import answer
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SCRIPT = Path(__file__).with_name("ask_in_processes.py")
+SCRIPT = REPOSITORY / "tests" / "support" / "ask_in_processes.py"
 # Where there is no GPU, accelerate's `--multi_gpu` starts CPU processes that talk over gloo; its `--cpu` would start
 # a single one, whatever --num_processes says.
 FLAGS = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"

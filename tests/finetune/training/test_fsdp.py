@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from emt_tasks.commands.app import main
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = Path(__file__).with_name("fsdp_on_cpus.py")
+REPOSITORY = Path(__file__).resolve().parents[3]
+SCRIPT = REPOSITORY / "tests" / "support" / "fsdp_on_cpus.py"
 SETTINGS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
 
 

@@ -16,10 +16,11 @@ from rich.console import Console
 
 import emt_tasks.datasets.prepare
 from emt_core.errors import UserError
+from emt_core.files import replacing
 from emt_tasks.datasets.catalog import SOURCES, GeneratedSource
 from emt_tasks.datasets.prepare import DATA_SETS, LAYOUTS
 from emt_tasks.datasets.prepare.images import map_ahead
-from emt_tasks.datasets.prepare.parquet import replacing, write_parquet
+from emt_tasks.datasets.prepare.parquet import write_parquet
 from tests.support.copies import noise, prepare, rows, write_image, write_mnist
 
 
