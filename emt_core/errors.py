@@ -37,7 +37,7 @@ def list_faults(
 def _fault(error: Mapping[str, Any], fields_at: Callable[[Sequence[Any]], Iterable[str]] | None) -> str:
     where = ".".join(str(key) for key in error["loc"] if key != "[key]")
     message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden" and fields_at is not None:
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument") and fields_at is not None:
         near = get_close_matches(str(error["loc"][-1]), list(fields_at(error["loc"][:-1])), n=1)
         return f"unknown key {where}" + (f", did you mean {near[0]}?" if near else "")
     if error["type"] == "missing":

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import UserError, one_line
+from emt_tasks.datasets import include
+from emt_tasks.tasks import registry
 
-REGISTRY = Path(__file__).parent / "tasks" / "registry"
 _HOOKED = "_emt_hooked"
 
 
@@ -28,7 +29,7 @@ def manifests() -> list[Any]:
     except (ImportError, AttributeError) as error:
         print(  # noqa: T201 (lmms-eval shows no plug-in's log before its own logger is set up)
             f"emt-eval: this lmms-eval does not find our tasks by itself ({one_line(error)}); "
-            f'add --include_path "{REGISTRY}"',
+            f'add --include_path "{registry.FOLDER}"',
             file=sys.stderr,
         )
     return [
@@ -48,15 +49,17 @@ def _hook_task_manager() -> None:
 
 
 def _with_registry(initialize_tasks: Callable[..., Any]) -> Callable[..., Any]:
-    """Search our registry besides the folders that were asked for."""
+    """Search our registry and the user's folders besides those that were asked for."""
 
     @functools.wraps(initialize_tasks)
     def wrapper(
         self: Any, include_path: str | Sequence[str] | None = None, include_defaults: bool = True, **kwargs: Any
     ) -> Any:
         paths = [include_path] if isinstance(include_path, str) else list(include_path or ())
-        if include_defaults and str(REGISTRY) not in paths:
-            paths.append(str(REGISTRY))
+        # A user's folder may come by lmms-eval's own option: then its data sets come with its tasks.
+        include.add(path for path in paths if (Path(path) / include.FILE).is_file())
+        if include_defaults:
+            paths += [str(folder) for folder in registry.folders() if str(folder) not in paths]
         return initialize_tasks(self, include_path=paths, include_defaults=include_defaults, **kwargs)
 
     return wrapper

@@ -1,4 +1,4 @@
-"""The ordered labels of a classification task, with the other names each goes by."""
+"""The ordered labels of a classification task, with the other names each goes by, and who knows a task's labels."""
 
 from __future__ import annotations
 
@@ -117,6 +117,10 @@ class VocabularyProvider(Protocol):
         """Return the vocabulary of a data set or task, or None where it is not this provider's."""
         ...
 
+    def kind(self, task: str) -> str | None:
+        """Return `classification`, `multiple_choice` or `short_answer`, or None where it is not this provider's."""
+        ...
+
 
 def find_vocabulary(task: str) -> Vocabulary:
     """Return the vocabulary of a data set or task, from whatever installed distribution provides it.
@@ -130,6 +134,11 @@ def find_vocabulary(task: str) -> Vocabulary:
             return vocabulary
     known = ", ".join(name for provider in providers for name in provider.names) or f"no {ENTRY_POINT_GROUP} installed"
     raise UserError(f"task {task!r} has no vocabulary of labels; known: {known}")
+
+
+def find_kind(task: str) -> str | None:
+    """Return the kind of a data set's or task's questions, from whatever installed distribution knows it, or None."""
+    return next((kind for provider in _providers() if (kind := provider.kind(task))), None)
 
 
 @cache

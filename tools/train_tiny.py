@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emt_tasks.demo import NAMES, rows
+from emt_tasks.demo import NAMES
 from emt_tasks.demo.digits import SIZE, Digit, digits
 from emt_tasks.demo.questions import (
     BRIEFLY,
@@ -43,8 +43,9 @@ from emt_tasks.demo.questions import (
     about_shape,
 )
 from emt_tasks.demo.shapes import COLOURS, CORNERS, OUTLINES, RADII, Shape, shapes
-from emt_tasks.tasks.wikiqa import LETTERS, Question
+from emt_tasks.tasks.multiple_choice import ChoiceQuestion
 from tests.support.tiny_checkpoints import chat_template
+from tools.demo_rows import rows
 
 PATCH = 8
 WORDS = 768
@@ -118,19 +119,19 @@ def choose_about_digit(digit: Digit, chance: Random) -> tuple[str, str]:
     return question.text, letter
 
 
-def _with_number(question: Question, letter: str, chance: Random) -> Question:
+def _with_number(question: ChoiceQuestion, letter: str, chance: Random) -> ChoiceQuestion:
     name = chance.choice(NUMBERS)
     if name in question.choices:
         return question
     choices = list(question.choices)
-    choices[chance.choice([index for index, other in enumerate(LETTERS) if other != letter])] = name
+    choices[chance.choice([index for index, other in enumerate(question.letters) if other != letter])] = name
     return replace(question, choices=tuple(choices))
 
 
 def ask_about_digit(digit: Digit, chance: Random) -> tuple[str, str]:
     """Ask without options; the answer is the right option's text."""
     question, letter = about_digit(digit.label, chance.choice(DIGIT_KINDS), chance)
-    return f"{question.stem}\n{BRIEFLY}", question.choices[LETTERS.index(letter)]
+    return f"{question.stem}\n{BRIEFLY}", question.choices[question.letters.index(letter)]
 
 
 def ask_about_shape(shape: Shape, chance: Random) -> tuple[str, str]:
@@ -146,14 +147,14 @@ def choose_about_shape(shape: Shape, chance: Random) -> tuple[str, str]:
     every = list(COLOURS) if kind == "colour" else [str(count) for count in sorted(set(CORNERS.values()))]
     choices = [answer, *chance.sample([other for other in every if other != answer], 3)]
     chance.shuffle(choices)
-    return Question(question, tuple(choices), CHOOSE).text, LETTERS[choices.index(answer)]
+    return ChoiceQuestion(question, tuple(choices), CHOOSE).text, "ABCD"[choices.index(answer)]
 
 
 def choose_by_name(_image: Any, chance: Random) -> tuple[str, str]:
     """Ask for the letter of an option that the question names: how options work, whatever the image."""
     choices = chance.sample(chance.choice([NUMBERS, tuple(COLOURS), OPTIONS]), 4)
-    letter = chance.choice(LETTERS)
-    return Question(f"Which one is {choices[LETTERS.index(letter)]}?", tuple(choices), CHOOSE).text, letter
+    letter = chance.choice("ABCD")
+    return ChoiceQuestion(f"Which one is {choices['ABCD'.index(letter)]}?", tuple(choices), CHOOSE).text, letter
 
 
 # Two halves of a batch by the length of their prompts: less padding.

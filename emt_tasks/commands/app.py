@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from emt_core.errors import UserError, one_line
+from emt_tasks.datasets import include
 
 PACKAGES = ("emt_core", "judges", "leaderboards", "emt_tasks", "finetune")
 """The import names of this project; other distributions use some of them too."""
@@ -87,7 +88,15 @@ def _print_version(asked: bool) -> None:
 
 @app.callback(context_settings={"help_option_names": ["-h", "--help"]})
 def _root(
-    _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _include: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include",
+            metavar="FOLDER",
+            help=f"A folder with data sets and tasks of your own, for any command; also ${include.VARIABLE}.",
+        ),
+    ] = None,
+    _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, of any command.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -104,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 2 for a user's mistake, told in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(args=arguments, prog_name="emt")
+        include.add(_take(arguments, "--include"))
+        code = app(args=[word for word in arguments if word != "--debug"], prog_name="emt")
     except UserError as error:
         if "--debug" in arguments:
             raise
@@ -113,6 +123,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return int(code or 0)
+
+
+def _take(arguments: list[str], option: str) -> list[str]:
+    """Take an option that every command has, and may repeat, out of a command line; return its values.
+
+    Raises:
+        UserError: its value is missing.
+    """
+    values = []
+    while found := [place for place, word in enumerate(arguments) if word.partition("=")[0] == option]:
+        word = arguments.pop(found[0])
+        if "=" not in word and found[0] == len(arguments):
+            raise UserError(f"{option}: expected a folder after it")
+        values.append(word.partition("=")[2] if "=" in word else arguments.pop(found[0]))
+    return values
 
 
 def _import_ours(module: str) -> Any:

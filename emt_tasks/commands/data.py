@@ -10,8 +10,10 @@ import typer
 
 from emt_core.errors import UserError
 from emt_tasks.commands.options import JsonOption, print_rows
-from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE, SOURCES, source
-from emt_tasks.datasets.prepare import LAYOUTS
+from emt_tasks.datasets import catalog
+from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE
+from emt_tasks.datasets.prepare import preparations, prepare
+from emt_tasks.tasks import registry
 
 data = typer.Typer(
     no_args_is_help=True, add_completion=False, help="See where the tasks' data comes from; build it from your disk."
@@ -29,7 +31,7 @@ def list_data(
     """
     from emt_tasks.datasets.checks import availability
 
-    found = {name: availability(source(name)) for name in _source_names(names or [])}
+    found = {name: availability(catalog.get(name)) for name in _source_names(names or [])}
     rows = [
         {
             "data": name,
@@ -48,12 +50,17 @@ def list_data(
         raise typer.Exit(1)
 
 
-@data.command("prepare", epilog="\n\n".join(f"{name}: {layout}." for name, layout in LAYOUTS.items()))
+@data.command("prepare", epilog="\n\n".join(f"{name}: {form.expects}." for name, form in preparations().items()))
 def prepare_data(
-    name: Annotated[str, typer.Argument(help=f"A task or one of: {', '.join(SOURCES)}.")],
+    name: Annotated[str, typer.Argument(help=f"A task or one of: {', '.join(preparations())}.")],
     folder: Annotated[Path, typer.Option("--from", help="The folder or archive that holds the data set.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help=f"Where NAME/SPLIT.parquet goes; ${DATA_DIR_VARIABLE}.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help=f"Where NAME/SPLIT.parquet goes; your own data set's folder, else ${DATA_DIR_VARIABLE}.",
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="One split only; else all that are found.")] = None,
     annotations: Annotated[
@@ -69,12 +76,14 @@ def prepare_data(
 
     Example: emt data prepare cifar10 --from cifar-10-python.tar.gz -o ~/emt-data
     """
-    from emt_tasks.datasets.prepare import prepare
-
-    root = output or (Path(os.environ[DATA_DIR_VARIABLE]) if os.environ.get(DATA_DIR_VARIABLE) else None)
+    names = _source_names([name])
+    if len(names) > 1:
+        raise UserError(f"{name!r} is several data sets: {', '.join(names)}; prepare one at a time")
+    (data_set,) = names
+    given = os.environ.get(DATA_DIR_VARIABLE)
+    root = output or catalog.get(data_set).folder or (Path(given).expanduser() if given else None)
     if root is None:
         raise UserError(f"--output: not given and {DATA_DIR_VARIABLE} is not set; say where the data should go")
-    (data_set,) = _source_names([name])
     for file in prepare(
         data_set, folder, root, split=split, annotations=annotations, allow_missing=allow_missing, overwrite=overwrite
     ):
@@ -83,14 +92,13 @@ def prepare_data(
 
 def _source_names(names: list[str]) -> list[str]:
     """The data sets behind these names of tasks, groups or data sets; all of them for no names."""
-    from emt_tasks.tasks import registry
-
+    known = catalog.datasets()
     if not names:
-        return list(SOURCES)
+        return list(known)
     found: list[str] = []
     for name in names:
-        sources = [name] if name in SOURCES else [task.source for task in registry.tasks([name]) if task.source]
-        if not sources:
+        of_tasks = [task.dataset for task in registry.tasks([name]) if task.dataset]
+        if not (of_tasks or name in known):
             raise UserError(f"{name!r} is no task, group or data set of ours; see: emt tasks list")
-        found.extend(sources)
+        found.extend([name] if name in known else of_tasks)
     return list(dict.fromkeys(found))

@@ -224,23 +224,23 @@ def lmms_eval_hook() -> Check:
 
 def _data_checks() -> list[Callable[[], Check]]:
     """One check a data set, without the demo's, which need nothing."""
-    from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE, SOURCES, GeneratedSource
+    from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE, datasets
 
     root = os.environ.get(DATA_DIR_VARIABLE)
     if root and not Path(root).expanduser().is_dir():
         wrong = Check("data", "problem", f"{DATA_DIR_VARIABLE}={root}: no such folder", f"correct {DATA_DIR_VARIABLE}")
         return [lambda: wrong]
-    kept = [source.name for source in SOURCES.values() if not isinstance(source, GeneratedSource)]
+    kept = [name for name, row in datasets().items() if row.generator is None]
     return [lambda name=name: _data_set(name) for name in kept]  # type: ignore[misc]
 
 
 def _data_set(name: str) -> Check:
     """Whether a data set is there; one that is missing is a note, one that is there and broken a problem."""
-    from emt_tasks.datasets.catalog import source
+    from emt_tasks.datasets import catalog
     from emt_tasks.datasets.checks import availability
 
-    found = availability(source(name))
-    local = source(name).local_file(found.split)
+    found = availability(catalog.get(name))
+    local = found.dataset.local_file(found.split)
     if found.problem is None:
         size = f", {found.documents:,} documents" if found.documents is not None else ""
         return Check(f"data: {name}", "ok", f"{found.origin}{size}")

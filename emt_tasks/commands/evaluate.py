@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from emt_core.errors import UserError
+from emt_tasks.datasets import catalog
+from emt_tasks.tasks import registry
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
 from emt_tasks.tasks.evaluator import evaluate as evaluate_model
 
@@ -56,15 +58,15 @@ def evaluate(
 
 def _classifications(names: list[str]) -> list[str]:
     """The tasks among these that an encoder can answer: those with a vocabulary."""
-    from emt_tasks.datasets.vocabularies import find
-    from emt_tasks.tasks import registry
-
-    tasks = [task.name for task in registry.tasks(names)]
-    kept = [name for name in tasks if find(name)]
+    tasks = registry.tasks(names)
+    kept = [task.name for task in tasks if task.dataset and catalog.get(task.dataset).kind == "classification"]
     if not kept:
         raise UserError(f"--tasks {','.join(names)}: an encoder only classifies; none of these has a vocabulary")
     if len(kept) < len(tasks):
-        typer.echo(f"an encoder only classifies: left out {', '.join(sorted(set(tasks) - set(kept)))}", err=True)
+        typer.echo(
+            f"an encoder only classifies: left out {', '.join(sorted({task.name for task in tasks} - set(kept)))}",
+            err=True,
+        )
     return kept
 
 

@@ -1,12 +1,23 @@
-"""`emt tasks`: which tasks there are."""
+"""`emt tasks`: which tasks there are, and one for a data set of one's own."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from emt_core.errors import UserError
+from emt_core.files import write_text
 from emt_tasks.commands.options import JsonOption, print_rows
+from emt_tasks.datasets import catalog
+from emt_tasks.tasks import registry
+from emt_tasks.tasks.registry.template import task_yaml
+from leaderboards.comparison.matrix import QUADRANTS
 
-tasks = typer.Typer(no_args_is_help=True, add_completion=False, help="List our tasks and groups.")
+tasks = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List tasks and groups; make one for your own data."
+)
 
 
 @tasks.command("list")
@@ -15,13 +26,11 @@ def list_tasks(as_json: JsonOption = False) -> None:
 
     Example: emt tasks list --json | jq -r .name
     """
-    from emt_tasks.tasks import registry
-
     rows = [
         {
             "name": entry.name,
             "kind": "group" if entry.members else "task",
-            "data": entry.source or ", ".join(entry.members),
+            "data": entry.dataset or ", ".join(entry.members),
             "about": entry.summary,
         }
         for entry in sorted(registry.entries().values(), key=lambda entry: (not entry.members, entry.name))
@@ -29,12 +38,41 @@ def list_tasks(as_json: JsonOption = False) -> None:
     print_rows(rows, as_json)
 
 
+@tasks.command("new", no_args_is_help=True)
+def new(
+    data: Annotated[str, typer.Argument(help="A data set of your datasets.yaml.")],
+    name: Annotated[str | None, typer.Option(help="The task's name; the data set's by default.")] = None,
+    ask: Annotated[
+        str | None, typer.Option(help="What the model is asked of each image; {{column}} stands for a value.")
+    ] = None,
+    quadrant: Annotated[str | None, typer.Option(help=f"Its place in the matrix: {', '.join(QUADRANTS)}.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; beside datasets.yaml by default.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a task on your own data, as a YAML file of lmms-eval for you to change.
+
+    Example: emt tasks new birds --include mine --ask "Which bird is this?" --quadrant idt_idi
+    """
+    dataset = catalog.get(data)
+    task = name or data
+    if quadrant is not None and quadrant not in QUADRANTS:
+        raise UserError(f"--quadrant {quadrant}: expected one of {', '.join(QUADRANTS)}")
+    if output is None and dataset.folder is None:
+        raise UserError(f"{data} is not a data set of your own; say with --output where its task should go")
+    file = output or (dataset.folder or Path()) / f"{task}.yaml"
+    taken = registry.entries().get(task)
+    if taken and taken.file != file.resolve():
+        raise UserError(f"task {task!r} is in {taken.file} already; choose another --name")
+    write_text(file, task_yaml(dataset, task, ask, quadrant), overwrite=overwrite)
+    typer.echo(str(file))
+
+
 @tasks.command("path")
 def path() -> None:
-    """Print the folder with the tasks, for lmms-eval's --include_path.
+    """Print the folder with our tasks, for lmms-eval's --include_path.
 
     Example: lmms-eval --include_path "$(emt tasks path)" --tasks emt_cifar10 …
     """
-    from emt_tasks.tasks import registry
-
     typer.echo(str(registry.FOLDER))

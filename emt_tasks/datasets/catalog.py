@@ -1,63 +1,137 @@
-"""Where each data set comes from: a parquet file under $EMT_DATA_DIR, else the hub; the demo's are made on the spot.
+"""One row per data set: where it comes from, what its columns hold, how it is judged, prepared and trained on.
 
-`SOURCES` is the one list of data sets; tasks, `emt data` and training all read it.
+Tasks, `emt data`, `emt doctor`, the encoder and fine-tuning read these rows. To add a data set, add a row to
+`_OURS`; users add theirs by a `datasets.yaml` in a folder of their own: see `emt_tasks.datasets.include`.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import pkgutil
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from emt_core.errors import UserError
+from emt_tasks.datasets import include
+from judges import Vocabulary
 
 DATA_DIR_VARIABLE = "EMT_DATA_DIR"
 Kind = Literal["classification", "multiple_choice", "short_answer"]
-# EMT's fine-tuning format (arXiv 2309.10313, appendix D.1) for CIFAR-10; the paper says that the others are built
-# alike. MNIST's is ours, after the output "The airplane is 8" that the paper quotes of a model fine-tuned on MNIST.
-_OBJECT = ("What is the object in the image? <image>", "The object is a(n) {label}.")
-_NUMBER = ("What is the number in the image? <image>", "The number is {label}.")
 
 
-@dataclass(frozen=True)
-class Source:
-    """One data set.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The names of a data set's columns, by what they hold.
 
-    `name` is its folder under $EMT_DATA_DIR; `hub` its repository, None where it is published elsewhere only, and
-    `files` the pattern of one split's files there, so that no other split is downloaded. `columns` are the ones
-    that the tasks read, the image first; `vocabulary` names the classes of a classification data set, whose second
-    column holds the label. `kind` says how its answers are judged. In training a row asks `question` and is answered
-    by `answer`, where `{field}` stands for a value of the row; without a `question` it asks what `asks_as`, one of
-    its tasks, does.
+    Attributes:
+        image: the image.
+        label: of a classification, the class; of a multiple-choice question, the letter of the right option.
+        question: the question; of a multiple-choice question with its options, a line each: "A. cat".
+        answer: of a short answer. Where `question` and `answer` hold lists, each row asks several questions.
+        class_name: the name of what the image shows, where the data set says it beside a question.
+        cluster: equal in rows about one image, which are not independent of each other.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    image: str = "image"
+    label: str | None = None
+    question: str | None = None
+    answer: str | None = None
+    class_name: str | None = None
+    cluster: str | None = None
+
+    def roles(self) -> dict[str, str]:
+        """The columns that there are, by role."""
+        return {role.name: name for role in fields(self) if (name := getattr(self, role.name)) is not None}
+
+
+ROLES: Mapping[Kind, tuple[str, ...]] = {
+    "classification": ("image", "label"),
+    "multiple_choice": ("image", "question", "label"),
+    "short_answer": ("image", "question", "answer"),
+}
+"""The roles that each kind of data set cannot do without."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """One data set; compared and hashed by identity.
+
+    Attributes:
+        name: its folder under $EMT_DATA_DIR.
+        kind: how its answers are judged.
+        columns: by what they hold.
+        vocabulary: the classes of a classification, or the name of one of ours.
+        split: the one that the tasks evaluate on.
+        rows: how many rows each split has as published.
+        hub: its repository on the hub, or a folder that `datasets.load_dataset` reads; None where there is neither.
+        revision: branch, tag or commit of that repository; None for its newest.
+        files: the pattern of one split's files there, so that no other split is downloaded.
+        home: where to find it where it is on no hub.
+        aliases: other names it goes by, as letters and digits alone.
+        preparation: a function of the row, as "module:name", that returns how it is read from disk (an
+            `emt_tasks.datasets.prepare.layout.Preparation`); None for the forms that any data set may have.
+        generator: a function of name and split, as "module:name", that makes the data on the spot.
+        folder: a folder of the user's that holds the data as NAME/SPLIT.parquet.
+        question: in training, what a row asks, where `{field}` stands for a column or a role; with `asks_as`, the
+            question of that task instead.
+        answer: in training, what a row answers.
+        asks_as: a task.
+        encoder_prompt: what an image of a class is called before a zero-shot encoder (EMT, appendix B.2).
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
     name: str
-    columns: tuple[str, ...]
-    evaluation_split: str
+    kind: Kind
+    columns: Columns
+    vocabulary: str | Vocabulary | None = None
+    split: str = "test"
+    rows: Mapping[str, int] = field(default_factory=dict)
     hub: str | None = None
+    revision: str | None = None
     files: str = "data/{split}-*"
     home: str = ""
-    vocabulary: str | None = None
-    kind: Kind = "classification"
+    aliases: tuple[str, ...] = ()
+    preparation: str | None = None
+    generator: str | None = None
+    folder: Path | None = None
     question: str = "{question}"
     answer: str = "{answer}"
     asks_as: str | None = None
+    encoder_prompt: str = "a photo of a {label}."
 
-    @property
-    def image(self) -> str:
-        """The column that holds the image."""
-        return self.columns[0]
+    def __post_init__(self) -> None:
+        missing = [role for role in ROLES[self.kind] if role not in self.columns.roles()]
+        if missing:
+            raise UserError(f"data set {self.name!r}: a {self.kind} needs the column of its {' and '.join(missing)}")
+        if (self.vocabulary is None) == (self.kind == "classification"):
+            expected = "a vocabulary" if self.kind == "classification" else "no vocabulary"
+            raise UserError(f"data set {self.name!r}: a {self.kind} has {expected}")
 
-    @property
-    def label(self) -> str:
-        """The column that holds a classification data set's label."""
-        return self.columns[1]
+    def where(self, column: str) -> str:
+        """A column of this data set, for messages."""
+        return f"{self.name}: {column}"
 
     def local_file(self, split: str) -> Path | None:
-        """The split's parquet file under $EMT_DATA_DIR, whether or not it exists; None where that is not set."""
+        """The split's parquet file, whether or not it exists: under $EMT_DATA_DIR, else generated or the user's.
+
+        None where none of the three is there.
+        """
         root = os.environ.get(DATA_DIR_VARIABLE)
-        return Path(root).expanduser() / self.name / f"{split}.parquet" if root else None
+        given = Path(root).expanduser() / self.name / f"{split}.parquet" if root else None
+        if given is not None and given.is_file():
+            return given
+        if self.generator is not None:
+            made: Path = pkgutil.resolve_name(self.generator)(self.name, split)
+            return made
+        own = self.folder / self.name / f"{split}.parquet" if self.folder else None
+        return own if own is not None and (own.is_file() or given is None) else given
 
     def load_arguments(self, split: str) -> dict[str, Any]:
         """The arguments for `datasets.load_dataset` that load this split and no other.
@@ -72,135 +146,204 @@ class Source:
             raise UserError(self.advice(split))
         # The hub's metadata counts all splits: loading one of them fails its checks.
         files = {split: self.files.format(split=split)}
-        return {"path": self.hub, "data_files": files, "verification_mode": "no_checks"}
+        revision = {"revision": self.revision} if self.revision else {}
+        return {"path": self.hub, "data_files": files, "verification_mode": "no_checks"} | revision
 
     def advice(self, split: str, obstacle: str = "not reachable") -> str:
         """One line that says what to run where the split cannot be had; `obstacle` is what keeps the hub away."""
         file = self.local_file(split)
         found = f"no {file}" if file else f"{DATA_DIR_VARIABLE} is not set"
         where = f"hub {self.hub}: {obstacle}" if self.hub else f"not on the hub, see {self.home}"
-        return f"{self.name}: {found} ({where}); run: emt data prepare {self.name} --from FOLDER"
+        elsewhere = f" ({where})" if self.hub or self.home else ""
+        return f"{self.name}: {found}{elsewhere}; run: emt data prepare {self.name} --from FOLDER"
 
 
-@dataclass(frozen=True)
-class GeneratedSource(Source):
-    """One data set of the demo, written into the user's cache folder on first use."""
+# EMT's fine-tuning format (arXiv 2309.10313, appendix D.1) for CIFAR-10; the paper says that the others are built
+# alike. MNIST's is ours, after the output "The airplane is 8" that the paper quotes of a model fine-tuned on MNIST.
+_WHICH_OBJECT, _OBJECT = "What is the object in the image? <image>", "The object is a(n) {label}."
+_WHICH_NUMBER, _NUMBER = "What is the number in the image? <image>", "The number is {label}."
+_WIKI = Columns(label="label", question="text", class_name="classname", cluster="image_path")
+_SEVERAL = Columns(question="questions", answer="answers", cluster="image_id")
+_DEMO = "emt_tasks.demo:cached"
 
-    def local_file(self, split: str) -> Path | None:
-        """The split's parquet file under $EMT_DATA_DIR where it exists, else the one in the cache folder."""
-        given = super().local_file(split)
-        if given is not None and given.is_file():
-            return given
-        from emt_tasks.demo import cached
+_OURS = (
+    Dataset(
+        name="mnist",
+        kind="classification",
+        columns=Columns(label="label"),
+        vocabulary="mnist",
+        rows={"train": 60_000, "test": 10_000},
+        hub="ylecun/mnist",
+        files="mnist/{split}-*",
+        preparation="emt_tasks.datasets.prepare.mnist:preparation",
+        encoder_prompt='a photo of the number: "{label}".',
+        question=_WHICH_NUMBER,
+        answer=_NUMBER,
+    ),
+    Dataset(
+        name="cifar10",
+        kind="classification",
+        columns=Columns(image="img", label="label"),
+        vocabulary="cifar10",
+        rows={"train": 50_000, "test": 10_000},
+        hub="uoft-cs/cifar10",
+        files="plain_text/{split}-*",
+        preparation="emt_tasks.datasets.prepare.cifar:cifar10",
+        question=_WHICH_OBJECT,
+        answer=_OBJECT,
+    ),
+    Dataset(
+        name="cifar100",
+        kind="classification",
+        columns=Columns(image="img", label="fine_label"),
+        vocabulary="cifar100",
+        rows={"train": 50_000, "test": 10_000},
+        hub="uoft-cs/cifar100",
+        files="cifar100/{split}-*",
+        preparation="emt_tasks.datasets.prepare.cifar:cifar100",
+        question=_WHICH_OBJECT,
+        answer=_OBJECT,
+    ),
+    # EMT §3.1 holds 10,000 of the 60,000 training images out; so does this repository's validation split.
+    Dataset(
+        name="miniimagenet",
+        kind="classification",
+        columns=Columns(label="label"),
+        vocabulary="miniimagenet",
+        split="validation",
+        rows={"train": 50_000, "validation": 10_000, "test": 5_000},
+        hub="timm/mini-imagenet",
+        preparation="emt_tasks.datasets.prepare.imagenet:miniimagenet",
+        question=_WHICH_OBJECT,
+        answer=_OBJECT,
+    ),
+    Dataset(
+        name="imagenet1k",
+        kind="classification",
+        columns=Columns(label="label"),
+        vocabulary="imagenet1k",
+        split="validation",
+        rows={"validation": 50_000},
+        hub="ILSVRC/imagenet-1k",
+        aliases=("ilsvrc2012", "imagenet", "imagenet2012"),
+        preparation="emt_tasks.datasets.prepare.imagenet:imagenet1k",
+        asks_as="imagenet_vqa",
+        answer="{label}",
+    ),
+    Dataset(
+        name="flowers102",
+        kind="classification",
+        columns=Columns(label="label"),
+        vocabulary="flowers102",
+        rows={"train": 1_020, "validation": 1_020, "test": 6_149},
+        hub="dpdl-benchmark/oxford_flowers102",
+        aliases=("102flowers", "flowers"),
+        preparation="emt_tasks.datasets.prepare.flowers102:preparation",
+        asks_as="flowers102",
+        answer="{label}",
+    ),
+    Dataset(
+        name="imagewikiqa",
+        kind="multiple_choice",
+        columns=_WIKI,
+        rows={"test": 2_000},
+        home="github.com/yuhui-zh15/VLMClassifier",
+        preparation="emt_tasks.datasets.prepare.imagewikiqa:preparation",
+        asks_as="imagewikiqa",
+        answer="{label}",
+    ),
+    Dataset(
+        name="ocr_vqa",
+        kind="short_answer",
+        columns=_SEVERAL,
+        rows={"train": 166_022, "validation": 20_731, "test": 20_796},
+        hub="howard-hou/OCR-VQA",
+        preparation="emt_tasks.datasets.prepare.ocr_vqa:preparation",
+        asks_as="ocr_vqa",
+    ),
+    Dataset(
+        name="demo_digits",
+        kind="classification",
+        columns=Columns(label="label"),
+        vocabulary="demo_digits",
+        generator=_DEMO,
+        asks_as="demo_digits",
+        answer="{label}",
+    ),
+    Dataset(
+        name="demo_shapes",
+        kind="classification",
+        columns=Columns(label="label"),
+        vocabulary="demo_shapes",
+        generator=_DEMO,
+        asks_as="demo_shapes",
+        answer="{label}",
+    ),
+    Dataset(
+        name="demo_digits_qa",
+        kind="multiple_choice",
+        columns=_WIKI,
+        generator=_DEMO,
+        asks_as="demo_digits_qa",
+        answer="{label}",
+    ),
+    Dataset(
+        name="demo_shapes_qa",
+        kind="short_answer",
+        columns=_SEVERAL,
+        generator=_DEMO,
+        asks_as="demo_shapes_qa",
+    ),
+)
 
-        return cached(self.name, split)
+_BY_NAME: Mapping[str, Dataset] = {row.name: row for row in _OURS}
+# What a task's name may carry beside its data set's.
+_AFFIXES = frozenset(
+    {"closed", "distractor", "emt", "full", "ilsvrc", "lite", "oxford", "test", "val", "validation", "vqa"}
+)
 
 
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        Source(
-            "mnist",
-            ("image", "label"),
-            "test",
-            "ylecun/mnist",
-            "mnist/{split}-*",
-            vocabulary="mnist",
-            question=_NUMBER[0],
-            answer=_NUMBER[1],
-        ),
-        Source(
-            "cifar10",
-            ("img", "label"),
-            "test",
-            "uoft-cs/cifar10",
-            "plain_text/{split}-*",
-            vocabulary="cifar10",
-            question=_OBJECT[0],
-            answer=_OBJECT[1],
-        ),
-        Source(
-            "cifar100",
-            ("img", "fine_label"),
-            "test",
-            "uoft-cs/cifar100",
-            "cifar100/{split}-*",
-            vocabulary="cifar100",
-            question=_OBJECT[0],
-            answer=_OBJECT[1],
-        ),
-        # EMT §3.1 holds 10,000 of the 60,000 training images out; so does this repository's validation split.
-        Source(
-            "miniimagenet",
-            ("image", "label"),
-            "validation",
-            "timm/mini-imagenet",
-            vocabulary="miniimagenet",
-            question=_OBJECT[0],
-            answer=_OBJECT[1],
-        ),
-        Source(
-            "imagenet1k",
-            ("image", "label"),
-            "validation",
-            "ILSVRC/imagenet-1k",
-            vocabulary="imagenet1k",
-            answer="{label}",
-            asks_as="imagenet_vqa",
-        ),
-        Source(
-            "flowers102",
-            ("image", "label"),
-            "test",
-            "dpdl-benchmark/oxford_flowers102",
-            vocabulary="flowers102",
-            answer="{label}",
-            asks_as="flowers102",
-        ),
-        Source(
-            "imagewikiqa",
-            ("image", "image_path", "text", "label", "classname"),
-            "test",
-            home="github.com/yuhui-zh15/VLMClassifier",
-            kind="multiple_choice",
-            answer="{label}",
-            asks_as="imagewikiqa",
-        ),
-        Source(
-            "ocr_vqa",
-            ("image", "image_id", "questions", "answers"),
-            "test",
-            "howard-hou/OCR-VQA",
-            kind="short_answer",
-            asks_as="ocr_vqa",
-        ),
-        GeneratedSource("demo_digits", ("image", "label"), "test", vocabulary="demo_digits"),
-        GeneratedSource("demo_shapes", ("image", "label"), "test", vocabulary="demo_shapes"),
-        GeneratedSource(
-            "demo_digits_qa", ("image", "image_path", "text", "label", "classname"), "test", kind="multiple_choice"
-        ),
-        GeneratedSource("demo_shapes_qa", ("image", "image_id", "questions", "answers"), "test", kind="short_answer"),
-    )
-}
+def datasets() -> Mapping[str, Dataset]:
+    """Return all rows by name: ours, then those of the user's folders.
+
+    Raises:
+        UserError: a user's row is faulty, or has the name of another.
+    """
+    folders = include.folders()
+    return _BY_NAME if not folders else _with(folders, include.stamp())
 
 
-def source(name: str) -> Source:
-    """Return the source of that name.
+def get(name: str) -> Dataset:
+    """Return the row of that name.
 
     Raises:
         UserError: there is none.
     """
-    if name not in SOURCES:
-        raise UserError(f"data set {name!r} is not known; choose one of {', '.join(SOURCES)}")
-    return SOURCES[name]
+    rows = datasets()
+    if name not in rows:
+        raise UserError(f"data set {name!r} is not known; choose one of {', '.join(rows)}")
+    return rows[name]
 
 
-def register(source: Source) -> None:
-    """Add a data set to the list: from then on its hooks, checks and training examples are there.
+def find(name: str) -> Dataset | None:
+    """Return the row that the name of a task or a repository points at (emt_cifar10_lite, timm/mini-imagenet)."""
+    rows = datasets()
+    if name in rows:
+        return rows[name]
+    plain = _plain(name.rpartition("/")[2])
+    return next((row for row in rows.values() if plain and plain in (_plain(row.name), *row.aliases)), None)
 
-    Raises:
-        UserError: the name is taken.
-    """
-    if source.name in SOURCES:
-        raise UserError(f"data set {source.name!r} is in the catalog already; give the new one another name")
-    SOURCES[source.name] = source
+
+def _plain(name: str) -> str:
+    return "".join(word for word in re.split(r"[^a-z0-9]+", name.lower()) if word not in _AFFIXES)
+
+
+@cache
+def _with(folders: tuple[Path, ...], _stamp: object) -> Mapping[str, Dataset]:
+    rows = dict(_BY_NAME)
+    for folder in folders:
+        for row in include.read(folder):
+            if row.name in rows:
+                raise UserError(f"{folder}: data set {row.name!r} is in the catalog already; give yours another name")
+            rows[row.name] = row
+    return rows

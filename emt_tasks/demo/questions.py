@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from emt_tasks.demo.shapes import CORNERS, Shape
-from emt_tasks.tasks.wikiqa import LETTERS, Question
+from emt_tasks.tasks.multiple_choice import ChoiceQuestion
 
 CLASSIFY = "What type of object is in this photo?"
 """The matrix's question (arXiv 2603.14493), asked of digits and shapes alike."""
@@ -27,7 +27,7 @@ SHAPE_QUESTIONS = {
 }
 
 
-def about_digit(digit: int, kind: str, chance: Random) -> tuple[Question, str]:
+def about_digit(digit: int, kind: str, chance: Random) -> tuple[ChoiceQuestion, str]:
     """Return a question with four options in random order, and the letter of the right one.
 
     No option is the digit's own name: that is what the distractor variant puts in.
@@ -35,7 +35,8 @@ def about_digit(digit: int, kind: str, chance: Random) -> tuple[Question, str]:
     right, *wrong = _options(digit, kind, chance)
     options = [right, *wrong]
     chance.shuffle(options)
-    return Question(DIGIT_QUESTIONS[kind], tuple(options), CHOOSE), LETTERS[options.index(right)]
+    question = ChoiceQuestion(DIGIT_QUESTIONS[kind], tuple(options), CHOOSE)
+    return question, question.letters[options.index(right)]
 
 
 def _options(digit: int, kind: str, chance: Random) -> list[str]:

@@ -1,4 +1,4 @@
-"""The demo's data sets as rows to train on, and as parquet files that the tasks read.
+"""The demo's data sets as parquet files, which tasks and training read as they read any other.
 
 | data set | images | asks | columns as in |
 |---|---|---|---|
@@ -23,8 +23,6 @@ from PIL import Image
 from emt_core.errors import UserError
 from emt_tasks.demo.digits import Digit, digits
 from emt_tasks.demo.questions import (
-    BRIEFLY,
-    CLASSIFY,
     DIGIT_QUESTIONS,
     NUMBERS,
     SHAPE_QUESTIONS,
@@ -40,29 +38,6 @@ VERSION = 1
 """Part of the cache's path: raise it with every change to what the rows hold."""
 
 Row = dict[str, Any]
-
-
-def rows(name: str, split: str) -> list[Row]:
-    """Return a data set to train on: rows of `image` (PIL, RGB), `question` (as the task asks it) and `answer`.
-
-    Also `id`, the image's name, the same in all four data sets.
-
-    Raises:
-        UserError: no such data set or split.
-    """
-    if name not in NAMES or split not in SPLITS:
-        raise UserError(f"demo data {name!r}, split {split!r}: choose of {', '.join(NAMES)}; {' or '.join(SPLITS)}")
-    if name == "demo_digits":
-        return [_row(digit, CLASSIFY, NUMBERS[digit.label]) for digit in digits(split)]
-    if name == "demo_shapes":
-        return [_row(shape, CLASSIFY, shape.kind) for shape in shapes(split)]
-    if name == "demo_digits_qa":
-        return [_row(digit, text, label) for digit, text, label in _digit_questions(split)]
-    return [
-        _row(shape, f"{question}\n{BRIEFLY}", answer)
-        for shape, asked in _shape_questions(split)
-        for question, answer in asked
-    ]
 
 
 def cached(name: str, split: str) -> Path:
@@ -104,7 +79,7 @@ def _table(name: str, split: str) -> tuple[Any, list[Row]]:
                 "label": label,
                 "classname": NUMBERS[digit.label],
             }
-            for digit, question, label in _digit_questions(split)
+            for digit, question, label in digit_questions(split)
         ]
     if name == "demo_shapes_qa":
         columns = {"image_id": text, "questions": Sequence(text), "answers": Sequence(text)}
@@ -115,12 +90,12 @@ def _table(name: str, split: str) -> tuple[Any, list[Row]]:
                 "questions": [question for question, _ in asked],
                 "answers": [answer for _, answer in asked],
             }
-            for shape, asked in _shape_questions(split)
+            for shape, asked in shape_questions(split)
         ]
     raise UserError(f"demo data {name!r} is not known; choose one of {', '.join(NAMES)}")
 
 
-def _digit_questions(split: str) -> list[tuple[Digit, str, str]]:
+def digit_questions(split: str) -> list[tuple[Digit, str, str]]:
     """Return questions with the letters of their answers: all kinds of each image, in the test split one in turn."""
     kinds = list(DIGIT_QUESTIONS)
     asked = []
@@ -131,7 +106,7 @@ def _digit_questions(split: str) -> list[tuple[Digit, str, str]]:
     return asked
 
 
-def _shape_questions(split: str) -> list[tuple[Shape, list[tuple[str, str]]]]:
+def shape_questions(split: str) -> list[tuple[Shape, list[tuple[str, str]]]]:
     """Return each image with its questions and answers: all kinds; in the test split two in turn of every second."""
     kinds = list(SHAPE_QUESTIONS)
     if split == "train":
@@ -142,10 +117,6 @@ def _shape_questions(split: str) -> list[tuple[Shape, list[tuple[str, str]]]]:
         (shape, [about_shape(shape, kinds[(index + turn) % len(kinds)]) for turn in range(2)])
         for index, shape in enumerate(half)
     ]
-
-
-def _row(item: Digit | Shape, question: str, answer: str) -> Row:
-    return {"id": item.name, "image": item.image, "question": question, "answer": answer}
 
 
 def _png(image: Image.Image) -> dict[str, Any]:

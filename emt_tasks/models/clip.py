@@ -14,15 +14,12 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from emt_core.errors import UserError, one_line
-from emt_tasks.datasets.vocabularies import find
+from emt_tasks.datasets import vocabularies
+from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.models import loading
 from emt_tasks.models.batching import prefetch
 from emt_tasks.models.documents import Request, continuation, load_images
-from judges import Vocabulary
-
-TEMPLATES = {"mnist": 'a photo of the number: "{label}".'}
-DEFAULT_TEMPLATE = "a photo of a {label}."
-"""The prompts of EMT, appendix B.2."""
+from emt_tasks.tasks import registry
 
 
 class EmtCLIP(lmms):  # type: ignore[misc]
@@ -71,7 +68,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         todo = [Request.from_arguments(instance.args) for instance in requests]
         answers = []
         for request, logits in zip(todo, self._logits(todo), strict=True):
-            answers.append(GenerationResult(self._vocabulary(request).names[int(logits.argmax())]))
+            answers.append(GenerationResult(vocabularies.of(self._dataset(request)).names[int(logits.argmax())]))
         return answers
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
@@ -86,7 +83,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         for request in todo:
             label = continuation(request, self.task_dict).strip()
             found = losses[request.prompt_key]
-            index = self._vocabulary(request).names.index(label)
+            index = vocabularies.of(self._dataset(request)).names.index(label)
             scores.append((float(found[index]), bool(found.argmin() == index)))
         return scores
 
@@ -97,14 +94,14 @@ class EmtCLIP(lmms):  # type: ignore[misc]
     def _logits(self, requests: Sequence[Request]) -> list[torch.Tensor]:
         """Return one tensor of `(labels,)` scaled cosines a request."""
         for request in requests:
-            self._vocabulary(request)
+            self._dataset(request)
         chunks = [requests[start : start + self.batch_size] for start in range(0, len(requests), self.batch_size)]
         logits: list[torch.Tensor] = []
         with torch.inference_mode(), tqdm(total=len(requests), desc="Encoding", disable=self.rank != 0) as progress:
             for chunk, pixels in zip(chunks, prefetch(self._pixels, chunks), strict=True):
                 features = self._model.encode_image(pixels.to(self.device), normalize=True)
                 scaled = self._model.logit_scale.exp() * features
-                labels = (self._label_features(self._vocabulary(request)) for request in chunk)
+                labels = (self._label_features(self._dataset(request)) for request in chunk)
                 logits += [(row @ label.T).float().cpu() for row, label in zip(scaled, labels, strict=True)]
                 progress.update(len(chunk))
         return logits
@@ -113,16 +110,16 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         """Read one image a request; returns `(batch, 3, height, width)`."""
         return torch.stack([self._preprocess(load_images(request, self.task_dict)[0]) for request in requests])
 
-    def _embed_labels(self, vocabulary: Vocabulary) -> torch.Tensor:
+    def _embed_labels(self, dataset: Dataset) -> torch.Tensor:
         """Return `(labels, dim)` text features of unit length."""
-        template = TEMPLATES.get(vocabulary.name, DEFAULT_TEMPLATE)
-        tokens = self._tokenizer([template.format(label=name) for name in vocabulary.names]).to(self.device)
+        names = vocabularies.of(dataset).names
+        tokens = self._tokenizer([dataset.encoder_prompt.format(label=name) for name in names]).to(self.device)
         parts = [self._model.encode_text(chunk, normalize=True) for chunk in tokens.split(256)]
         return torch.cat(parts)
 
-    def _vocabulary(self, request: Request) -> Vocabulary:
-        found = find(request.task)
-        if found is None:
+    def _dataset(self, request: Request) -> Dataset:
+        found = registry.dataset_of(request.task)
+        if found is None or found.kind != "classification":
             raise UserError(f"task {request.task}: an encoder only classifies; choose tasks with a vocabulary")
         return found
 

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emt_tasks.datasets import vocabularies
 from emt_tasks.datasets.labels import class_indices
-from emt_tasks.tasks.documents import Document, lite, origin
-from emt_tasks.tasks.scoring import choose_likeliest, judge_answer, sample
+from emt_tasks.tasks.documents import ClosedTask, Document, column
 from judges import Classification, Vocabulary
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset as Table
 
 
-@dataclass(frozen=True)
-class ClassificationTask:
-    """The hooks of a classification task (EMT §4; ImageNet-VQA and Flowers102 of arXiv 2603.14493)."""
-
-    vocabulary_name: str
-    label_column: str = "label"
+class ClassificationTask(ClosedTask):
+    """EMT's data sets (§4), and ImageNet-VQA and Flowers102 of arXiv 2603.14493."""
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The labels, in the data set's own order."""
-        return vocabularies.load(self.vocabulary_name)
+        return vocabularies.of(self.dataset)
 
-    def documents(self, dataset: Dataset) -> Dataset:
+    def documents(self, table: Table) -> Table:
         """Number the labels as the vocabulary does, by the names of classes that the data set gives.
 
         The column `row` keeps where each document stands.
@@ -37,35 +30,32 @@ class ClassificationTask:
         Raises:
             UserError: a label that is no class of the vocabulary.
         """
-        column = self.label_column
-        values = list(dataset.with_format(None)[column])
-        where = f"{self.vocabulary_name}: {column}"
-        indices = class_indices(values, dataset.features[column], self.vocabulary, where)
-        numbered = dataset.remove_columns([column]).add_column(column, indices)
-        return numbered if "row" in dataset.column_names else numbered.add_column("row", list(range(len(indices))))
+        indices = class_indices(
+            column(table, self._label), table.features[self._label], self.vocabulary, self.dataset.where(self._label)
+        )
+        numbered = table.remove_columns([self._label]).add_column(self._label, indices)
+        return numbered if "row" in table.column_names else numbered.add_column("row", list(range(len(indices))))
 
-    def documents_lite(self, dataset: Dataset) -> Dataset:
-        """Keep at most 2,000 documents, every class in its share; their labels as `documents` numbers them."""
-        return lite(self.documents(dataset))
+    def strata(self, documents: Table) -> list[str]:
+        """The classes."""
+        return [str(label) for label in column(documents, self._label)]
 
     def target(self, document: Document) -> str:
         """The name of the right class."""
-        return self.vocabulary.labels[document[self.label_column]].name
+        return self.vocabulary.labels[document[self._label]].name
 
     def choices(self, _document: Document) -> list[str]:
-        """All label names, for scoring by log-likelihood."""
+        """All label names."""
         return self.vocabulary.names
 
-    def score(self, document: Document, results: Sequence[str], *, judge: str | None = None) -> dict[str, Any]:
-        """Judge the model's answer."""
-        target = self._judge_target(document)
-        return sample(judge_answer(results[0], target, judge), target) | origin(document)
+    def right_choices(self, document: Document) -> set[int]:
+        """A name that two classes share is right for both."""
+        return {label.index for label in self.vocabulary.named(self.target(document))}
 
-    def score_closed(self, document: Document, results: Sequence[Any]) -> dict[str, Any]:
-        """Score by which label is likeliest. A name that two classes share is right for both."""
-        names = self.vocabulary.names
-        right = {label.index for label in self.vocabulary.named(self.target(document))}
-        return sample(choose_likeliest(results, names, right), self._judge_target(document)) | origin(document)
+    def judged_against(self, document: Document) -> Classification:
+        """The class, in its vocabulary."""
+        return Classification(label=document[self._label], vocabulary=self.vocabulary)
 
-    def _judge_target(self, document: Document) -> Classification:
-        return Classification(label=document[self.label_column], vocabulary=self.vocabulary)
+    @cached_property
+    def _label(self) -> str:
+        return self.dataset.columns.roles()["label"]

@@ -1,4 +1,4 @@
-"""What the YAML tasks need of a document, whatever the data set: its image, its prompt's parts, its sample.
+"""What every task does with a document, whatever its kind: its image, its prompt's parts, its sample.
 
 A document is one row of a data set, as lmms-eval passes it to the hooks of a task.
 """
@@ -6,54 +6,93 @@ A document is one row of a data set, as lmms-eval passes it to the hooks of a ta
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.tasks.scoring import choose_likeliest, judge_answer, sample
+from judges import Target
+
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset as Table
     from PIL import Image
 
 Document = Mapping[str, Any]
 
 LITE_SIZE = 2000
-_IMAGE_COLUMNS = ("image", "img")
-_STRATUM_COLUMNS = ("fine_label", "classname", "question", "label")
 
 
-def image(document: Document) -> list[Image.Image]:
-    """Return the document's image, in RGB."""
-    column = next(column for column in _IMAGE_COLUMNS if column in document)
-    return [document[column].convert("RGB")]
+@dataclass(frozen=True)
+class DatasetTask(ABC):
+    """The hooks of a task on one data set; each kind of data set has its own."""
+
+    dataset: Dataset
+
+    def image(self, document: Document) -> list[Image.Image]:
+        """Return the document's image, in RGB."""
+        return [document[self.dataset.columns.image].convert("RGB")]
+
+    def documents(self, table: Table) -> Table:
+        """Return the documents: the rows as they are, where a kind does not say otherwise."""
+        return table
+
+    def documents_lite(self, table: Table) -> Table:
+        """Keep at most 2,000 documents, every stratum in its share, the same ones on every machine.
+
+        The column `row` keeps where each document stood.
+        """
+        documents = self.documents(table)
+        rows = stratified_sample(self.strata(documents), LITE_SIZE)
+        kept = documents.select(rows)
+        return kept if "row" in kept.column_names else kept.add_column("row", rows)
+
+    def score(self, document: Document, results: Sequence[str], *, judge: str | None = None) -> dict[str, Any]:
+        """Judge the model's answer; return what is logged of it."""
+        target = self.judged_against(document)
+        return sample(judge_answer(results[0], target, judge), target) | self.origin(document)
+
+    @abstractmethod
+    def judged_against(self, document: Document) -> Target:
+        """What the answer is judged against."""
+
+    @abstractmethod
+    def strata(self, documents: Table) -> list[str]:
+        """Return one stratum a document, for the sample of the lite variant."""
+
+    def origin(self, document: Document) -> dict[str, Any]:
+        """Where a document comes from, as every sample logs it.
+
+        `row` is its row in the data set's file, where that is not its number in the task. Samples that share their
+        `cluster` are about one image, and so not independent of each other.
+        """
+        row = {"row": document["row"]} if "row" in document else {}
+        cluster = self.dataset.columns.cluster
+        return row | ({"cluster": str(document[cluster])} if cluster else {})
 
 
-def lite(dataset: Dataset) -> Dataset:
-    """Keep at most 2,000 documents, every class in its share, the same ones on every machine.
+class ClosedTask(DatasetTask):
+    """A task that can also be scored by the log-likelihood of each of its choices."""
 
-    The column `row` keeps where each document stood.
-    """
-    rows = stratified_sample(strata(dataset), LITE_SIZE)
-    kept = dataset.select(rows)
-    return kept if "row" in kept.column_names else kept.add_column("row", rows)
+    @abstractmethod
+    def choices(self, document: Document) -> list[str]:
+        """What the model may answer."""
 
+    @abstractmethod
+    def right_choices(self, document: Document) -> set[int]:
+        """The places of the choices that are right."""
 
-def origin(document: Document, cluster: str | None = None) -> dict[str, Any]:
-    """Where a document comes from, as every sample logs it.
-
-    `row` is its row in the data set's file, where that is not its number in the task. `cluster` names the column
-    whose value documents about one image share: such documents are not independent of each other.
-    """
-    row = {"row": document["row"]} if "row" in document else {}
-    return row | ({"cluster": str(document[cluster])} if cluster else {})
+    def score_closed(self, document: Document, results: Sequence[Any]) -> dict[str, Any]:
+        """Score by which choice is likeliest."""
+        verdict = choose_likeliest(results, self.choices(document), self.right_choices(document))
+        return sample(verdict, self.judged_against(document)) | self.origin(document)
 
 
-def strata(dataset: Dataset) -> list[str]:
-    """Return one stratum a document: its class, or for free questions the question's first two words."""
-    column = next(column for column in _STRATUM_COLUMNS if column in dataset.column_names)
-    values = dataset.with_format(None)[column]
-    if column == "question":
-        return [" ".join(str(value).lower().split()[:2]) for value in values]
-    return [str(value) for value in values]
+def column(table: Table, name: str) -> list[Any]:
+    """Return a column's values as they are stored."""
+    return list(table.with_format(None)[name])
 
 
 def stratified_sample(strata: Sequence[str], size: int) -> list[int]:

@@ -17,6 +17,8 @@ from emt_core.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from emt_tasks.datasets.catalog import Dataset
+
 IMAGE_MARK = "<image>"
 """Stands for the image in LLaVA's and EMT's texts. In training the chat template decides where the image goes."""
 
@@ -63,16 +65,9 @@ class Format:
 
 
 @cache
-def format_of(data: str) -> Format:
-    """Return the format of a data set, as its row of the catalog gives it.
-
-    Raises:
-        UserError: the data set is not in the catalog.
-    """
-    from emt_tasks.datasets.catalog import source
-
-    row = source(data)
-    return Format(_task_prompt(row.asks_as) if row.asks_as else row.question, row.answer)
+def format_of(dataset: Dataset) -> Format:
+    """Return the format of a data set, as its row of the catalog gives it."""
+    return Format(_task_prompt(dataset.asks_as) if dataset.asks_as else dataset.question, dataset.answer)
 
 
 def without_image_mark(text: str) -> str:

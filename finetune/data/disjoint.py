@@ -38,11 +38,11 @@ class Overlap:
 
 def evaluation_sources(tasks: Iterable[str]) -> list[SourceEntry]:
     """Return the data sets that tasks of ours are evaluated on, each with its split."""
-    from emt_tasks.datasets.catalog import source
+    from emt_tasks.datasets import catalog
     from emt_tasks.tasks import registry
 
-    names = dict.fromkeys(entry.source for entry in registry.tasks(tasks) if entry.source)
-    return [SourceEntry(data=name, split=source(name).evaluation_split) for name in names]
+    names = dict.fromkeys(entry.dataset for entry in registry.tasks(tasks) if entry.dataset)
+    return [SourceEntry(data=name, split=catalog.get(name).split) for name in names]
 
 
 def overlaps(

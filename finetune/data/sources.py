@@ -13,7 +13,7 @@ from finetune.data.images import decode
 from finetune.recipes.schema import SourceEntry
 
 if TYPE_CHECKING:
-    from emt_tasks.datasets.catalog import Source
+    from emt_tasks.datasets.catalog import Dataset
 
 
 class TrainingSource(Protocol):
@@ -213,54 +213,46 @@ def _llava(entry: SourceEntry) -> TrainingSource:
 
 def _named(entry: SourceEntry) -> TrainingSource:
     """Open a data set by name."""
-    from emt_tasks import demo
-    from emt_tasks.datasets.catalog import source
-
-    name = f"{entry.data}:{entry.split}"
-    known = format_of(entry.data)
-    form = Format(entry.question or known.question, entry.answer or known.answer)
-    if entry.data in demo.NAMES:
-        rows = demo.rows(entry.data, entry.split)
-        columns = {key: [row[key] for row in rows] for key in rows[0]}
-        return Rows(name, columns, columns.pop("image"), form)
-
     from datasets import Image
 
-    data_set = source(entry.data)
-    table, column = _table(entry, data_set), data_set.image
+    from emt_tasks.datasets import catalog
+
+    dataset = catalog.get(entry.data)
+    known = format_of(dataset)
+    table, column = _table(entry, dataset), dataset.columns.image
     images = table.select_columns([column]).cast_column(column, Image(decode=False))
     return Rows(
-        name,
-        _texts(data_set, table.remove_columns([column])),
+        f"{entry.data}:{entry.split}",
+        _texts(dataset, table.remove_columns([column])),
         _Column(images, column),
-        form,
-        classes=data_set.vocabulary is not None,
+        Format(entry.question or known.question, entry.answer or known.answer),
+        classes=dataset.kind == "classification",
     )
 
 
-def _table(entry: SourceEntry, source: Source) -> Any:
-    """Load one split; of short answers one row a question."""
+def _table(entry: SourceEntry, dataset: Dataset) -> Any:
+    """Load one split, one row a question, classes numbered as the vocabulary numbers them."""
     import datasets
 
-    from emt_tasks.tasks import ocr_vqa
+    from emt_tasks.tasks.hooks import task_of
 
     try:
-        table = datasets.load_dataset(**source.load_arguments(entry.split), split=entry.split)
+        table = datasets.load_dataset(**dataset.load_arguments(entry.split), split=entry.split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(source.advice(entry.split, one_line(error))) from error
-    return ocr_vqa.questions(table) if source.kind == "short_answer" else table
+        raise UserError(dataset.advice(entry.split, one_line(error))) from error
+    return task_of(dataset).documents(table)
 
 
-def _texts(source: Source, table: Any) -> Mapping[str, Sequence[Any]]:
-    """Return the columns without images, numbers of classes as names."""
+def _texts(dataset: Dataset, table: Any) -> Mapping[str, Sequence[Any]]:
+    """Return the columns without images, also by their roles; `label` holds the names of classes."""
+    from emt_tasks.datasets import vocabularies
+
     columns: dict[str, Sequence[Any]] = dict(table.with_format(None).to_dict())
-    if source.vocabulary is not None:
-        from emt_tasks.datasets import vocabularies
-        from emt_tasks.datasets.labels import class_indices
-
-        vocabulary, column = vocabularies.load(source.vocabulary), source.label
-        indices = class_indices(columns[column], table.features[column], vocabulary, f"{source.name}: {column}")
-        columns["label"] = [vocabulary.labels[index].name for index in indices]
+    roles = {role: name for role, name in dataset.columns.roles().items() if name in columns}
+    columns = {role: columns[name] for role, name in roles.items()} | columns
+    if dataset.kind == "classification":
+        names = vocabularies.of(dataset).names
+        columns["label"] = [names[index] for index in columns[roles["label"]]]
     return columns
 
 

@@ -9,11 +9,10 @@ from emt_core.errors import UserError
 from emt_core.files import Row
 from judges.target import Classification, MultipleChoice, ShortAnswer, Target
 from judges.verdict import Verdict
-from judges.vocabulary import find_vocabulary
+from judges.vocabulary import find_kind, find_vocabulary
 
 KINDS = ("classification", "multiple_choice", "short_answer")
 _OTHER_NAMES = {"open_vqa": "short_answer"}
-_OPEN_QUESTIONS = "ocr_vqa"
 
 
 def answer_of(row: Row, where: str) -> tuple[str, Target]:
@@ -89,7 +88,7 @@ def _classification(task: str, label: int | str, where: str) -> Classification:
 def _kind(task: str, choices: Any) -> str:
     if choices:
         return "multiple_choice"
-    return "short_answer" if _OPEN_QUESTIONS in task else "classification"
+    return find_kind(task) or "classification"
 
 
 def _shown(row: Mapping[str, Any], field: str) -> str:

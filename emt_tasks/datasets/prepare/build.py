@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError
-from emt_tasks.datasets.prepare.cifar import CIFAR10, CIFAR100
-from emt_tasks.datasets.prepare.flowers102 import FLOWERS102
-from emt_tasks.datasets.prepare.imagenet import IMAGENET, MINI_IMAGENET
-from emt_tasks.datasets.prepare.imagewikiqa import IMAGEWIKIQA
-from emt_tasks.datasets.prepare.layout import DataSet, Found, Source, Split, recognise
-from emt_tasks.datasets.prepare.mnist import MNIST
-from emt_tasks.datasets.prepare.ocr_vqa import OCR_VQA
+from emt_tasks.datasets import catalog
+from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.datasets.prepare import tables
+from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Preparation, Split, recognise
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_ALL = (MNIST, CIFAR10, CIFAR100, MINI_IMAGENET, IMAGENET, IMAGEWIKIQA, FLOWERS102, OCR_VQA)
-DATA_SETS: Mapping[str, DataSet] = {data_set.name: data_set for data_set in _ALL}
-LAYOUTS: Mapping[str, str] = {
-    data_set.name: "; or ".join(layout.expects for layout in data_set.layouts) for data_set in _ALL
-}
+
+def preparations() -> dict[str, Preparation]:
+    """Return how each data set is read from disk, by name; not those that are made on the spot."""
+    return {name: preparation_of(row) for name, row in catalog.datasets().items() if row.generator is None}
+
+
+def preparation_of(dataset: Dataset) -> Preparation:
+    """Return how a data set is read from disk: its own way, or that of any data set of its kind."""
+    function = pkgutil.resolve_name(dataset.preparation) if dataset.preparation else tables.preparation
+    found: Preparation = function(dataset)
+    return found
 
 
 def prepare(
@@ -44,8 +48,8 @@ def prepare(
     bytes. Either all files are written or none.
 
     Args:
-        name: a key of `LAYOUTS`.
-        source: a folder, or for CIFAR an archive, in one of the layouts that `LAYOUTS` describes.
+        name: a key of `preparations()`.
+        source: a folder or a file in one of the layouts that the data set's preparation expects.
         output: the folder that $EMT_DATA_DIR names.
         split: train, validation or test, where the data set has it; also says what class folders without a split
             folder above them are.
@@ -60,12 +64,14 @@ def prepare(
     from rich.console import Console
 
     console = console or Console(stderr=True)
-    if name not in DATA_SETS:
-        raise UserError(f"data set {name!r} is not known; choose one of {', '.join(DATA_SETS)}")
-    data_set = DATA_SETS[name]
-    if split is not None and split not in data_set.rows:
-        raise UserError(f"--split {split}: {name} has {' and '.join(data_set.rows)}")
-    found = recognise(data_set, Source(source, annotations, split))
+    dataset = catalog.get(name)
+    if dataset.generator is not None:
+        raise UserError(f"{name}: is made on the spot; there is nothing to prepare")
+    known = tuple(dataset.rows) or tables.SPLITS
+    if split is not None and split not in known:
+        raise UserError(f"--split {split}: {name} has {' and '.join(known)}")
+    preparation = preparation_of(dataset)
+    found = recognise(name, preparation, DiskCopy(source, annotations, split))
     _say(console, f"{name}: recognised {found.what}")
     targets = {chosen: output / name / f"{chosen}.parquet" for chosen in _chosen(found, split, name)}
     present = next((target for target in targets.values() if target.exists()), None)
@@ -73,8 +79,8 @@ def prepare(
         raise UserError(f"{present}: exists already; give --overwrite to replace it")
     splits = {chosen: found.splits[chosen]() for chosen in targets}
     for chosen, rows in splits.items():
-        _check(data_set, chosen, rows, allow_missing, console)
-    _write(data_set, splits, targets, console)
+        _check(dataset, chosen, rows, allow_missing, console)
+    _write(dataset, preparation, splits, targets, console)
     return list(targets.values())
 
 
@@ -86,49 +92,55 @@ def _chosen(found: Found, split: str | None, name: str) -> list[str]:
     return [split]
 
 
-def _check(data_set: DataSet, split: str, rows: Split, allow_missing: bool, console: Console) -> None:
+def _check(dataset: Dataset, split: str, rows: Split, allow_missing: bool, console: Console) -> None:
     if rows.missing:
         lost = f"{len(rows.missing):,} of {rows.count + len(rows.missing):,} images are missing"
         if not allow_missing:
             raise UserError(
-                f"{data_set.name}, {split}: {lost}, the first {rows.missing[0]}; "
+                f"{dataset.name}, {split}: {lost}, the first {rows.missing[0]}; "
                 "find them, or leave their rows out with --allow-missing"
             )
-        _say(console, f"{data_set.name}, {split}: {lost}, the first {rows.missing[0]}; their rows are left out")
+        _say(console, f"{dataset.name}, {split}: {lost}, the first {rows.missing[0]}; their rows are left out")
     if not rows.count:
-        raise UserError(f"{data_set.name}, {split}: expected images, found none")
-    if rows.count != data_set.rows[split]:
-        whole = data_set.rows[split]
-        _say(console, f"{data_set.name}, {split}: {rows.count:,} rows; the published data set has {whole:,}")
+        raise UserError(f"{dataset.name}, {split}: expected images, found none")
+    whole = dataset.rows.get(split, rows.count)
+    if rows.count != whole:
+        _say(console, f"{dataset.name}, {split}: {rows.count:,} rows; the published data set has {whole:,}")
 
 
-def _write(data_set: DataSet, splits: Mapping[str, Split], targets: Mapping[str, Path], console: Console) -> None:
+def _write(
+    dataset: Dataset,
+    preparation: Preparation,
+    splits: Mapping[str, Split],
+    targets: Mapping[str, Path],
+    console: Console,
+) -> None:
     from rich.progress import Progress
 
     from emt_core.files import replacing
     from emt_tasks.datasets.decoding import no_truncated_images
     from emt_tasks.datasets.prepare.parquet import write_parquet
 
-    features = data_set.features()
+    features = preparation.features()
     bar = Progress(console=console, disable=not console.is_terminal)
     with no_truncated_images(), replacing(list(targets.values())) as partials, bar:
         for (split, content), partial in zip(splits.items(), partials, strict=True):
-            with closing(_rows(data_set, content, next(iter(features)))) as rows:
-                description = f"{data_set.name}, {split}"
+            with closing(_rows(preparation, content, dataset.columns.image)) as rows:
+                description = f"{dataset.name}, {split}"
                 write_parquet(partial, features, bar.track(rows, total=content.count, description=description))
     for split, target in targets.items():
         _say(console, f"wrote {target}: {splits[split].count:,} rows, {target.stat().st_size / 2**20:,.1f} MiB")
 
 
-def _rows(data_set: DataSet, split: Split, image_column: str) -> Generator[dict[str, Any]]:
+def _rows(preparation: Preparation, split: Split, image_column: str) -> Generator[dict[str, Any]]:
     from emt_tasks.datasets.prepare.images import map_ahead, stored_image
 
     stored = map_ahead(lambda example: (example, stored_image(example)), split.examples)
     with closing(stored):
         for example, image in stored:
             row = {image_column: {"bytes": image.data, "path": example.name}, **example.columns}
-            if data_set.size_columns:
-                row |= dict(zip(data_set.size_columns, (image.width, image.height), strict=True))
+            if preparation.size_columns:
+                row |= dict(zip(preparation.size_columns, (image.width, image.height), strict=True))
             yield row
 
 

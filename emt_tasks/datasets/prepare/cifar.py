@@ -11,8 +11,10 @@ from typing import Any
 
 from emt_core.errors import UserError
 from emt_tasks.datasets import vocabularies
+from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.datasets.prepare.folders import class_folders
-from emt_tasks.datasets.prepare.layout import DataSet, Example, Found, Layout, Source, Split
+from emt_tasks.datasets.prepare.labelled import label_features
+from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Layout, Preparation, PreparedRow, Split
 from emt_tasks.datasets.prepare.pickles import load_arrays
 
 _SIDE = 32
@@ -53,14 +55,14 @@ class _Pickles:
     labels: Mapping[str, str]
     classes: Mapping[str, int]
 
-    def find(self, source: Source) -> Found | None:
+    def find(self, copy: DiskCopy) -> Found | None:
         """Recognise the unpacked folder, or else the archive."""
-        if source.path.is_file():
-            place = source.path if source.path.name.endswith((".tar.gz", ".tgz", ".tar")) else None
+        if copy.path.is_file():
+            place = copy.path if copy.path.name.endswith((".tar.gz", ".tgz", ".tar")) else None
         else:
-            folder = source.path / self.folder
-            unpacked = next((path for path in (source.path, folder) if self._splits(path)), None)
-            place = unpacked or source.first(self.archive)
+            folder = copy.path / self.folder
+            unpacked = next((path for path in (copy.path, folder) if self._splits(path)), None)
+            place = unpacked or copy.first(self.archive)
         if place is None:
             return None
         splits = self._splits(place) if place.is_dir() else list(self.batches)
@@ -92,11 +94,11 @@ class _Pickles:
                 raise UserError(f"{path}: expected {len(pixels)} {key} from 0 to {classes - 1}")
         return batch
 
-    def _examples(self, batch: dict[str, Any]) -> list[Example]:
+    def _examples(self, batch: dict[str, Any]) -> list[PreparedRow]:
         images = batch["data"].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
         names = batch.get("filenames") or [None] * len(images)
         return [
-            Example(image, _text(name), {column: int(batch[key][row]) for column, key in self.labels.items()})
+            PreparedRow(image, _text(name), {column: int(batch[key][row]) for column, key in self.labels.items()})
             for row, (image, name) in enumerate(zip(images, names, strict=True))
         ]
 
@@ -124,26 +126,22 @@ def _read_files(place: Path, names: Sequence[str]) -> dict[str, bytes]:
     return {name: found[name] for name in names}
 
 
-def _names(name: str) -> list[str]:
-    return [label.replace(" ", "_") for label in vocabularies.load(name).names]
+def _names(dataset: Dataset) -> list[str]:
+    return [name.replace(" ", "_") for name in vocabularies.of(dataset).names]
 
 
-def _cifar10_features() -> Any:
-    from datasets import ClassLabel, Features, Image
-
-    return Features({"img": Image(), "label": ClassLabel(names=_names("cifar10"))})
+def _features(dataset: Dataset) -> Any:
+    return label_features(dataset, _names(dataset))
 
 
-def _cifar100_features() -> Any:
-    from datasets import ClassLabel, Features, Image
+def _cifar100_features(dataset: Dataset) -> Any:
+    from datasets import ClassLabel, Features
 
-    fine, coarse = ClassLabel(names=_names("cifar100")), ClassLabel(names=list(_SUPERCLASSES))
-    return Features({"img": Image(), "fine_label": fine, "coarse_label": coarse})
+    return Features({**_features(dataset), "coarse_label": ClassLabel(names=list(_SUPERCLASSES))})
 
 
-@cache
-def _cifar100_columns(index: int) -> dict[str, int]:
-    name = _names("cifar100")[index]
+def _cifar100_columns(dataset: Dataset, index: int) -> dict[str, int]:
+    name = _names(dataset)[index]
     coarse = next(place for place, members in enumerate(_SUPERCLASSES.values()) if name in members.split())
     return {"fine_label": index, "coarse_label": coarse}
 
@@ -165,21 +163,15 @@ _CIFAR100_PICKLES = _Pickles(
     classes={"fine_label": 100, "coarse_label": 20},
 )
 
-CIFAR10 = DataSet(
-    name="cifar10",
-    rows={"train": 50_000, "test": 10_000},
-    features=_cifar10_features,
-    layouts=(
-        Layout("Python pickles", "cifar-10-batches-py/ or cifar-10-python.tar.gz", _CIFAR10_PICKLES.find),
-        class_folders("cifar10", ("train", "test"), lambda index: {"label": index}),
-    ),
-)
-CIFAR100 = DataSet(
-    name="cifar100",
-    rows={"train": 50_000, "test": 10_000},
-    features=_cifar100_features,
-    layouts=(
-        Layout("Python pickles", "cifar-100-python/ or cifar-100-python.tar.gz", _CIFAR100_PICKLES.find),
-        class_folders("cifar100", ("train", "test"), _cifar100_columns),
-    ),
-)
+
+def cifar10(dataset: Dataset) -> Preparation:
+    """CIFAR-10's."""
+    pickles = Layout("Python pickles", "cifar-10-batches-py/ or cifar-10-python.tar.gz", _CIFAR10_PICKLES.find)
+    return Preparation(partial(_features, dataset), (pickles, class_folders(dataset)))
+
+
+def cifar100(dataset: Dataset) -> Preparation:
+    """CIFAR-100's, with its superclasses."""
+    pickles = Layout("Python pickles", "cifar-100-python/ or cifar-100-python.tar.gz", _CIFAR100_PICKLES.find)
+    folders = class_folders(dataset, cache(partial(_cifar100_columns, dataset)))
+    return Preparation(partial(_cifar100_features, dataset), (pickles, folders))

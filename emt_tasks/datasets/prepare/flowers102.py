@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from emt_core.errors import UserError
 from emt_tasks.datasets import vocabularies
-from emt_tasks.datasets.prepare.layout import DataSet, Example, Found, Layout, Source, Split
+from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.datasets.prepare.labelled import label_features
+from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Layout, Preparation, PreparedRow, Split
 from emt_tasks.datasets.prepare.matlab import read_matlab
 
 # The authors' own lists: the test set is the large one (some papers have trained on it instead).
 _LISTS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 
 
-def _features() -> Any:
-    from datasets import ClassLabel, Features, Image
-
-    return Features({"image": Image(), "label": ClassLabel(names=vocabularies.load("flowers102").names)})
-
-
-def _find(source: Source) -> Found | None:
+def _find(copy: DiskCopy) -> Found | None:
     # The second is where torchvision puts it.
-    for folder in (source.path, source.path / "flowers-102"):
+    for folder in (copy.path, copy.path / "flowers-102"):
         if (folder / "setid.mat").is_file() and (folder / "imagelabels.mat").is_file() and (folder / "jpg").is_dir():
             return Found(
                 f"jpg/, imagelabels.mat and setid.mat in {folder}",
@@ -46,15 +41,13 @@ def _read(folder: Path, split: str) -> Split:
             raise UserError(f"{labels_file}: image {number} has label {label + 1}; expected 1 to {classes}")
         file = folder / "jpg" / f"image_{number:05d}.jpg"
         if file.is_file():
-            examples.append(Example(file, file.name, {"label": label}))
+            examples.append(PreparedRow(file, file.name, {"label": label}))
         else:
             missing.append(file.name)
     return Split(examples, len(examples), missing)
 
 
-FLOWERS102 = DataSet(
-    name="flowers102",
-    rows={"train": 1_020, "validation": 1_020, "test": 6_149},
-    features=_features,
-    layouts=(Layout("jpg and MATLAB files", "jpg/image_00001.jpg … with imagelabels.mat and setid.mat", _find),),
-)
+def preparation(dataset: Dataset) -> Preparation:
+    """Flowers 102's."""
+    layout = Layout("jpg and MATLAB files", "jpg/image_00001.jpg … with imagelabels.mat and setid.mat", _find)
+    return Preparation(partial(label_features, dataset), (layout,))

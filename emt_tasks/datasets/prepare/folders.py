@@ -9,7 +9,8 @@ from typing import Any
 
 from emt_core.errors import UserError
 from emt_tasks.datasets import vocabularies
-from emt_tasks.datasets.prepare.layout import Example, Found, Layout, Source, Split, image_files, subfolders
+from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Layout, PreparedRow, Split, image_files, subfolders
 from judges import Vocabulary
 
 _SPLIT_FOLDERS = {
@@ -20,23 +21,30 @@ _SPLIT_FOLDERS = {
 _NAMES_SHOWN = 5
 
 
-def class_folders(name: str, splits: Sequence[str], columns: Callable[[int], Mapping[str, Any]]) -> Layout:
-    """Return the layout of class folders for the data set of that name.
+def class_folders(dataset: Dataset, columns: Callable[[int], Mapping[str, Any]] | None = None) -> Layout:
+    """Return the layout of class folders for a classification data set.
 
-    Folders bear the class's name or its wnid. `columns` turns a class's index into the row's columns.
+    Folders bear the class's name or its wnid. `columns` turns a class's index into the row's columns, where there is
+    more than the label.
     """
+    vocabulary, label = vocabularies.of(dataset), dataset.columns.roles()["label"]
+    splits = tuple(dataset.rows) or tuple(_SPLIT_FOLDERS)
+    columns = columns or (lambda index: {label: index})
 
-    def find(source: Source) -> Found | None:
-        if not source.path.is_dir():
+    def find(copy: DiskCopy) -> Found | None:
+        if not copy.path.is_dir():
             return None
-        classes = class_indices(vocabularies.load(name))
-        found = _split_folders(source, splits) or _bare_folders(source, splits, classes, name)
+        classes = class_indices(vocabulary)
+        found = _split_folders(copy, splits) or _bare_folders(copy, splits, classes, dataset.name)
         if not found:
             return None
         what = f"class folders in {', '.join(str(folder) for folder in found.values())}"
-        return Found(what, {split: partial(_read, folder, classes, columns, name) for split, folder in found.items()})
+        return Found(
+            what, {split: partial(_read, folder, classes, columns, dataset.name) for split, folder in found.items()}
+        )
 
-    example = f"{splits[-1]}/{_example_name(name)}/*.png or *.jpg"
+    first = vocabulary.names[0]
+    example = f"{splits[-1]}/{first.replace(' ', '_')}/*.png or *.jpg"
     return Layout("class folders", f"class folders, such as {example}", find)
 
 
@@ -54,33 +62,29 @@ def folder_key(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
-def _example_name(name: str) -> str:
-    return {"mnist": "7", "cifar10": "airplane", "cifar100": "aquarium_fish", "miniimagenet": "n01532829"}[name]
-
-
-def _split_folders(source: Source, splits: Sequence[str]) -> dict[str, Path]:
+def _split_folders(copy: DiskCopy, splits: Sequence[str]) -> dict[str, Path]:
     """The folder of each split; it must hold folders itself (CIFAR-100's pickles are files called train and test)."""
     found = {}
     for split in splits:
-        folders = [source.path / name for name in _SPLIT_FOLDERS[split]]
+        folders = [copy.path / name for name in _SPLIT_FOLDERS[split]]
         present = [folder for folder in folders if folder.is_dir() and subfolders(folder)]
         if len(present) > 1:
-            raise UserError(f"{source.path}: both {present[0].name}/ and {present[1].name}/ could be {split}; keep one")
+            raise UserError(f"{copy.path}: both {present[0].name}/ and {present[1].name}/ could be {split}; keep one")
         if present:
             found[split] = present[0]
     return found
 
 
-def _bare_folders(source: Source, splits: Sequence[str], classes: Mapping[str, int], name: str) -> dict[str, Path]:
+def _bare_folders(copy: DiskCopy, splits: Sequence[str], classes: Mapping[str, int], name: str) -> dict[str, Path]:
     """Class folders without a split folder above them: the user says which split they are."""
-    if not any(folder_key(folder.name) in classes for folder in subfolders(source.path)):
+    if not any(folder_key(folder.name) in classes for folder in subfolders(copy.path)):
         return {}
-    if source.split is None:
+    if copy.split is None:
         raise UserError(
-            f"{source.path}: class folders of {name} without a split folder above them; "
+            f"{copy.path}: class folders of {name} without a split folder above them; "
             f"say which split they are with --split {'|'.join(splits)}"
         )
-    return {source.split: source.path}
+    return {copy.split: copy.path}
 
 
 def _read(folder: Path, classes: Mapping[str, int], columns: Callable[[int], Mapping[str, Any]], name: str) -> Split:
@@ -94,7 +98,7 @@ def _read(folder: Path, classes: Mapping[str, int], columns: Callable[[int], Map
             raise UserError(f"{subfolder}: expected images in this class folder, found none")
         images += ((index, file) for file in files)
     images.sort(key=lambda image: (image[0], image[1].name))
-    return Split([Example(file, file.name, columns(index)) for index, file in images], len(images))
+    return Split([PreparedRow(file, file.name, columns(index)) for index, file in images], len(images))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -6,13 +6,23 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from emt_core.errors import UserError
 from emt_tasks.datasets import vocabularies
+from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.datasets.prepare.folders import class_folders
 from emt_tasks.datasets.prepare.imagenet_labels import LABELS_EXPECTED, find_labels, read_labels
-from emt_tasks.datasets.prepare.layout import DataSet, Example, Found, Layout, Source, Split, image_files, subfolders
+from emt_tasks.datasets.prepare.labelled import label_features
+from emt_tasks.datasets.prepare.layout import (
+    DiskCopy,
+    Found,
+    Layout,
+    Preparation,
+    PreparedRow,
+    Split,
+    image_files,
+    subfolders,
+)
 
 # The validation images within a copy of ImageNet: the folder itself, or as torchvision and Kaggle have it.
 VALIDATION_FOLDERS = (
@@ -41,9 +51,9 @@ def wnid_folders(folder: Path) -> list[Path]:
     return [path for path in subfolders(folder) if _WNID.fullmatch(path.name)]
 
 
-def validation_folders(source: Source) -> Iterator[Path]:
+def validation_folders(copy: DiskCopy) -> Iterator[Path]:
     """Yield the folders in which a copy of ImageNet may have its validation images."""
-    folders = (source.path / name for name in VALIDATION_FOLDERS)
+    folders = (copy.path / name for name in VALIDATION_FOLDERS)
     return (folder for folder in folders if folder.is_dir())
 
 
@@ -52,19 +62,12 @@ def flat_images(folder: Path) -> list[Path]:
     return [path for path in image_files(folder) if image_id(path.name)]
 
 
-def _features() -> Any:
-    from datasets import Features, Image, Value
-
-    # Two names repeat among the 1,000 classes, which a ClassLabel does not allow.
-    return Features({"image": Image(), "label": Value("int64")})
-
-
 def _class_of_wnid() -> dict[str, int]:
     return {label.wnid: label.index for label in vocabularies.load("imagenet1k").labels if label.wnid}
 
 
-def _find_by_class(source: Source) -> Found | None:
-    for folder in validation_folders(source):
+def _find_by_class(copy: DiskCopy) -> Found | None:
+    for folder in validation_folders(copy):
         folders = wnid_folders(folder)
         if folders:
             return Found(f"{len(folders):,} wnid folders in {folder}", {"validation": partial(_read_by_class, folders)})
@@ -79,21 +82,21 @@ def _read_by_class(folders: list[Path]) -> Split:
     return _split(images)
 
 
-def _find_flat(source: Source) -> Found | None:
-    for folder in validation_folders(source):
+def _find_flat(copy: DiskCopy) -> Found | None:
+    for folder in validation_folders(copy):
         images = flat_images(folder)
         if images:
             return Found(
-                f"{len(images):,} validation images in {folder}", {"validation": partial(_read_flat, source, images)}
+                f"{len(images):,} validation images in {folder}", {"validation": partial(_read_flat, copy, images)}
             )
     return None
 
 
-def _read_flat(source: Source, images: list[Path]) -> Split:
+def _read_flat(copy: DiskCopy, images: list[Path]) -> Split:
     in_names = {file: match[2] for file in images if (match := _VALIDATION_NAME.fullmatch(file.name)) and match[2]}
-    if len(in_names) == len(images) and source.annotations is None:
+    if len(in_names) == len(images) and copy.annotations is None:
         return _split(list(in_names.items()))
-    place = source.annotations or find_labels(source, images[0].parent)
+    place = copy.annotations or find_labels(copy, images[0].parent)
     if place is None:
         raise UserError(
             f"{images[0].parent}: no labels for these images; "
@@ -111,7 +114,7 @@ def _split(images: list[tuple[Path, str]]) -> Split:
     """Turn files and their wnids into rows in the order of the files' names, whatever folders they lie in."""
     classes = _class_of_wnid()
     images.sort(key=lambda image: image[0].name)
-    return Split([Example(file, file.name, _columns(wnid, classes, file)) for file, wnid in images], len(images))
+    return Split([PreparedRow(file, file.name, _columns(wnid, classes, file)) for file, wnid in images], len(images))
 
 
 def _columns(wnid: str, classes: Mapping[str, int], file: Path) -> dict[str, int]:
@@ -120,25 +123,14 @@ def _columns(wnid: str, classes: Mapping[str, int], file: Path) -> dict[str, int
     return {"label": classes[wnid]}
 
 
-def _mini_features() -> Any:
-    from datasets import ClassLabel, Features, Image
+def imagenet1k(dataset: Dataset) -> Preparation:
+    """ImageNet's validation images."""
+    wnid_folders = Layout("wnid folders", "wnid folders, val/n01440764/*.JPEG", _find_by_class)
+    flat = Layout("flat", f"val/ILSVRC2012_val_*.JPEG with {LABELS_EXPECTED}", _find_flat)
+    return Preparation(partial(label_features, dataset), (wnid_folders, flat))
 
-    wnids = [label.wnid for label in vocabularies.load("miniimagenet").labels]
-    return Features({"image": Image(), "label": ClassLabel(names=wnids)})
 
-
-IMAGENET = DataSet(
-    name="imagenet1k",
-    rows={"validation": 50_000},
-    features=_features,
-    layouts=(
-        Layout("wnid folders", "wnid folders, val/n01440764/*.JPEG", _find_by_class),
-        Layout("flat", f"val/ILSVRC2012_val_*.JPEG with {LABELS_EXPECTED}", _find_flat),
-    ),
-)
-MINI_IMAGENET = DataSet(
-    name="miniimagenet",
-    rows={"train": 50_000, "validation": 10_000, "test": 5_000},
-    features=_mini_features,
-    layouts=(class_folders("miniimagenet", ("train", "validation", "test"), lambda index: {"label": index}),),
-)
+def miniimagenet(dataset: Dataset) -> Preparation:
+    """miniImageNet's, whose classes go by their wnids on the hub."""
+    wnids = [str(label.wnid) for label in vocabularies.of(dataset).labels]
+    return Preparation(partial(label_features, dataset, wnids), (class_folders(dataset),))

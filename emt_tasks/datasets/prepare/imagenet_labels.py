@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 from emt_core.errors import UserError
-from emt_tasks.datasets.prepare.layout import Source
+from emt_tasks.datasets.prepare.layout import DiskCopy
 from emt_tasks.datasets.prepare.matlab import read_matlab
 
 LABELS_EXPECTED = "ILSVRC2012_devkit_t12 (folder or .tar.gz) or LOC_val_solution.csv"
@@ -22,9 +22,9 @@ _NAMES = (
 )
 
 
-def find_labels(source: Source, images: Path) -> Path | None:
-    """Look for the labels in the source, beside the folder of images, and in it."""
-    folders = dict.fromkeys((source.path, images.parent, images))
+def find_labels(copy: DiskCopy, images: Path) -> Path | None:
+    """Look for the labels in the copy, beside the folder of images, and in it."""
+    folders = dict.fromkeys((copy.path, images.parent, images))
     return next((folder / name for folder in folders for name in _NAMES if (folder / name).exists()), None)
 
 

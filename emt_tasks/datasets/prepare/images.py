@@ -16,7 +16,7 @@ from typing import TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from emt_core.errors import UserError, one_line
-from emt_tasks.datasets.prepare.layout import Example
+from emt_tasks.datasets.prepare.layout import PreparedRow
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ class StoredImage:
     height: int
 
 
-def stored_image(example: Example) -> StoredImage:
+def stored_image(example: PreparedRow) -> StoredImage:
     """Return the example's image file, byte for byte, or its pixels as PNG.
 
     Raises:

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emt_core.errors import UserError, one_line
+from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.datasets.prepare.imagenet import flat_images, image_id, validation_folders, wnid_folders
-from emt_tasks.datasets.prepare.layout import DataSet, Example, Found, Layout, Source, Split, image_files
+from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Layout, Preparation, PreparedRow, Split, image_files
 
 _FILE = "imagewikiqa.jsonl"
 
@@ -21,15 +22,15 @@ def _features() -> Any:
     return Features({"image": Image(), **{name: Value("string") for name in text}})
 
 
-def _find(source: Source) -> Found | None:
-    questions = source.annotations or source.first(_FILE, f"data/{_FILE}")
+def _find(copy: DiskCopy) -> Found | None:
+    questions = copy.annotations or copy.first(_FILE, f"data/{_FILE}")
     if questions is None:
         return None
-    return Found(f"questions in {questions}", {"test": partial(_read, source, questions)})
+    return Found(f"questions in {questions}", {"test": partial(_read, copy, questions)})
 
 
-def _read(source: Source, questions: Path) -> Split:
-    images = _index(source)
+def _read(copy: DiskCopy, questions: Path) -> Split:
+    images = _index(copy)
     rows = _rows(questions)
     examples, missing = [], []
     for columns in rows:
@@ -38,20 +39,20 @@ def _read(source: Source, questions: Path) -> Split:
         if image is None:
             missing.append(name)
         else:
-            examples.append(Example(image, image.name, columns))
+            examples.append(PreparedRow(image, image.name, columns))
     return Split(examples, len(examples), missing)
 
 
-def _index(source: Source) -> dict[str, Path]:
+def _index(copy: DiskCopy) -> dict[str, Path]:
     """Map image ids to files, lying in one folder or in wnid folders."""
     files: dict[str, Path] = {}
-    images = source.path / "images"
-    for folder in (*validation_folders(source), *([images] if images.is_dir() else [])):
+    images = copy.path / "images"
+    for folder in (*validation_folders(copy), *([images] if images.is_dir() else [])):
         nested = (file for subfolder in wnid_folders(folder) for file in image_files(subfolder))
         for file in (*flat_images(folder), *nested):
             files.setdefault(image_id(file.name) or file.name, file)
     if not files:
-        raise UserError(f"{source.path}: no ImageNet validation images; expected val/ with ILSVRC2012_val_*.JPEG in it")
+        raise UserError(f"{copy.path}: no ImageNet validation images; expected val/ with ILSVRC2012_val_*.JPEG in it")
     return files
 
 
@@ -88,15 +89,7 @@ def _columns(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     }
 
 
-IMAGEWIKIQA = DataSet(
-    name="imagewikiqa",
-    rows={"test": 2_000},
-    features=_features,
-    layouts=(
-        Layout(
-            "JSONL and ImageNet",
-            f"ImageNet's validation images, in wnid folders or not, with {_FILE} in the folder or by --annotations",
-            _find,
-        ),
-    ),
-)
+def preparation(_dataset: Dataset) -> Preparation:
+    """ImageWikiQA's."""
+    expects = f"ImageNet's validation images, in wnid folders or not, with {_FILE} in the folder or by --annotations"
+    return Preparation(_features, (Layout("JSONL and ImageNet", expects, _find),))

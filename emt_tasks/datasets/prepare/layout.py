@@ -19,7 +19,7 @@ _ENTRIES_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class PreparedRow:
     """One row of the parquet file to be.
 
     `image` is an image file, whose bytes are kept as they are, or pixels, uint8 (height, width) or
@@ -36,13 +36,13 @@ class Example:
 class Split:
     """The rows of one split, and the images that its annotations name but nobody has."""
 
-    examples: Iterable[Example]
+    examples: Iterable[PreparedRow]
     count: int
     missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DiskCopy:
     """What the user points at: a folder (or an archive), where needed the annotations, and the split wanted."""
 
     path: Path
@@ -50,7 +50,7 @@ class Source:
     split: str | None = None
 
     def first(self, *candidates: str) -> Path | None:
-        """Return the first of these paths, relative to the source, that exists."""
+        """Return the first of these paths, relative to the copy, that exists."""
         paths = (self.path / candidate for candidate in candidates)
         return next((path for path in paths if path.exists()), None)
 
@@ -73,43 +73,44 @@ class Layout:
 
     name: str
     expects: str
-    find: Callable[[Source], Found | None]
+    find: Callable[[DiskCopy], Found | None]
 
 
 @dataclass(frozen=True, slots=True)
-class DataSet:
-    """A data set that can be prepared.
+class Preparation:
+    """How a data set is read from disk.
 
-    `rows` says how many rows each split of the published data set has; `features` returns its columns as
-    `datasets.Features`, the image first; `size_columns` names the columns for the image's width and height in
-    pixels, where it has them.
+    `features` returns its columns as `datasets.Features`; `size_columns` names the columns for the image's width and
+    height in pixels, where it has them.
     """
 
-    name: str
-    rows: Mapping[str, int]
     features: Callable[[], Any]
     layouts: tuple[Layout, ...]
     size_columns: tuple[str, str] | None = None
 
+    @property
+    def expects(self) -> str:
+        """What a copy may look like, for people."""
+        return "; or ".join(layout.expects for layout in self.layouts)
 
-def recognise(data_set: DataSet, source: Source) -> Found:
-    """Return the one layout that the source has.
+
+def recognise(name: str, preparation: Preparation, copy: DiskCopy) -> Found:
+    """Return the one layout that the copy of this data set has.
 
     Raises:
         UserError: the source does not exist, or has no layout of this data set, or several.
     """
-    if not source.path.exists():
-        raise UserError(f"{source.path}: no such file or folder; expected a copy of {data_set.name}")
-    if source.annotations is not None and not source.annotations.exists():
-        raise UserError(f"{source.annotations}: no such file or folder; expected the annotations of {data_set.name}")
-    matches = [found for layout in data_set.layouts if (found := layout.find(source))]
+    if not copy.path.exists():
+        raise UserError(f"{copy.path}: no such file or folder; expected a copy of {name}")
+    if copy.annotations is not None and not copy.annotations.exists():
+        raise UserError(f"{copy.annotations}: no such file or folder; expected the annotations of {name}")
+    matches = [found for layout in preparation.layouts if (found := layout.find(copy))]
     if len(matches) > 1:
         both = " and ".join(found.what for found in matches)
-        raise UserError(f"{source.path}: holds {both}; point at the one of them that {data_set.name} is to come from")
+        raise UserError(f"{copy.path}: holds {both}; point at the one of them that {name} is to come from")
     if not matches:
-        expected = "; or ".join(layout.expects for layout in data_set.layouts)
         raise UserError(
-            f"{source.path}: no layout of {data_set.name} recognised in {contents(source.path)}; expected {expected}"
+            f"{copy.path}: no layout of {name} recognised in {contents(copy.path)}; expected {preparation.expects}"
         )
     return matches[0]
 

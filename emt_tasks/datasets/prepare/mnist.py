@@ -8,12 +8,13 @@ import struct
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emt_core.errors import UserError
-from emt_tasks.datasets import vocabularies
+from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.datasets.prepare.folders import class_folders
-from emt_tasks.datasets.prepare.layout import DataSet, Example, Found, Layout, Source, Split
+from emt_tasks.datasets.prepare.labelled import label_features
+from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Layout, Preparation, PreparedRow, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,18 +26,12 @@ _FOLDERS = ("", "raw", "MNIST/raw")
 _UNSIGNED_BYTE = 8
 
 
-def _features() -> Any:
-    from datasets import ClassLabel, Features, Image
-
-    return Features({"image": Image(), "label": ClassLabel(names=vocabularies.load("mnist").names)})
-
-
-def _find(source: Source) -> Found | None:
+def _find(copy: DiskCopy) -> Found | None:
     for folder in _FOLDERS:
-        images = {split: _file(source.path / folder, f"{prefix}-images", 3) for split, prefix in _PREFIXES.items()}
+        images = {split: _file(copy.path / folder, f"{prefix}-images", 3) for split, prefix in _PREFIXES.items()}
         splits = {split: partial(_read, split, path) for split, path in images.items() if path}
         if splits:
-            return Found(f"IDX files in {source.path / folder}", splits)
+            return Found(f"IDX files in {copy.path / folder}", splits)
     return None
 
 
@@ -57,7 +52,7 @@ def _read(split: str, images_file: Path) -> Split:
         raise UserError(f"{labels_file}: {len(labels)} labels for the {len(images)} images of {images_file.name}")
     if labels.size and labels.max() > 9:
         raise UserError(f"{labels_file}: expected labels 0 to 9, found {labels.max()}")
-    examples = (Example(image, None, {"label": int(label)}) for image, label in zip(images, labels, strict=True))
+    examples = (PreparedRow(image, None, {"label": int(label)}) for image, label in zip(images, labels, strict=True))
     return Split(examples, len(images))
 
 
@@ -85,14 +80,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-MNIST = DataSet(
-    name="mnist",
-    rows={"train": 60_000, "test": 10_000},
-    features=_features,
-    layouts=(
-        Layout(
-            "IDX files", "IDX files, such as t10k-images-idx3-ubyte with t10k-labels-idx1-ubyte (plain or .gz)", _find
-        ),
-        class_folders("mnist", ("train", "test"), lambda index: {"label": index}),
-    ),
-)
+def preparation(dataset: Dataset) -> Preparation:
+    """MNIST's."""
+    expects = "IDX files, such as t10k-images-idx3-ubyte with t10k-labels-idx1-ubyte (plain or .gz)"
+    return Preparation(partial(label_features, dataset), (Layout("IDX files", expects, _find), class_folders(dataset)))

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from emt_core.errors import UserError, one_line
-from emt_tasks.datasets.prepare.layout import DataSet, Example, Found, Layout, Source, Split, image_files
+from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Layout, Preparation, PreparedRow, Split, image_files
 
 _SPLITS = {"train": 1, "validation": 2, "test": 3}
 _TEXTS = ("title", "authorName", "genre")
@@ -36,11 +37,11 @@ def _features() -> Any:
     )
 
 
-def _find(source: Source) -> Found | None:
-    annotations = source.annotations or source.first("dataset.json")
+def _find(copy: DiskCopy) -> Found | None:
+    annotations = copy.annotations or copy.first("dataset.json")
     if annotations is None:
         return None
-    images = source.path / "images" if (source.path / "images").is_dir() else source.path
+    images = copy.path / "images" if (copy.path / "images").is_dir() else copy.path
     splits = {split: partial(_read, annotations, images, split) for split in _SPLITS}
     return Found(f"questions in {annotations}, covers in {images}", splits)
 
@@ -62,7 +63,7 @@ def _read(annotations: Path, images: Path, split: str) -> Split:
         if image is None:
             missing.append(name)
         else:
-            examples.append(Example(image, image.name, columns))
+            examples.append(PreparedRow(image, image.name, columns))
     return Split(examples, len(examples), missing)
 
 
@@ -90,10 +91,7 @@ def _columns(book: str, entry: Mapping[str, Any], split: str, place: str) -> dic
     }
 
 
-OCR_VQA = DataSet(
-    name="ocr_vqa",
-    rows={"train": 166_022, "validation": 20_731, "test": 20_796},
-    features=_features,
-    layouts=(Layout("JSON and covers", "dataset.json with images/BOOK.jpg (or .gif, .png)", _find),),
-    size_columns=("image_width", "image_height"),
-)
+def preparation(_dataset: Dataset) -> Preparation:
+    """OCR-VQA's."""
+    layout = Layout("JSON and covers", "dataset.json with images/BOOK.jpg (or .gif, .png)", _find)
+    return Preparation(_features, (layout,), size_columns=("image_width", "image_height"))

@@ -7,55 +7,80 @@ sources and licences.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
 from emt_core.errors import UserError
+from emt_tasks.datasets import catalog
+from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.tasks import registry
 from judges.vocabulary import Vocabulary
 
-__all__ = ["NAMES", "find", "load"]
-
-NAMES = ("cifar10", "cifar100", "demo_digits", "demo_shapes", "flowers102", "imagenet1k", "miniimagenet", "mnist")
-
-_ALIASES = {
-    "102flowers": "flowers102",
-    "demodigits": "demo_digits",
-    "demoshapes": "demo_shapes",
-    "flowers": "flowers102",
-    "ilsvrc2012": "imagenet1k",
-    "imagenet": "imagenet1k",
-    "imagenet2012": "imagenet1k",
-}
-# What a task's name may carry beside its data set's.
-_AFFIXES = frozenset({"closed", "emt", "full", "ilsvrc", "lite", "oxford", "test", "val", "validation", "vqa"})
+__all__ = ["find", "load", "names", "of"]
 
 
-@cache
+def names() -> list[str]:
+    """Return the names of all vocabularies, sorted: ours, then those of the user's data sets."""
+    ours = sorted(file.name.removesuffix(".json") for file in files(__name__).iterdir() if file.name.endswith(".json"))
+    return [*ours, *_spelt_out()]
+
+
 def load(name: str) -> Vocabulary:
     """Return the vocabulary of that name, the same object at every call.
 
     Raises:
         UserError: there is no such vocabulary.
     """
-    if name not in NAMES:
-        raise UserError(f"vocabulary {name!r} is not known; choose one of {', '.join(NAMES)}")
+    theirs = _spelt_out()
+    if name in theirs:
+        return theirs[name]
+    if name not in names():
+        raise UserError(f"vocabulary {name!r} is not known; choose one of {', '.join(names())}")
+    return _ours(name)
+
+
+def of(dataset: Dataset) -> Vocabulary:
+    """Return the vocabulary of a classification data set.
+
+    Raises:
+        UserError: it names one that does not exist, or the data set is no classification.
+    """
+    if isinstance(dataset.vocabulary, Vocabulary):
+        return dataset.vocabulary
+    if dataset.vocabulary is None:
+        raise UserError(f"data set {dataset.name!r} is a {dataset.kind} and has no vocabulary")
+    return load(dataset.vocabulary)
+
+
+def _spelt_out() -> dict[str, Vocabulary]:
+    rows = catalog.datasets().values()
+    return {row.vocabulary.name: row.vocabulary for row in rows if isinstance(row.vocabulary, Vocabulary)}
+
+
+@cache
+def _ours(name: str) -> Vocabulary:
     text = (files(__name__) / f"{name}.json").read_text(encoding="utf-8")
     return Vocabulary.from_json(json.loads(text))
 
 
 class _Finder:
-    """Finds a task's vocabulary by its name; `judges.vocabulary` calls it through an entry point."""
+    """What a task asks about, by its name; `judges.vocabulary` calls it through an entry point."""
 
-    names: Sequence[str] = NAMES
+    @property
+    def names(self) -> Sequence[str]:
+        """The vocabularies that there are."""
+        return names()
 
     def __call__(self, task: str) -> Vocabulary | None:
-        """Return the vocabulary of a task or data set (emt_cifar10_lite, timm/mini-imagenet), or None."""
-        words = re.split(r"[^a-z0-9]+", task.rpartition("/")[2].lower())
-        name = "".join(word for word in words if word not in _AFFIXES)
-        name = _ALIASES.get(name, name)
-        return load(name) if name in NAMES else None
+        """Return the vocabulary of a task, a data set or a repository, or None."""
+        row = registry.dataset_of(task)
+        return of(row) if row is not None and row.vocabulary is not None else None
+
+    def kind(self, task: str) -> str | None:
+        """Return the kind of a task's or data set's questions, or None."""
+        row = registry.dataset_of(task)
+        return None if row is None else row.kind
 
 
 find = _Finder()

@@ -8,28 +8,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, one_line
+from emt_tasks.datasets import catalog, include
+from emt_tasks.datasets.catalog import Dataset
 
 FOLDER = Path(__file__).parent
-_SOURCE = re.compile(r"emt_tasks\.tasks\.hooks\.(\w+)_path")
+_DATASET = re.compile(r"emt_tasks\.tasks\.hooks\.(\w+)_path")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A task, with the name of its data set, or a group, with the names of its members."""
+    """A task, with its data set's name and its quadrant where it has one, or a group with the names of its members."""
 
     name: str
     file: Path
     summary: str
     version: str
     members: tuple[str, ...] = ()
-    source: str | None = None
+    dataset: str | None = None
+    quadrant: str | None = None
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,18 +46,38 @@ def _dotted_name(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
 _Loader.add_constructor("!function", _dotted_name)
 
 
-@cache
+def folders() -> tuple[Path, ...]:
+    """Return the folders that hold tasks: ours, then the user's."""
+    return (FOLDER, *include.folders())
+
+
 def entries() -> dict[str, Entry]:
-    """Return every task and group of ours by name."""
-    files = sorted(FOLDER.rglob("*.yaml"))
-    found = (_entry(file) for file in files if not file.name.startswith("_"))
-    return {entry.name: entry for entry in found}
+    """Return every task and group by name, ours and the user's.
+
+    Raises:
+        UserError: a user's file is faulty, or has the name of another task.
+    """
+    return _entries(folders(), include.stamp())
+
+
+@cache
+def _entries(folders: tuple[Path, ...], _stamp: object) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for folder in folders:
+        for file in sorted(folder.rglob("*.yaml")):
+            if file.name.startswith("_") or file.name == include.FILE:
+                continue
+            entry = _entry(file)
+            if entry.name in found:
+                raise UserError(f"{file}: task {entry.name!r} is in {found[entry.name].file} already; rename it")
+            found[entry.name] = entry
+    return found
 
 
 def tasks(names: Iterable[str]) -> list[Entry]:
     """Return the tasks among these names, groups resolved to their tasks, in order and once each.
 
-    Names that are not ours are left out.
+    Names that are in none of the folders are left out.
     """
     found: dict[str, Entry] = {}
     for name in names:
@@ -66,9 +89,25 @@ def tasks(names: Iterable[str]) -> list[Entry]:
     return list(found.values())
 
 
+def dataset_of(task: str) -> Dataset | None:
+    """Return the data set of a task, or the one that a name such as timm/mini-imagenet points at; None for neither."""
+    row = catalog.find(task)
+    entry = None if row else entries().get(task)
+    return catalog.get(entry.dataset) if entry and entry.dataset else row
+
+
 def load(file: Path) -> dict[str, Any]:
-    """Read a task's YAML with all that it includes; functions stay as their dotted names."""
-    config: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    """Read a task's YAML with all that it includes; functions stay as their dotted names.
+
+    Raises:
+        UserError: the file cannot be read, or is no mapping.
+    """
+    try:
+        config = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read as YAML: {one_line(error)}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file}: expected a task or a group of lmms-eval")
     included = config.pop("include", [])
     merged: dict[str, Any] = {}
     for name in reversed([included] if isinstance(included, str) else included):
@@ -78,20 +117,26 @@ def load(file: Path) -> dict[str, Any]:
 
 def _entry(file: Path) -> Entry:
     config = load(file)
-    version = str(config["metadata"]["version"])
-    summary = _summary(file)
+    metadata = config.get("metadata") or {}
+    about = partial(Entry, file=file, summary=_summary(file), version=str(metadata.get("version", "")))
     if "group" in config:
-        return Entry(config["group"], file, summary, version, members=tuple(config["task"]))
-    source = _SOURCE.fullmatch(config["dataset_path"])
-    if source is None:
-        raise UserError(f"{file}: dataset_path is {config['dataset_path']!r}, expected emt_tasks.tasks.hooks.NAME_path")
-    return Entry(config["task"], file, summary, version, source=source[1])
+        return about(config["group"], members=tuple(config.get("task") or ()))
+    if "task" not in config:
+        raise UserError(f"{file}: neither a task nor a group; a file that others include begins with _")
+    path = str(config.get("dataset_path"))
+    found = _DATASET.fullmatch(path)
+    if found is None and FOLDER in file.parents:
+        raise UserError(f"{file}: dataset_path is {path!r}, expected emt_tasks.tasks.hooks.NAME_path")
+    dataset = catalog.get(found[1]).name if found else None
+    return about(config["task"], dataset=dataset, quadrant=metadata.get("quadrant"))
 
 
 def _summary(file: Path) -> str:
-    """The file's leading comment, else that of the first file that it includes."""
-    first = file.read_text(encoding="utf-8").splitlines()[0]
-    if first.startswith("# "):
-        return first.removeprefix("# ")
-    included = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)["include"]
+    """The file's leading comment, else that of the first file that it includes; empty where there is neither."""
+    text = file.read_text(encoding="utf-8")
+    if text.startswith("# "):
+        return text.splitlines()[0].removeprefix("# ")
+    included = yaml.load(text, Loader=_Loader).get("include")
+    if not included:
+        return ""
     return _summary(file.parent / (included if isinstance(included, str) else included[0]))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from emt_tasks.commands import app as cli
-from emt_tasks.datasets.catalog import SOURCES
+from emt_tasks.datasets.catalog import datasets
 from emt_tasks.tasks import registry
 
 
@@ -43,7 +43,7 @@ def test_data_list_says_what_is_there_and_what_is_not(capsys, sample_data, monke
     assert cli.main(["data", "list", "--json", "emt", "forgetting_matrix"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["state"] for row in rows] == ["there"] * 8
-    assert {row["data"] for row in rows} <= set(SOURCES)
+    assert {row["data"] for row in rows} <= set(datasets())
     monkeypatch.delenv("EMT_DATA_DIR")
     assert cli.main(["data", "list", "imagewikiqa"]) == 1
     assert "EMT_DATA_DIR is not set" in capsys.readouterr().err

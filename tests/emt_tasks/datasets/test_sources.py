@@ -6,7 +6,7 @@ import pytest
 
 from emt_core.errors import UserError
 from emt_tasks.datasets import checks
-from emt_tasks.datasets.catalog import SOURCES, source
+from emt_tasks.datasets.catalog import datasets, get
 from emt_tasks.tasks import hooks
 
 
@@ -17,7 +17,7 @@ def data_dir(tmp_path, monkeypatch):
 
 
 def test_without_a_local_file_one_split_comes_from_the_hub(data_dir):
-    assert source("cifar10").load_arguments("test") == {
+    assert get("cifar10").load_arguments("test") == {
         "path": "uoft-cs/cifar10",
         "data_files": {"test": "plain_text/test-*"},
         "verification_mode": "no_checks",
@@ -35,7 +35,7 @@ def test_a_local_file_comes_first_and_is_looked_for_when_asked(data_dir):
 
 def test_what_is_on_no_hub_says_what_to_run(data_dir):
     with pytest.raises(UserError) as error:
-        source("imagewikiqa").load_arguments("test")
+        get("imagewikiqa").load_arguments("test")
     assert str(error.value) == (
         f"imagewikiqa: no {data_dir}/imagewikiqa/test.parquet (not on the hub, see "
         "github.com/yuhui-zh15/VLMClassifier); run: emt data prepare imagewikiqa --from FOLDER"
@@ -44,7 +44,7 @@ def test_what_is_on_no_hub_says_what_to_run(data_dir):
 
 def test_unknown_names_are_told():
     with pytest.raises(UserError, match="data set 'svhn' is not known; choose one of mnist, cifar10"):
-        source("svhn")
+        get("svhn")
     with pytest.raises(AttributeError, match="no hook 'svhn_path'"):
         _ = hooks.svhn_path
     with pytest.raises(AttributeError, match="no hook 'cifar10_colour'"):
@@ -78,7 +78,7 @@ def test_a_broken_file_is_named(data_dir, content, message):
         checks.check_data(["emt_cifar10"])
 
 
-def test_every_source_is_used_by_a_task():
+def test_every_data_set_is_used_by_a_task():
     from emt_tasks.tasks import registry
 
-    assert {task.source for task in registry.tasks(["emt", "forgetting_matrix", "demo_matrix"])} == set(SOURCES)
+    assert {task.dataset for task in registry.tasks(["emt", "forgetting_matrix", "demo_matrix"])} == set(datasets())

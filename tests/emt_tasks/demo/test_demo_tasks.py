@@ -13,10 +13,11 @@ import pytest
 
 from emt_core.errors import UserError
 from emt_tasks.datasets import checks, vocabularies
-from emt_tasks.datasets.catalog import source
-from emt_tasks.demo import NAMES, cached, rows
+from emt_tasks.datasets.catalog import get
+from emt_tasks.demo import NAMES, cached
 from emt_tasks.tasks import hooks, registry
 from judges import find_vocabulary
+from tools.demo_rows import rows
 
 TASKS = ["demo_digits", "demo_shapes", "demo_digits_qa", "demo_digits_qa_distractor", "demo_shapes_qa"]
 
@@ -107,12 +108,12 @@ def test_vocabularies_are_found_by_name_and_in_the_order_of_the_labels():
 
 def test_data_is_there_without_being_prepared_and_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
     checks.check_data(["demo_matrix"])
-    assert source("demo_shapes").local_file("test") == cached("demo_shapes", "test")
+    assert get("demo_shapes").local_file("test") == cached("demo_shapes", "test")
     own = tmp_path / "demo_shapes" / "test.parquet"
     own.parent.mkdir()
     own.write_bytes(cached("demo_shapes", "test").read_bytes())
     monkeypatch.setenv("EMT_DATA_DIR", str(tmp_path))
-    assert source("demo_shapes").local_file("test") == own
+    assert get("demo_shapes").local_file("test") == own
 
 
 def test_two_processes_that_make_the_data_leave_one_whole_file(tmp_path, monkeypatch):

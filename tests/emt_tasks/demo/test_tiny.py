@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from emt_tasks.demo import NAMES, rows, tiny
+from emt_tasks.demo import NAMES, tiny
 from emt_tasks.demo.questions import NUMBERS
+from tools.demo_rows import rows
 
 SCRIPT = Path(__file__).parents[3] / "tools" / "train_tiny.py"
 

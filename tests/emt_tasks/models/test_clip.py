@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from emt_core.errors import UserError
 from emt_tasks.datasets import vocabularies
 from emt_tasks.models.clip import EmtCLIP
-from emt_tasks.tasks import documents
+from emt_tasks.tasks import hooks
 
 MODEL = {
     "embed_dim": 16,
@@ -43,7 +43,7 @@ def lm(encoder):
 
 
 def request(doc_id, payload=None, task="emt_cifar10"):
-    return SimpleNamespace(args=("What?", payload or {}, documents.image, doc_id, task, "test"))
+    return SimpleNamespace(args=("What?", payload or {}, hooks.cifar10_image, doc_id, task, "test"))
 
 
 def test_the_answer_is_the_label_that_is_likeliest(lm):

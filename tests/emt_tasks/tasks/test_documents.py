@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
-from datasets import Dataset
+from datasets import Dataset as Table
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from emt_tasks.tasks import documents
+from emt_tasks.datasets.catalog import get
+from emt_tasks.tasks import documents, hooks
+from emt_tasks.tasks.hooks import task_of
 
 
 def test_image_is_rgb_whatever_its_column_and_mode():
-    for column, mode in (("image", "L"), ("img", "P"), ("image", "RGBA")):
-        (found,) = documents.image({column: Image.new(mode, (3, 2)), "label": 1})
+    for hook, column, mode in ((hooks.mnist_image, "image", "L"), (hooks.cifar10_image, "img", "P")):
+        (found,) = hook({column: Image.new(mode, (3, 2)), "label": 1})
         assert (found.mode, found.size) == ("RGB", (3, 2))
 
 
@@ -48,8 +50,26 @@ def test_stratified_sample_never_strays_from_a_share_by_more_than_one(strata, si
 
 
 def test_lite_takes_classes_and_kinds_of_questions_as_strata():
-    labels = Dataset.from_dict({"label": [0, 1, 1]})
-    assert documents.strata(labels) == ["0", "1", "1"]
-    questions = Dataset.from_dict({"question": ["Who wrote this book?", "Is this book related to Art?"]})
-    assert documents.strata(questions) == ["who wrote", "is this"]
-    assert len(documents.lite(labels)) == 3
+    labels = Table.from_dict({"fine_label": [0, 1, 1]})
+    assert task_of(get("cifar100")).strata(labels) == ["0", "1", "1"]
+    asked = ["Who wrote this book?", "Is this book related to Art?"]
+    assert task_of(get("ocr_vqa")).strata(Table.from_dict({"questions": asked})) == ["who wrote", "is this"]
+    shown = Table.from_dict({"classname": ["cat", "dog"], "label": ["A", "A"]})
+    assert task_of(get("imagewikiqa")).strata(shown) == ["cat", "dog"]
+    assert len(hooks.imagewikiqa_documents_lite(shown)) == 2
+
+
+def test_rows_that_ask_several_questions_become_one_document_each():
+    books = {
+        "image": [1, 2],
+        "image_id": ["a", "b"],
+        "questions": [["Q1", "Q2"], ["Q3"]],
+        "answers": [["x", "y"], ["z"]],
+    }
+    found = hooks.ocr_vqa_documents(Table.from_dict(books)).to_list()
+    assert [(row["row"], row["image"], row["question"], row["answer"]) for row in found] == [
+        (0, 1, "Q1", "x"),
+        (0, 1, "Q2", "y"),
+        (1, 2, "Q3", "z"),
+    ]
+    assert hooks.ocr_vqa_score(found[2], ["z"])["cluster"] == "b"

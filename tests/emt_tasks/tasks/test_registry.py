@@ -47,7 +47,7 @@ def test_prompts_list_all_labels_of_the_vocabulary(name):
 
 def test_tasks_name_the_hubs_data_set_that_they_read():
     """So that a run on a local file can still be published under its data set's name."""
-    from emt_tasks.datasets.catalog import SOURCES
+    from emt_tasks.datasets import catalog
 
     for task in registry.tasks(["emt", "forgetting_matrix"]):
-        assert registry.load(task.file)["metadata"].get("dataset") == SOURCES[task.source].hub
+        assert registry.load(task.file)["metadata"].get("dataset") == catalog.get(task.dataset).hub

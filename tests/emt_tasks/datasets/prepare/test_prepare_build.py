@@ -17,22 +17,21 @@ from rich.console import Console
 import emt_tasks.datasets.prepare
 from emt_core.errors import UserError
 from emt_core.files import replacing
-from emt_tasks.datasets.catalog import SOURCES, GeneratedSource
-from emt_tasks.datasets.prepare import DATA_SETS, LAYOUTS
+from emt_tasks.datasets.catalog import datasets
+from emt_tasks.datasets.prepare import preparations
 from emt_tasks.datasets.prepare.images import map_ahead
 from emt_tasks.datasets.prepare.parquet import write_parquet
 from tests.support.copies import noise, prepare, rows, write_image, write_mnist
 
 
-def test_every_source_of_the_tasks_can_be_prepared():
-    published = {name: source for name, source in SOURCES.items() if not isinstance(source, GeneratedSource)}
-    assert set(DATA_SETS) == set(LAYOUTS) == set(published)
-    for name, source in published.items():
-        assert source.evaluation_split in DATA_SETS[name].rows
-        assert set(source.columns) <= set(DATA_SETS[name].features())
+def test_every_data_set_of_the_tasks_can_be_prepared():
+    for name, preparation in preparations().items():
+        row = datasets()[name]
+        assert row.split in row.rows
+        assert set(row.columns.roles().values()) <= set(preparation.features())
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", preparations())
 def test_nothing_recognised_says_what_is_there_and_what_was_expected(tmp_path, name):
     for entry in ("readme.md", "b.txt"):
         (tmp_path / entry).touch()
@@ -41,7 +40,7 @@ def test_nothing_recognised_says_what_is_there_and_what_was_expected(tmp_path, n
         prepare(name, tmp_path, tmp_path / "data")
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: no layout of {name} recognised in b.txt, figures/, readme.md; expected ")
-    assert LAYOUTS[name] in message
+    assert preparations()[name].expects in message
     assert "\n" not in message
 
 
@@ -125,7 +124,7 @@ def test_nothing_is_left_when_interrupted(tmp_path):
             yield {"image": {"bytes": b"x", "path": None}, "label": number % 10}
         raise KeyboardInterrupt
 
-    features = DATA_SETS["mnist"].features()
+    features = preparations()["mnist"].features()
     old = tmp_path / "mnist" / "test.parquet"
     old.parent.mkdir()
     old.write_bytes(b"the one before")
@@ -170,7 +169,7 @@ def test_large_sources_stay_out_of_memory(tmp_path):
     assert len(asked) <= 3 + 4 * 8
     assert list(results) == [item * item for item in range(3, 1000)]
 
-    features = DATA_SETS["mnist"].features()
+    features = preparations()["mnist"].features()
     mebibyte = bytes(2**20)
     small = [{"image": {"bytes": b"x", "path": None}, "label": 0}] * 1001
     large = [{"image": {"bytes": mebibyte, "path": None}, "label": 1}] * 40

@@ -1,4 +1,4 @@
-"""ImageWikiQA's questions, and the distractor that takes the place of one wrong option."""
+"""Questions with lettered options, and the distractor that takes the place of one wrong option."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emt_core.errors import UserError
-from emt_tasks.tasks import wikiqa
+from emt_tasks.datasets.catalog import get
+from emt_tasks.tasks.hooks import task_of
+from emt_tasks.tasks.multiple_choice import ChoiceQuestion, parse
+
+TASK = task_of(get("imagewikiqa"))
 
 STRETCHER = {
     "image_path": "images/1.JPEG",
@@ -20,15 +24,25 @@ STRETCHER = {
 
 
 def test_parse_takes_a_question_apart_and_puts_it_together_again():
-    question = wikiqa.parse(STRETCHER["text"])
+    question = parse(STRETCHER["text"])
     assert question.stem == "How is a patient in shock laid?"
     assert question.choices == ("Upright", "On the side", "Feet up", "Flat")
     assert question.text == STRETCHER["text"]
 
 
 def test_parse_names_what_it_found():
-    with pytest.raises(UserError, match=r"expected a question with options A\. to D\., found 'What is this\?'"):
-        wikiqa.parse("What is this?")
+    for text in ("What is this?", "What?\nA. only one", "What?\nB. no\nC. first"):
+        with pytest.raises(UserError, match=r"expected a question with options A\. and B\. on lines of their own"):
+            parse(text)
+
+
+def test_parse_takes_any_number_of_options_and_needs_no_instruction():
+    two = parse("Is it a cat?\nA. yes\nB. no")
+    assert (two.choices, two.tail, two.letters) == (("yes", "no"), "", "AB")
+    six = parse(
+        "Which?\nLook closely.\n" + "\n".join(f"{letter}. {letter.lower()}" for letter in "ABCDEF") + "\nChoose."
+    )
+    assert (six.stem, six.choices, six.tail) == ("Which?\nLook closely.", tuple("abcdef"), "Choose.")
 
 
 def test_distractor_replaces_one_wrong_option_and_nothing_else():
@@ -36,14 +50,14 @@ def test_distractor_replaces_one_wrong_option_and_nothing_else():
     digest = hashlib.sha256(b"images/1.JPEG\n" + STRETCHER["text"].encode()).hexdigest()[:16]
     assert digest == "5db433495b95f852"
     assert int(digest, 16) % 3 == 1
-    assert wikiqa.distractor_text(STRETCHER) == STRETCHER["text"].replace("B. On the side", "B. stretcher")
+    assert TASK.text_distractor(STRETCHER) == STRETCHER["text"].replace("B. On the side", "B. stretcher")
 
 
 def test_distractor_leaves_a_question_that_offers_the_class_name():
     wallaby = STRETCHER | {"classname": "Feet up"}
-    assert wikiqa.distractor_text(wallaby) == wallaby["text"]
+    assert TASK.text_distractor(wallaby) == wallaby["text"]
     other_case = STRETCHER | {"classname": "UPRIGHT"}
-    assert wikiqa.distractor_text(other_case) == other_case["text"]
+    assert TASK.text_distractor(other_case) == other_case["text"]
 
 
 words = st.text(st.characters(categories=["L", "Nd"], include_characters=" "), min_size=1).map(str.strip).filter(bool)
@@ -56,10 +70,10 @@ words = st.text(st.characters(categories=["L", "Nd"], include_characters=" "), m
     name=words,
 )
 def test_distractor_never_touches_the_right_option(choices, label, path, name):
-    text = wikiqa.Question("What is it?", tuple(choices), "Choose A, B, C, or D.").text
+    text = ChoiceQuestion("What is it?", tuple(choices), "Choose A, B, C, or D.").text
     document = {"image_path": path, "text": text, "label": label, "classname": name}
-    changed = wikiqa.with_distractor(document)
-    assert changed == wikiqa.with_distractor(dict(document))
+    changed = TASK.with_distractor(document)
+    assert changed == TASK.with_distractor(dict(document))
     differing = [index for index in range(4) if changed.choices[index] != choices[index]]
     if name.casefold() in (choice.casefold() for choice in choices):
         assert differing == []
@@ -75,26 +89,26 @@ def test_every_real_question_is_parsed_and_all_but_three_get_a_distractor(real_d
 
     columns = ["image_path", "text", "label", "classname"]
     documents = pq.read_table(real_data / "imagewikiqa" / "test.parquet", columns=columns).to_pylist()
-    changed = [document for document in documents if wikiqa.distractor_text(document) != document["text"]]
+    changed = [document for document in documents if TASK.text_distractor(document) != document["text"]]
     # Three questions about wallabies have "Wallaby" for the right answer.
     assert (len(documents), len(changed)) == (2000, 1997)
-    places = [wikiqa.with_distractor(document).choices.index(document["classname"]) for document in changed]
+    places = [TASK.with_distractor(document).choices.index(document["classname"]) for document in changed]
     assert min(places.count(index) for index in range(4)) > 400
 
 
 def test_choosing_the_class_name_is_counted():
-    chosen = wikiqa.score_distractor(STRETCHER, ["B"])
+    chosen = TASK.score_distractor(STRETCHER, ["B"])
     assert (chosen["accuracy"], chosen["incorrect"], chosen["class_name_chosen"]) == (0, 1, 1)
     assert chosen["judge_target"]["choices"][1] == "stretcher"
-    right = wikiqa.score_distractor(STRETCHER, ["Feet up"])
+    right = TASK.score_distractor(STRETCHER, ["Feet up"])
     assert (right["accuracy"], right["class_name_chosen"]) == (1, 0)
-    other = wikiqa.score_distractor(STRETCHER, ["D"])
+    other = TASK.score_distractor(STRETCHER, ["D"])
     assert (other["accuracy"], other["class_name_chosen"]) == (0, 0)
 
 
 def test_closed_scores_take_the_likeliest_letter():
     # Losses in nats: B is the likeliest, and B is the class name.
     losses = [(2.0, False), (0.1, True), (3.0, False), (4.0, False)]
-    sample = wikiqa.score_distractor_closed(STRETCHER, losses)
+    sample = TASK.score_distractor_closed(STRETCHER, losses)
     assert (sample["accuracy"], sample["class_name_chosen"]) == (0, 1)
     assert sample["cluster"] == "images/1.JPEG"
