@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 2 for a user's mistake, told in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        include.add(_take(arguments, "--include"))
+        include.add(take_option(arguments, "--include"))
         code = app(args=[word for word in arguments if word != "--debug"], prog_name="emt")
     except UserError as error:
         if "--debug" in arguments:
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(code or 0)
 
 
-def _take(arguments: list[str], option: str) -> list[str]:
+def take_option(arguments: list[str], option: str) -> list[str]:
     """Take an option that every command has, and may repeat, out of a command line; return its values.
 
     Raises:

@@ -10,11 +10,23 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from tests.support.pages import PAGES, ROOT, blocks, commands, emt_words, parse, words
 
-NEED_NO_MODEL = ("tasks", "data list", "gate", "report", "export", "leaderboard", "judge", "doctor --quick")
-OWN_TASKS = {"parts", "parts_questions", "mmmu_val"}
+NEED_NO_MODEL = (
+    "tasks",
+    "data list",
+    "data prepare birds",
+    "data check --train birds",
+    "gate",
+    "report",
+    "export",
+    "leaderboard",
+    "judge",
+    "doctor --quick",
+)
+OWN_TASKS = {"birds", "birds_qa", "parts", "parts_questions", "mmmu_val"}
 EMT = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is not None]
 OTHERS = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is None]
 
@@ -62,6 +74,7 @@ def test_what_needs_no_model_runs(page, tmp_path, world, monkeypatch, capsys):
     shutil.copytree(world, folder)
     write_files(page, folder)
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("EMT_INCLUDE", "")
     for setting in ("EMT_DATA_DIR", "EMT_JUDGE", "EMT_JUDGE_MODEL", "EMT_JUDGE_BASE_URL"):
         monkeypatch.delenv(setting, raising=False)
     for command in commands(page):
@@ -112,7 +125,20 @@ def world(tmp_path_factory) -> Path:
             shutil.move(run, wanted)
     shutil.copytree(folder / "emt-demo" / "full_low", folder / "emt-demo" / "full_high")
     shutil.copyfile(ROOT / "emt_tasks" / "demo" / "matrix.yaml", folder / "emt-demo" / "matrix.yaml")
+    write_birds(folder)
     return folder
+
+
+def write_birds(folder: Path) -> None:
+    """The photos and questions of docs/tutorials/your-data.md, as few as there can be."""
+    for number, (split, bird) in enumerate(
+        [("test", "robin"), ("test", "crow"), ("train", "robin"), ("train", "crow")]
+    ):
+        photos = folder / "photos" / split / bird
+        photos.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(photos / "1.jpg")
+    (folder / "questions" / "images").mkdir(parents=True)
+    Image.new("RGB", (8, 8), (0, 90, 0)).save(folder / "questions" / "images" / "0001.jpg")
 
 
 def test_the_ci_example_is_a_workflow_whose_steps_parse():

@@ -66,8 +66,10 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     """Parse a command line of `emt` as the command itself would, and run nothing."""
     from typer.main import get_command
 
-    from emt_tasks.commands.app import app
+    from emt_tasks.commands.app import app, take_option
 
+    arguments = list(arguments)
+    take_option(arguments, "--include")
     command, name, context = get_command(app), "emt", None
     while True:
         context = command.make_context(name, list(arguments), parent=context)
