@@ -10,6 +10,15 @@ Category = Literal["correct", "incorrect", "intrinsic", "extrinsic", "unscored"]
 
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
+ERRORS = ("incorrect", "intrinsic", "extrinsic")
+"""The kinds of wrong answer."""
+
+METRICS = ("accuracy", *ERRORS, "unscored")
+"""What every task logs for each sample, by `Verdict.metrics`."""
+
+DISTRACTED = "class_name_chosen"
+"""What tasks with a distractor log too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -57,11 +66,6 @@ class Verdict:
         out.
         """
         if self.category == "unscored":
-            return {"accuracy": None, "incorrect": None, "intrinsic": None, "extrinsic": None, "unscored": 1.0}
-        return {
-            "accuracy": float(self.correct),
-            "incorrect": float(self.category == "incorrect"),
-            "intrinsic": float(self.category == "intrinsic"),
-            "extrinsic": float(self.category == "extrinsic"),
-            "unscored": 0.0,
-        }
+            return dict.fromkeys(METRICS) | {"unscored": 1.0}
+        kinds = {kind: float(self.category == kind) for kind in ERRORS}
+        return {"accuracy": float(self.correct), **kinds, "unscored": 0.0}

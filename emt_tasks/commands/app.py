@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from emt_core.errors import UserError, one_line
@@ -62,7 +62,14 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import and return one command; None where there is no such name."""
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
         return _load(cmd_name) if cmd_name in self.list_commands(ctx) else None
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the table's lines: help asks for every command, and importing them all would load polars and scipy."""
+        self.commands = {name: TyperCommand(name, short_help=COMMANDS[name][2]) for name in self.list_commands(ctx)}
+        super().format_help(ctx, formatter)
 
 
 def _load(name: str) -> Any:

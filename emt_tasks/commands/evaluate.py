@@ -13,10 +13,9 @@ from emt_tasks.datasets import catalog
 from emt_tasks.tasks import registry
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
 from emt_tasks.tasks.evaluator import evaluate as evaluate_model
+from judges.verdict import METRICS
 
 app = typer.Typer()
-
-_CATEGORIES = ("accuracy", "incorrect", "intrinsic", "extrinsic", "unscored")
 
 
 @app.command()
@@ -76,11 +75,11 @@ def _print_results(results: dict[str, Any]) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("task")
-    for name in ("n", *_CATEGORIES):
+    for name in ("n", *METRICS):
         table.add_column(name, justify="right")
     for name, scores in results["results"].items():
         effective = results["n-samples"].get(name, {}).get("effective")
-        values = [scores.get(f"{category},none") for category in _CATEGORIES]
+        values = [scores.get(f"{metric},none") for metric in METRICS]
         if all(value is None for value in values):
             continue
         shown = ("" if value is None else f"{100 * value:.1f} %" for value in values)

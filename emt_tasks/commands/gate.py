@@ -1,14 +1,17 @@
-"""The commands of `leaderboards`, mounted by `emt`."""
+"""`emt gate`: pass or fail a candidate against its base."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emt_core.errors import UserError
+from emt_core.files import write_text
+from emt_core.runs import read_run
+from emt_tasks.commands.options import choose_policy, parse_pairs, split_names, tell_progress
+from leaderboards.comparison.matrix import read_matrix
 
 # Without rich, whose help formatter costs 0.2 s of the half second that --help may take.
 gate = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
@@ -39,50 +42,32 @@ def gate_command(
 
     Example: emt gate runs/base runs/candidate --margin 2.0 --junit gate.xml
     """
+    # Here, since polars and scipy take a second to load, which --help would wait for.
     from rich.console import Console
 
-    from emt_core.runs import read_run
     from leaderboards.comparison.forgetting import compare
-    from leaderboards.comparison.matrix import read_matrix
     from leaderboards.gate.decide import decide
     from leaderboards.gate.output import as_json, as_junit, print_table
-    from leaderboards.gate.policy import Policy, read_policy
 
-    if margin is not None and policy is not None:
-        raise UserError("--margin and --policy exclude each other: put the margin into the policy file")
-    if margin is not None and not 0 <= margin < 100:
-        raise UserError(f"--margin {margin:g}: expected percentage points from 0 to below 100")
+    rules = choose_policy(margin, policy)
     if junit and junit.exists() and not overwrite:
         raise UserError(f"--junit {junit} exists already: name another file or add --overwrite")
-    chosen = [task.strip() for task in tasks.split(",") if task.strip()] if tasks is not None else None
-    rules = read_policy(policy) if policy else Policy(margin=2.0 if margin is None else margin)
+    chosen = split_names(tasks)
     comparison = compare(
         read_run(base),
         read_run(candidate),
         encoder=read_run(encoder) if encoder else None,
         tasks=chosen,
         matrix=read_matrix(matrix) if matrix else None,
-        metrics=dict(_metric(item) for item in metric or ()),
+        metrics=parse_pairs("--metric", "TASK=NAME", metric),
         finetuned_on=finetuned_on,
-        progress=_report_progress,
+        progress=tell_progress,
     )
     result = decide(comparison, rules, tasks=chosen)
     if junit:
-        junit.write_text(as_junit(result), encoding="utf-8")
+        write_text(junit, as_junit(result), overwrite=overwrite)
     if json:
         typer.echo(as_json(result))
     else:
         print_table(result, Console())
     raise typer.Exit(result.exit_code)
-
-
-def _metric(item: str) -> tuple[str, str]:
-    task, separator, name = item.partition("=")
-    if not (task and separator and name):
-        raise UserError(f"--metric {item}: expected TASK=NAME")
-    return task, name
-
-
-def _report_progress(task: str) -> None:
-    if sys.stderr.isatty():
-        typer.echo(f"reading {task}", err=True)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from emt_core.errors import UserError
-
-if TYPE_CHECKING:
-    from leaderboards.gate.policy import Policy
-
+from leaderboards.gate.policy import Policy, read_policy
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
@@ -24,8 +21,6 @@ def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     Raises:
         UserError: both are given, the margin is out of range or the file is faulty.
     """
-    from leaderboards.gate.policy import Policy, read_policy
-
     if margin is not None and policy is not None:
         raise UserError("--margin and --policy exclude each other: put the margin into the policy file")
     if margin is not None and not 0 <= margin < 100:
@@ -67,6 +62,7 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
         for row in rows:
             typer.echo(json.dumps(row, ensure_ascii=False))
         return
+    # Here, since rich is not needed for --help.
     from rich.console import Console
     from rich.table import Table
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from emt_core.errors import UserError
+from emt_core.runs import read_run
 from emt_tasks.commands.options import choose_policy, parse_pairs, split_names, tell_progress
+from leaderboards.comparison.matrix import read_matrix
+from leaderboards.report.candidates import parse_candidates
 
 # Without rich, whose help formatter costs 0.2 s of the half second that --help may take.
 report = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
@@ -49,9 +52,7 @@ def report_command(
 
     Example: emt report runs/base runs/lora/checkpoint-* full=runs/full -o report.html
     """
-    from emt_core.runs import read_run
-    from leaderboards.comparison.matrix import read_matrix
-    from leaderboards.report.candidates import parse_candidates
+    # Here, since polars and scipy take a second to load, which --help would wait for.
     from leaderboards.report.page import compare_all, write_report
 
     if output.exists() and not overwrite:
@@ -100,12 +101,10 @@ def export_command(
 
     Example: emt export runs/candidate --to model-index --model my-org/my-model -o card
     """
-    from typing import cast, get_args
-
-    from emt_core.runs import read_run
-    from leaderboards.comparison.matrix import read_matrix
+    # Here, since polars and scipy take a second to load, which --help would wait for.
     from leaderboards.comparison.summary import summarise
-    from leaderboards.exports import Settings, export
+    from leaderboards.exports import ExportSettings
+    from leaderboards.exports import export as export_run
     from leaderboards.exports.settings import Relationship
 
     if relationship not in get_args(Relationship):
@@ -119,13 +118,13 @@ def export_command(
         metrics=parse_pairs("--metric", "TASK=NAME", metric),
         progress=tell_progress,
     )
-    settings = Settings(
+    settings = ExportSettings(
         model=model,
         datasets=parse_pairs("--dataset", "TASK=ORG/NAME", dataset),
         organization=organization,
         relationship=cast(Relationship, relationship),
     )
-    for file in export(summary, to, output, settings, overwrite=overwrite):
+    for file in export_run(summary, to, output, settings, overwrite=overwrite):
         typer.echo(file)
 
 
@@ -160,8 +159,7 @@ def build_command(
 
     Example: emt leaderboard build runs/lora runs/full --base runs/base -o site
     """
-    from leaderboards.comparison.matrix import read_matrix
-    from leaderboards.report.candidates import parse_candidates
+    # Here, since polars and scipy take a second to load, which --help would wait for.
     from leaderboards.site.build import build_site
 
     rules = choose_policy(margin, policy)

@@ -19,9 +19,7 @@ from emt_core.runs import run_file, run_files
 from judges.judging import Judge
 from judges.rerun.rows import answer_of, class_name_chosen
 from judges.target import MultipleChoice, Target
-from judges.verdict import Verdict
-
-_METRICS = ("accuracy", "incorrect", "intrinsic", "extrinsic", "unscored", "class_name_chosen")
+from judges.verdict import DISTRACTED, METRICS, Verdict
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,8 @@ def _with_verdict(row: Row, target: Target, verdict: Verdict) -> Row:
     row = row | {"verdict": verdict.as_dict()}
     if "judge_target" in row:
         row |= verdict.metrics()
-        if "class_name_chosen" in row and isinstance(target, MultipleChoice):
-            row["class_name_chosen"] = class_name_chosen(verdict, target)
+        if DISTRACTED in row and isinstance(target, MultipleChoice):
+            row[DISTRACTED] = class_name_chosen(verdict, target)
     return row
 
 
@@ -215,7 +213,7 @@ def _write_results(work: Work, partial: Path, signature: str) -> None:
 def _scores(samples: Path) -> dict[str, list[float | None]]:
     scores: dict[str, list[float | None]] = defaultdict(list)
     for _, row in read_rows(samples):
-        for metric in _METRICS:
+        for metric in (*METRICS, DISTRACTED):
             if metric in row:
                 scores[metric].append(row[metric])
     return scores

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
+from scipy.special import stdtrit
 
 from leaderboards.statistics import Interval, PairedSample, jensen_shannon, score_bound
 from leaderboards.statistics.interval import normal_quantile
-
-if TYPE_CHECKING:
-    import polars as pl
 
 LEAKAGE = "leakage"
 
@@ -61,8 +59,6 @@ def count_flips(frame: pl.DataFrame, leaked: Mapping[str, Set[int]] | None = Non
 
     `leaked` holds each side's leaking documents ("base", "candidate"), where leakage is to be told apart.
     """
-    import polars as pl
-
     lost = frame.filter(pl.col("base_score") > pl.col("candidate_score"))
     gained = frame.filter(pl.col("base_score") < pl.col("candidate_score"))
 
@@ -83,8 +79,6 @@ def compare_classes(frame: pl.DataFrame, sample: PairedSample, *, level: float =
     0/1 scores: Tango's score interval; others: Student's t. Neither corrects for the number of classes, nor for
     clusters within one.
     """
-    import polars as pl
-
     base, candidate = pl.col("base_score"), pl.col("candidate_score")
     rows = (
         frame.drop_nulls("class")
@@ -105,8 +99,6 @@ def compare_classes(frame: pl.DataFrame, sample: PairedSample, *, level: float =
         method = "Tango score"
         lower, upper = score_bound(rows["lost"], rows["gained"], n, normal_quantile((1 - level) / 2))
     else:
-        from scipy.special import stdtrit
-
         method = "paired t"
         half = stdtrit(n - 1, (1 + level) / 2) * rows["spread"].fill_null(float("nan")).to_numpy() / np.sqrt(n)
         drop = (rows["base"] - rows["candidate"]).to_numpy()
@@ -130,8 +122,6 @@ def compare_classes(frame: pl.DataFrame, sample: PairedSample, *, level: float =
 
 def measure_drift(frame: pl.DataFrame, *, level: float = 0.95) -> Drift | None:
     """Compare the labels that the two models' answers name; None where the task logs no verdicts."""
-    import polars as pl
-
     answers = frame.select("base_answer", "candidate_answer").drop_nulls()
     if answers.is_empty():
         return None

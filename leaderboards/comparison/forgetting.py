@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from emt_core.errors import UserError
 from emt_core.runs import Run
 from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
-from leaderboards.comparison.leakage import leaked_documents
+from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.matrix import QUADRANTS, place
 from leaderboards.comparison.pairing import Excluded, PairedTask, only_in, pair_task, shared_tasks
+from leaderboards.comparison.samples import number_clusters
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +167,9 @@ def _choose(base: Run, candidate: Run, tasks: Iterable[str] | None) -> list[str]
 def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | None) -> TaskComparison:
     frame = paired.frame
     base, candidate = (frame[f"{side}_score"].to_numpy() for side in ("base", "candidate"))
-    sample = PairedSample.from_scores(base, candidate, _clusters(frame))
+    sample = PairedSample.from_scores(base, candidate, number_clusters(frame))
     encoder_samples = _pair_with_encoder(frame)
-    leaked = _leaked(paired, finetuned_on)
+    leaked = find_leaked(paired, finetuned_on)
     change = sample.p_no_change() if sample else None
     smallest = sample.detectable_drop() if sample else None
     return TaskComparison(
@@ -198,22 +195,10 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
     )
 
 
-def _clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
-    """Number the clusters from 0 on; documents without one are their own."""
-    import numpy as np
-    import polars as pl
-
-    if frame["cluster"].null_count() == frame.height:
-        return None
-    own = pl.concat_str(pl.lit("doc_id "), pl.col("doc_id"))
-    ranks = frame.select(pl.coalesce(pl.concat_str(pl.lit("cluster "), pl.col("cluster")), own).rank("dense"))
-    return ranks.to_series().to_numpy().astype(np.int64) - 1
-
-
 def _pair_with_encoder(frame: pl.DataFrame) -> tuple[PairedSample, PairedSample] | None:
     """Pair the encoder with the candidate and with the base, over the documents that all three scored."""
     known = frame.drop_nulls("encoder_score")
-    encoder, clusters = known["encoder_score"].to_numpy(), _clusters(known)
+    encoder, clusters = known["encoder_score"].to_numpy(), number_clusters(known)
     pairs = [
         PairedSample.from_scores(encoder, known[f"{side}_score"].to_numpy(), clusters) for side in ("candidate", "base")
     ]
@@ -236,21 +221,7 @@ def _scores(
     )
 
 
-def _leaked(paired: PairedTask, finetuned_on: str | None) -> dict[str, frozenset[int]] | None:
-    if finetuned_on is None or not paired.judged:
-        return None
-    from judges.vocabulary import find_vocabulary
-
-    vocabulary = find_vocabulary(finetuned_on)
-    return {
-        "base": leaked_documents(paired.base, vocabulary),
-        "candidate": leaked_documents(paired.candidate, vocabulary),
-    }
-
-
 def _leakage(frame: pl.DataFrame, leaked: Mapping[str, frozenset[int]]) -> Shares:
-    import polars as pl
-
     def share(side: str) -> Interval:
         count = frame.select(pl.col("doc_id").is_in(sorted(leaked[side])).sum()).item()
         return wilson_interval(count, frame.height).scaled(100)

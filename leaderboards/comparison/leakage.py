@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from emt_core.files import read_columns
 from emt_core.runs import Task
-from judges import Classification, Vocabulary
+from judges import Classification, Vocabulary, find_vocabulary
 from judges.judging import get_judge
+from leaderboards.comparison.pairing import PairedTask
+
+
+def find_leaked(paired: PairedTask, finetuned_on: str | None) -> dict[str, frozenset[int]] | None:
+    """Return each side's leaking documents ("base", "candidate"); None without a fine-tuning task or without verdicts.
+
+    Raises:
+        UserError: the task fine-tuned on has no vocabulary.
+    """
+    if finetuned_on is None or not paired.judged:
+        return None
+    vocabulary = find_vocabulary(finetuned_on)
+    return {
+        "base": leaked_documents(paired.base, vocabulary),
+        "candidate": leaked_documents(paired.candidate, vocabulary),
+    }
 
 
 def leaked_documents(task: Task, vocabulary: Vocabulary) -> frozenset[int]:
@@ -14,8 +32,6 @@ def leaked_documents(task: Task, vocabulary: Vocabulary) -> frozenset[int]:
     Only extrinsic answers are read, each distinct text is judged once, by rules. An answer that names several of the
     labels counts too.
     """
-    import polars as pl
-
     schema: dict[str, pl.DataType] = {
         "doc_id": pl.Int64(),
         "filtered_resps": pl.String(),

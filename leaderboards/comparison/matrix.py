@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import yaml
+
 from emt_core.errors import UserError, one_line
 
 QUADRANTS = ("idt_idi", "idt_oodi", "oodt_idi", "oodt_oodi")
@@ -27,8 +29,6 @@ def read_matrix(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         UserError: the file is no such mapping, names an unknown quadrant or puts a task into two.
     """
-    import yaml
-
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

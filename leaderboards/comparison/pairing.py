@@ -6,14 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from emt_core.errors import UserError
 from emt_core.runs import Run, Task
 from leaderboards.comparison.samples import Samples, read_samples
-
-if TYPE_CHECKING:
-    import polars as pl
 
 PROMPT_FIELDS = (
     "doc_to_text",
@@ -94,8 +93,6 @@ def pair_task(
         scores = reference.frame.select("doc_id", encoder_score="score")
         joined = joined.join(scores, on="doc_id", how="left", maintain_order="left")
     else:
-        import polars as pl
-
         joined = joined.with_columns(encoder_score=pl.lit(None, pl.Float64))
     frame = joined.drop_nulls(["base_score", "candidate_score"])
     return PairedTask(
@@ -138,8 +135,6 @@ def _refuse_different_settings(base: Run, candidate: Run, first: Task, second: T
 
 
 def _refuse_different_texts(task: str, left: Samples, right: Samples, *, prompts: bool) -> None:
-    import polars as pl
-
     both = left.frame.select("doc_id", "target", "prompt").join(
         right.frame.select("doc_id", "target", "prompt"), on="doc_id", suffix="_other"
     )
@@ -157,8 +152,6 @@ def _refuse_different_texts(task: str, left: Samples, right: Samples, *, prompts
 
 
 def _join(left: Samples, right: Samples) -> pl.DataFrame:
-    import polars as pl
-
     def side(samples: Samples, name: str) -> pl.DataFrame:
         kept = ("score", "category", "answer", "unscored", "distracted")
         shared = ("class", "cluster")

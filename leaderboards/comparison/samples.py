@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from emt_core.errors import UserError
 from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
-from judges import CATEGORIES
+from judges.verdict import CATEGORIES, DISTRACTED
 
-if TYPE_CHECKING:
-    import polars as pl
-
-__all__ = ["NONE", "SEVERAL", "Samples", "read_samples"]
+__all__ = ["NONE", "SEVERAL", "Samples", "number_clusters", "read_samples"]
 
 NONE, SEVERAL = "(none)", "(several)"
 """What `answer` holds for a verdict that names no label, or more than one."""
-
-DISTRACTED = "class_name_chosen"
-"""The metric of tasks with a distractor."""
 
 _PEEK = 200
 """Samples looked at to see how a metric is logged."""
@@ -57,8 +55,6 @@ class _Layout:
     distractor: bool
 
     def schema(self) -> dict[str, pl.DataType]:
-        import polars as pl
-
         schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "target": pl.String(), "input": pl.String()}
         schema[self.metric] = pl.Float64() if self.number else pl.String()
         schema["cluster"] = pl.String()
@@ -77,8 +73,6 @@ def read_samples(task: Task, metric: str | None = None) -> Samples:
     Raises:
         UserError: the file is cut off, is not JSON lines, lacks a metric from 0 to 1 or repeats a document.
     """
-    import polars as pl
-
     layout = _layout(task, metric)
     frame = read_columns(task.samples, layout.schema(), lambda raw: _tabulate(raw, layout))
     if frame.is_empty():
@@ -93,6 +87,14 @@ def read_samples(task: Task, metric: str | None = None) -> Samples:
         )
     judges = frozenset(frame["judge"].drop_nulls().unique().to_list())
     return Samples(layout.metric, layout.verdict, judges, _once_each(task, frame.drop("judge")))
+
+
+def number_clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
+    """Number each document's cluster from 0 on, by the columns `doc_id` and `cluster`; None where no two share one."""
+    own = pl.concat_str(pl.lit("doc_id "), pl.col("doc_id"))
+    names = pl.coalesce(pl.concat_str(pl.lit("cluster "), pl.col("cluster")), own)
+    numbers = frame.select(names.rank("dense")).to_series().to_numpy().astype(np.int64) - 1
+    return numbers if len(numbers) and int(numbers.max()) + 1 < len(numbers) else None
 
 
 def _layout(task: Task, wanted: str | None) -> _Layout:
@@ -136,8 +138,6 @@ def _layout(task: Task, wanted: str | None) -> _Layout:
 
 def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
     """Turn the fields as logged into the columns of `Samples.frame`, and the judge's name."""
-    import polars as pl
-
     score, cluster = _score_and_cluster(layout)
     if layout.verdict:
         raw = _decode_verdicts(raw)
@@ -162,8 +162,6 @@ def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
 
 
 def _score_and_cluster(layout: _Layout) -> tuple[pl.Expr, pl.Expr]:
-    import polars as pl
-
     metric, cluster = pl.col(layout.metric), pl.col("cluster")
     if layout.number:
         return metric.fill_nan(None), cluster
@@ -177,8 +175,6 @@ def _score_and_cluster(layout: _Layout) -> tuple[pl.Expr, pl.Expr]:
 
 def _decode_verdicts(raw: pl.LazyFrame) -> pl.LazyFrame:
     """Add each verdict's category, judge and what it found; each step once, so that nothing is decoded twice."""
-    import polars as pl
-
     matches = pl.List(pl.Struct({"label": pl.String()}))
     fields = pl.Struct({"category": pl.String(), "matches": matches, "judge": pl.String()})
     verdict, labels = pl.col("_verdict").struct, pl.col("_labels")
@@ -195,8 +191,6 @@ def _decode_verdicts(raw: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _class(layout: _Layout) -> pl.Expr:
-    import polars as pl
-
     target = pl.col("target")
     if not layout.target:
         return target
@@ -207,8 +201,6 @@ def _class(layout: _Layout) -> pl.Expr:
 
 def _once_each(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the samples sorted by document; of a task with several filters, those of the first filter."""
-    import polars as pl
-
     times = frame.group_by("doc_id").len()
     filters = max(1, len(task.filters))
     if filters > 1 and (times["len"] == filters).all():

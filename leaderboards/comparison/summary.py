@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from emt_core.errors import UserError
 from emt_core.runs import Run, Task
+from judges.verdict import ERRORS
 from leaderboards.comparison.matrix import QUADRANTS, place
-from leaderboards.comparison.samples import read_samples
+from leaderboards.comparison.samples import number_clusters, read_samples
 from leaderboards.statistics import Interval, mean_covariance, mean_interval, mean_of_intervals
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-    from numpy.typing import NDArray
-
-ERRORS = ("incorrect", "intrinsic", "extrinsic")
-"""The kinds of wrong answer that a judge tells apart (EMT §4.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +83,9 @@ def summarise(
 
 
 def _summarise_task(task: Task, quadrant: str | None, metric: str | None) -> TaskSummary:
-    import polars as pl
-
     samples = read_samples(task, metric)
     scored = samples.frame.filter(~pl.col("unscored"))
-    clusters = _clusters(scored)
+    clusters = number_clusters(scored)
     categories = scored["category"]
     return TaskSummary(
         task=task,
@@ -119,17 +113,6 @@ def _mean(scores: pl.Series, clusters: NDArray[np.int64] | None) -> Interval | N
     count = None if clusters is None else int(clusters.max()) + 1
     variance = float(mean_covariance(values[:, None], clusters)[0, 0])
     return mean_interval(float(values.mean()), variance, n, binary=binary, clusters=count).scaled(100)
-
-
-def _clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
-    """Number the clusters from 0 on; None where no two documents share one."""
-    import numpy as np
-    import polars as pl
-
-    own = pl.concat_str(pl.lit("doc_id "), pl.col("doc_id"))
-    names = pl.coalesce(pl.concat_str(pl.lit("cluster "), pl.col("cluster")), own)
-    numbers = frame.select(names.rank("dense")).to_series().to_numpy().astype(np.int64) - 1
-    return numbers if len(numbers) and int(numbers.max()) + 1 < len(numbers) else None
 
 
 def _average(groups: Iterable[tuple[str, tuple[str, ...]]], tasks: Iterable[TaskSummary]) -> tuple[GroupSummary, ...]:

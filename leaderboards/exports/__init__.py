@@ -4,6 +4,6 @@ Start with `export`. Every number goes out with its n and its interval, in whate
 """
 
 from leaderboards.exports.run import FORMATS, export
-from leaderboards.exports.settings import Settings
+from leaderboards.exports.settings import ExportSettings
 
-__all__ = ["FORMATS", "Settings", "export"]
+__all__ = ["FORMATS", "ExportSettings", "export"]

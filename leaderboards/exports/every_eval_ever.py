@@ -14,15 +14,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emt_core.files import read_rows
+from judges.verdict import ERRORS
 from leaderboards.comparison.summary import RunSummary, TaskSummary
-from leaderboards.exports.rows import Row, rows
-from leaderboards.exports.settings import Settings, dataset_id, date, model_id, split
+from leaderboards.exports.rows import RateRow, rows
+from leaderboards.exports.settings import ExportSettings, dataset_id, date, model_id, split
 
 SCHEMA = "0.3.0"
 COLLECTION = "emt-eval"
 
 
-def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
+def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
     """Write the results and, where there are scored samples, the samples."""
     model = model_id(summary.run, settings)
     developer, _, name = model.partition("/")
@@ -47,7 +48,7 @@ def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
     (folder / place / f"{identity}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _record(summary: RunSummary, settings: Settings, evaluation: str, model: str) -> dict[str, Any]:
+def _record(summary: RunSummary, settings: ExportSettings, evaluation: str, model: str) -> dict[str, Any]:
     """Return the aggregate record, without its reference to the samples."""
     developer, _, name = model.partition("/")
     config = summary.run.results.get("config") or {}
@@ -84,7 +85,7 @@ def _identity(summary: RunSummary, model: str) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(said.encode()).digest()[:16], version=4)
 
 
-def _result(row: Row, settings: Settings) -> dict[str, Any]:
+def _result(row: RateRow, settings: ExportSettings) -> dict[str, Any]:
     uncertainty: dict[str, Any] = {"num_samples": row.rate.n}
     if row.bounds:
         lower, upper = row.bounds
@@ -104,7 +105,7 @@ def _result(row: Row, settings: Settings) -> dict[str, Any]:
             "metric_id": row.metric,
             "metric_name": row.metric,
             "metric_unit": "percent",
-            "lower_is_better": row.metric in ("incorrect", "intrinsic", "extrinsic"),
+            "lower_is_better": row.metric in ERRORS,
             "score_type": "continuous",
             "min_score": 0,
             "max_score": 100,
@@ -118,7 +119,7 @@ def _result(row: Row, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _source(row: Row, settings: Settings) -> dict[str, Any]:
+def _source(row: RateRow, settings: ExportSettings) -> dict[str, Any]:
     dataset = dataset_id(row.task, settings) if row.task else None
     if row.task is None or dataset is None:
         return {"dataset_name": row.name, "source_type": "other"}
@@ -131,7 +132,7 @@ def _source(row: Row, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _generation(row: Row) -> dict[str, Any] | None:
+def _generation(row: RateRow) -> dict[str, Any] | None:
     if row.task is None or row.task.config.get("output_type") != "generate_until":
         return None
     options = row.task.config.get("generation_kwargs") or {}

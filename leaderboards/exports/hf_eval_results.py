@@ -5,26 +5,22 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from emt_core.errors import UserError
 from leaderboards.comparison.summary import RunSummary
 from leaderboards.exports.rows import rows
-from leaderboards.exports.settings import Settings, dataset_id, date
-
-if TYPE_CHECKING:
-    from huggingface_hub import EvalResultEntry
+from leaderboards.exports.settings import ExportSettings, dataset_id, date
 
 
-def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
+def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
     """Write a file for each data set; tasks whose data set on the hub is not known are left out.
 
     Raises:
         UserError: no task's data set is known.
     """
-    import yaml
-    from huggingface_hub import eval_result_entries_to_yaml
-
     results = folder / ".eval_results"
     results.mkdir()
     for dataset, entries in _entries(summary, settings).items():
@@ -33,9 +29,7 @@ def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
         file.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _entries(summary: RunSummary, settings: Settings) -> dict[str, list[EvalResultEntry]]:
-    from huggingface_hub import EvalResultEntry
-
+def _entries(summary: RunSummary, settings: ExportSettings) -> dict[str, list[EvalResultEntry]]:
     entries: dict[str, list[EvalResultEntry]] = defaultdict(list)
     for row in rows(summary, errors=False):
         dataset = dataset_id(row.task, settings) if row.task else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from leaderboards.comparison.summary import ERRORS, RunSummary, TaskSummary
-from leaderboards.exports.rows import Row, rows
-from leaderboards.exports.settings import Settings, model_id
+from judges.verdict import ERRORS
+from leaderboards.comparison.summary import RunSummary, TaskSummary
+from leaderboards.exports.rows import RateRow, rows
+from leaderboards.exports.settings import ExportSettings, model_id
 from leaderboards.statistics import Interval
 
 _SPECIAL = {
@@ -17,12 +18,12 @@ _SPECIAL = {
 }
 
 
-def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
+def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
     """Write `results.tex`."""
     (folder / "results.tex").write_text(render(summary, settings), encoding="utf-8")
 
 
-def render(summary: RunSummary, settings: Settings) -> str:
+def render(summary: RunSummary, settings: ExportSettings) -> str:
     """Return a `tabular` that needs the package booktabs."""
     tasks = {task.task.name: task for task in summary.tasks}
     listed = list(rows(summary, errors=False))
@@ -44,7 +45,7 @@ def render(summary: RunSummary, settings: Settings) -> str:
     return "\n".join(lines)
 
 
-def _line(row: Row, tasks: dict[str, TaskSummary]) -> str:
+def _line(row: RateRow, tasks: dict[str, TaskSummary]) -> str:
     errors = tasks[row.name].errors if row.task else {}
     name = _escape(row.name) if row.task else f"\\emph{{{_escape(row.name)}}}"
     kinds = [_rate(errors.get(kind)) for kind in ERRORS]

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from leaderboards.comparison.summary import ERRORS, RunSummary
-from leaderboards.exports.rows import Row, rows
-from leaderboards.exports.settings import Settings, date, model_id
+from judges.verdict import ERRORS
+from leaderboards.comparison.summary import RunSummary
+from leaderboards.exports.rows import RateRow, rows
+from leaderboards.exports.settings import ExportSettings, date, model_id
 from leaderboards.statistics import Interval
 
 _HEAD = ("", "n", "accuracy", *ERRORS, "unscored")
 
 
-def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
+def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
     """Write `results.md`."""
     (folder / "results.md").write_text(render(summary, settings), encoding="utf-8")
 
 
-def render(summary: RunSummary, settings: Settings) -> str:
+def render(summary: RunSummary, settings: ExportSettings) -> str:
     """Return the table, with a line that says what its numbers are."""
     errors = {task.task.name: task.errors for task in summary.tasks}
     lines = [_line(_HEAD), _line(("---", *["--:"] * (len(_HEAD) - 1)))]
@@ -29,7 +30,7 @@ def render(summary: RunSummary, settings: Settings) -> str:
     return "\n".join([*lines, "", about, ""])
 
 
-def _cells(row: Row, errors: Mapping[str, Interval]) -> tuple[str, ...]:
+def _cells(row: RateRow, errors: Mapping[str, Interval]) -> tuple[str, ...]:
     name = _escape(row.name) if row.kind == "task" else f"*{_escape(row.name)}* (mean)"
     kinds = [_rate(errors[kind]) if row.task and kind in errors else "–" for kind in ERRORS]
     return name, str(row.rate.n), _rate(row.rate), *kinds, "–" if row.unscored is None else str(row.unscored)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
 from leaderboards.comparison.summary import RunSummary
 from leaderboards.exports.markdown import render
-from leaderboards.exports.rows import Row, rows
-from leaderboards.exports.settings import Settings, dataset_id, model_id, split
+from leaderboards.exports.rows import RateRow, rows
+from leaderboards.exports.settings import ExportSettings, dataset_id, model_id, split
 
 _TASK_TYPE = "image-text-to-text"
 
 
-def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
+def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
     """Write `README.md`, with the results as a table too."""
-    from huggingface_hub import EvalResult, ModelCard, ModelCardData
-
     name = model_id(summary.run, settings)
     results = [EvalResult(**_fields(row, settings)) for row in rows(summary) if row.task]
     data = ModelCardData(model_name=name.split("/")[-1], eval_results=results, pipeline_tag=_TASK_TYPE)
@@ -24,7 +24,7 @@ def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(folder / "README.md")
 
 
-def _fields(row: Row, settings: Settings) -> dict[str, Any]:
+def _fields(row: RateRow, settings: ExportSettings) -> dict[str, Any]:
     assert row.task is not None
     interval = {"confidence_interval": list(row.bounds), "confidence_level": row.rate.level} if row.bounds else {}
     return {

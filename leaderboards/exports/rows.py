@@ -14,7 +14,7 @@ _DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RateRow:
     """One rate, in percent, of a task, a quadrant or a group.
 
     `task` is None for the latter two; `unscored` counts the samples left out, and `judges` names whose verdicts these
@@ -53,7 +53,7 @@ class Row:
         return "; ".join(part for part in parts if part)
 
 
-def rows(summary: RunSummary, *, errors: bool = True) -> Iterator[Row]:
+def rows(summary: RunSummary, *, errors: bool = True) -> Iterator[RateRow]:
     """Yield each task's accuracy, its `errors` where wanted, and the accuracies of quadrants and groups."""
     for task in summary.tasks:
         yield from _task_rows(task, errors=errors)
@@ -63,12 +63,12 @@ def rows(summary: RunSummary, *, errors: bool = True) -> Iterator[Row]:
         yield _group_row("group", group)
 
 
-def _task_rows(task: TaskSummary, *, errors: bool) -> Iterator[Row]:
+def _task_rows(task: TaskSummary, *, errors: bool) -> Iterator[RateRow]:
     rates: dict[str, Interval] = {task.metric: task.accuracy} if task.accuracy else {}
     rates |= task.errors if errors else {}
     for metric, rate in rates.items():
-        yield Row("task", task.task.name, metric, rate, task.quadrant, task.unscored, task.judges, task.task)
+        yield RateRow("task", task.task.name, metric, rate, task.quadrant, task.unscored, task.judges, task.task)
 
 
-def _group_row(kind: Literal["quadrant", "group"], group: GroupSummary) -> Row:
-    return Row(kind, group.name, "accuracy", group.accuracy, group.name if kind == "quadrant" else None)
+def _group_row(kind: Literal["quadrant", "group"], group: GroupSummary) -> RateRow:
+    return RateRow(kind, group.name, "accuracy", group.accuracy, group.name if kind == "quadrant" else None)

@@ -8,8 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from emt_core.errors import UserError, one_line
+from emt_core.files import replacing
 from leaderboards.comparison.summary import RunSummary
-from leaderboards.exports.settings import Settings
+from leaderboards.exports.settings import ExportSettings
 
 FORMATS: Mapping[str, str] = {
     "hf-eval-results": "Hugging Face .eval_results/*.yaml, for the model's page and a data set's leaderboard",
@@ -21,8 +22,13 @@ FORMATS: Mapping[str, str] = {
 }
 """The formats; each is written by the module of its name, with `_` for `-`."""
 
+_MODULES = {"csv": "comma_separated"}
+"""Where that name is one of the standard library's."""
 
-def export(summary: RunSummary, name: str, out: Path, settings: Settings, *, overwrite: bool = False) -> list[Path]:
+
+def export(
+    summary: RunSummary, name: str, out: Path, settings: ExportSettings, *, overwrite: bool = False
+) -> list[Path]:
     """Write a run into the folder `out`, in the format of that name; returns the files written.
 
     Raises:
@@ -30,7 +36,7 @@ def export(summary: RunSummary, name: str, out: Path, settings: Settings, *, ove
     """
     if name not in FORMATS:
         raise UserError(f"--to {name}: no such format; choose one of {', '.join(FORMATS)}")
-    module = importlib.import_module(f"leaderboards.exports.{name.replace('-', '_')}")
+    module = importlib.import_module(f"leaderboards.exports.{_MODULES.get(name, name.replace('-', '_'))}")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out, prefix=".export-") as scratch:
@@ -46,7 +52,8 @@ def _publish(scratch: Path, out: Path, *, overwrite: bool) -> list[Path]:
     existing = [part for part in parts if (out / part).exists()]
     if existing and not overwrite:
         raise UserError(f"{out / existing[0]} exists already: name another folder or add --overwrite")
-    for part in parts:
-        (out / part).parent.mkdir(parents=True, exist_ok=True)
-        (scratch / part).replace(out / part)
-    return [out / part for part in parts]
+    targets = [out / part for part in parts]
+    with replacing(targets) as partials:
+        for part, partial in zip(parts, partials, strict=True):
+            (scratch / part).replace(partial)
+    return targets

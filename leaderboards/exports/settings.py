@@ -19,7 +19,7 @@ _CHECKPOINT = re.compile(r"(?:^|,)pretrained=([^,]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ExportSettings:
     """Facts for an export.
 
     `model` is the model's name on the Hugging Face hub, `datasets` a task's data set there, where the run does not
@@ -34,7 +34,7 @@ class Settings:
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
 
-def model_id(run: Run, settings: Settings) -> str:
+def model_id(run: Run, settings: ExportSettings) -> str:
     """Return the model as ORG/NAME: as told, as the run's hub name, else `local/` and the run's own name."""
     if settings.model:
         return settings.model
@@ -45,7 +45,7 @@ def model_id(run: Run, settings: Settings) -> str:
     return f"local/{re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('.-') or 'model'}"
 
 
-def dataset_id(task: Task, settings: Settings) -> str | None:
+def dataset_id(task: Task, settings: ExportSettings) -> str | None:
     """Return a task's data set on the hub: as told, as its metadata says, or as it was loaded; None if unknown."""
     metadata = task.config.get("metadata")
     recorded = metadata.get("dataset") if isinstance(metadata, Mapping) else None

@@ -6,16 +6,18 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from emt_core.runs import Run
+from judges.verdict import DISTRACTED
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
 from leaderboards.gate.decide import GateResult, Unit
 from leaderboards.statistics import Interval
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 WORST_CLASSES = 10
 """Classes that the JSON lists for a task, worst first."""
@@ -43,9 +45,6 @@ def sentence(result: GateResult) -> str:
 
 def print_table(result: GateResult, console: Console) -> None:
     """Print one row a unit, then what stays open, then the verdict; columns give way on a narrow terminal."""
-    from rich.markup import escape
-    from rich.table import Table
-
     wide = console.width >= _WIDE
     confidence = f"{100 * (1 - result.policy.alpha):g} %"
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -189,7 +188,7 @@ def _task(task: TaskComparison) -> dict[str, Any]:
         "detectable_drop": task.detectable_drop,
         "flips": asdict(task.flips),
         "leakage": asdict(task.leakage) if task.leakage else None,
-        "class_name_chosen": asdict(task.distracted) if task.distracted else None,
+        DISTRACTED: asdict(task.distracted) if task.distracted else None,
         "drift_bits": asdict(task.drift) if task.drift else None,
         "worst_classes": [asdict(entry) for entry in task.classes[:WORST_CLASSES]],
     }

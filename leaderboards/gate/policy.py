@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emt_core.errors import UserError, list_faults, one_line
@@ -56,8 +57,6 @@ def read_policy(path: Path) -> Policy:
     Raises:
         UserError: the file is no YAML mapping, or has faults; all of them are named.
     """
-    import yaml
-
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
+from judges.verdict import ERRORS
 from leaderboards.comparison.breakdown import LEAKAGE
 from leaderboards.comparison.forgetting import TaskComparison
 from leaderboards.gate.decide import GateResult, Outcome
 from leaderboards.report.text import number
 from leaderboards.statistics import Interval
 
-KINDS = ("incorrect", "intrinsic", "extrinsic", LEAKAGE)
+KINDS = (*ERRORS, LEAKAGE)
 """What a lost answer can have turned into, in the order in which bars show it."""
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import polars as pl
 
 from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
 from leaderboards.comparison.breakdown import LEAKAGE
 from leaderboards.comparison.pairing import PairedTask
 from leaderboards.report.text import Excerpt, excerpt, printable
-
-if TYPE_CHECKING:
-    import polars as pl
 
 _REASON = 300
 """Characters of a judge's reason that are shown."""
@@ -70,8 +70,6 @@ def read_flips(paired: PairedTask, most: int, leaked: Mapping[str, Set[int]] | N
 
 def _choose(frame: pl.DataFrame, most: int) -> dict[int, tuple[Literal["lost", "gained"], dict[str, str]]]:
     """Return direction and categories of each chosen document, lost ones first, by document number."""
-    import polars as pl
-
     kind = ["lost", "base_category", "candidate_category"]
     # Fibonacci hashing (Knuth, The Art of Computer Programming 3, section 6.4) scatters neighbouring documents.
     spread = (pl.col("doc_id").cast(pl.UInt64) * 2_654_435_769) % 2**32
@@ -95,8 +93,6 @@ def _choose(frame: pl.DataFrame, most: int) -> dict[int, tuple[Literal["lost", "
 
 def _read_texts(task: Task, documents: list[int], *, judged: bool) -> dict[int, dict[str, Any]]:
     """Return the texts of these documents; of several filters, those of the first."""
-    import polars as pl
-
     if not documents:
         return {}
     schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "row": pl.Int64()}
@@ -114,8 +110,6 @@ def _read_texts(task: Task, documents: list[int], *, judged: bool) -> dict[int, 
 
 def _unlist(text: str | None, listed: bool) -> str:
     """Return the answer as text; lmms-eval logs some tasks' answers as a list of one."""
-    import json
-
     if not listed or text is None:
         return text or ""
     values = json.loads(text)

@@ -11,6 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
 from emt_core.errors import one_line
 from emt_core.runs import Task
 
@@ -86,8 +90,6 @@ def find_data(task: Task) -> Path | str:
 
 def shrink(image: bytes) -> str | None:
     """Return a thumbnail as a data URI; None where the bytes are no image that Pillow can read whole."""
-    from PIL import Image
-
     try:
         with Image.open(io.BytesIO(image)) as opened:
             opened.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
@@ -103,9 +105,6 @@ def shrink(image: bytes) -> str | None:
 
 def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
     """Return the encoded images of these rows, or why one cannot be had; reads no more than their row groups."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not rows:
         return {}
     try:

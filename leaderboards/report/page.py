@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from emt_core.files import write_text
 from emt_core.runs import Run, read_run
 from leaderboards.comparison.forgetting import Comparison, TaskComparison, compare
-from leaderboards.comparison.leakage import leaked_documents
-from leaderboards.comparison.pairing import PairedTask, pair_task
+from leaderboards.comparison.leakage import find_leaked
+from leaderboards.comparison.pairing import pair_task
 from leaderboards.gate.decide import GateResult, decide
 from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.flips import Flip, read_flips
-from leaderboards.report.html import render, write_page
+from leaderboards.report.rendering import render
 from leaderboards.report.view import make_view
 
 FLIPS = 200
@@ -73,16 +74,7 @@ def write_report(
 
     def read(comparison: Comparison, task: TaskComparison) -> list[Flip]:
         paired = pair_task(task.task, comparison.base, comparison.candidate, metric=task.metric)
-        return read_flips(paired, most, _leaked(paired, comparison.finetuned_on))
+        return read_flips(paired, most, find_leaked(paired, comparison.finetuned_on))
 
     context = make_view(base, candidates, results, read, finetuned_on=finetuned_on)
-    write_page(render("report.html", context), out, overwrite=overwrite)
-
-
-def _leaked(paired: PairedTask, finetuned_on: str | None) -> dict[str, frozenset[int]] | None:
-    if finetuned_on is None or not paired.judged:
-        return None
-    from judges import find_vocabulary
-
-    vocabulary = find_vocabulary(finetuned_on)
-    return {side: leaked_documents(getattr(paired, side), vocabulary) for side in ("base", "candidate")}
+    write_text(out, render("report.html", context), overwrite=overwrite)

@@ -19,7 +19,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerdictText:
     """A gate's result for a reader: `word` for a glance, `worst` for a list, `sentence` for all of it."""
 
     outcome: Outcome
@@ -28,10 +28,10 @@ class Verdict:
     sentence: str
 
 
-def describe(result: GateResult, candidate: str, base: str) -> Verdict:
+def describe(result: GateResult, candidate: str, base: str) -> VerdictText:
     """Say what the gate found of `candidate` against `base`."""
     say = {"forgetting": _forgetting, "undecided": _undecided, "not inferior": _not_inferior}[result.outcome]
-    return Verdict(result.outcome, _WORDS[result.outcome], _worst(result), say(result, candidate, base))
+    return VerdictText(result.outcome, _WORDS[result.outcome], _worst(result), say(result, candidate, base))
 
 
 def describe_all(results: Sequence[GateResult], base: str) -> str:

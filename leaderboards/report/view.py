@@ -18,7 +18,7 @@ from leaderboards.report.flips import Answer, Flip
 from leaderboards.report.images import Thumbnails
 from leaderboards.report.text import Excerpt, printable
 from leaderboards.report.traces import HEIGHT, trace
-from leaderboards.report.verdict import Verdict, describe, describe_all
+from leaderboards.report.verdict import VerdictText, describe, describe_all
 from leaderboards.statistics import Interval
 
 QUADRANT_NAMES = {
@@ -33,7 +33,7 @@ _DEEPEST = 40.0
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class HeatCell:
     """One quadrant of the heat map.
 
     `change` is what was lost, or where not `lost` what was gained, in percentage points; `heat` is its colour's depth
@@ -53,9 +53,9 @@ class CandidateView:
 
     index: int
     label: str
-    verdict: Verdict
+    verdict: VerdictText
     result: GateResult
-    cells: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[HeatCell, ...], ...]
     forest: list[ForestRow]
     forest_axis: Axis
     bars: list[BarRow]
@@ -137,7 +137,7 @@ def _limits(comparison: Comparison) -> Iterator[str]:
         yield f"both runs were limited to the first {part} of each task"
 
 
-def _cells(comparison: Comparison) -> tuple[tuple[Cell, ...], ...]:
+def _cells(comparison: Comparison) -> tuple[tuple[HeatCell, ...], ...]:
     """Return the heat map's two rows, text in and out of distribution; empty where no quadrant was evaluated."""
     groups = {group.name: group for group in comparison.quadrants}
     if not groups:
@@ -148,7 +148,7 @@ def _cells(comparison: Comparison) -> tuple[tuple[Cell, ...], ...]:
         drop = group.scores.forgetting if group else None
         estimate = (drop.estimate if drop else None) or 0.0
         change = _turned(drop) if drop and estimate < 0 else drop
-        cells.append(Cell(quadrant, group, change, round(min(1.0, abs(estimate) / _DEEPEST), 3), estimate > 0))
+        cells.append(HeatCell(quadrant, group, change, round(min(1.0, abs(estimate) / _DEEPEST), 3), estimate > 0))
     return tuple(cells[:2]), tuple(cells[2:])
 
 

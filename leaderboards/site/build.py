@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from emt_core.errors import UserError
+from emt_core.files import write_text
 from emt_core.runs import read_run
 from leaderboards.comparison.summary import RunSummary, summarise
 from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import Candidate
-from leaderboards.report.html import render, write_page
 from leaderboards.report.page import compare_all, write_report
+from leaderboards.report.rendering import render
 from leaderboards.site.table import Link, make_table
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -64,7 +65,7 @@ def build_site(
         links[run.label] = Link(target.relative_to(out).as_posix(), results[0].outcome)
         written.append(target)
     table = make_table(summaries, links, published=published)
-    write_page(render("index.html", {"table": table}, templates=_TEMPLATES), index, overwrite=overwrite)
+    write_text(index, render("index.html", {"table": table}, templates=_TEMPLATES), overwrite=overwrite)
     return [index, *written]
 
 

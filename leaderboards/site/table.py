@@ -26,7 +26,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class RateCell:
     """One accuracy in percent. `rate` has no interval and an `n` of 0 where a paper gives none."""
 
     rate: Interval
@@ -42,7 +42,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Citation:
     """Where a published row comes from."""
 
     text: str
@@ -50,13 +50,13 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ModelRow:
     """One model; a `source` marks it as published. `about` says in a few words what it is."""
 
     model: str
     about: str
-    source: Source | None
-    cells: tuple[Cell | None, ...]
+    source: Citation | None
+    cells: tuple[RateCell | None, ...]
     link: Link | None
 
 
@@ -65,7 +65,7 @@ class Table:
     """All of it; `publications` are the papers, those without numbers too."""
 
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ModelRow, ...]
     publications: tuple[Publication, ...]
     reports: bool
 
@@ -85,22 +85,22 @@ def make_table(runs: Sequence[tuple[str, RunSummary]], links: Mapping[str, Link]
     return Table(tuple(columns), tuple(rows), publications, bool(links))
 
 
-def _run_row(label: str, summary: RunSummary, columns: Iterable[Column], link: Link | None) -> Row:
-    cells: dict[tuple[str, bool], Cell] = {
-        (task.task.name, False): Cell(task.accuracy, task.unscored) for task in summary.tasks if task.accuracy
+def _run_row(label: str, summary: RunSummary, columns: Iterable[Column], link: Link | None) -> ModelRow:
+    cells: dict[tuple[str, bool], RateCell] = {
+        (task.task.name, False): RateCell(task.accuracy, task.unscored) for task in summary.tasks if task.accuracy
     }
-    cells |= {(group.name, True): Cell(group.accuracy, 0) for group in summary.quadrants}
+    cells |= {(group.name, True): RateCell(group.accuracy, 0) for group in summary.quadrants}
     arguments = str((summary.run.results.get("config") or {}).get("model_args") or summary.run.name)
     row = tuple(cells.get((column.name, column.quadrant)) for column in columns)
-    return Row(printable(label), printable(arguments), None, row, link)
+    return ModelRow(printable(label), printable(arguments), None, row, link)
 
 
-def _published_row(publication: Publication, row: PublishedRow, columns: Iterable[Column]) -> Row:
-    def cell(column: Column) -> Cell | None:
+def _published_row(publication: Publication, row: PublishedRow, columns: Iterable[Column]) -> ModelRow:
+    def cell(column: Column) -> RateCell | None:
         value = None if column.quadrant else row.accuracy.get(column.name)
-        return None if value is None else Cell(Interval(value, None, None, 0, 0.95, "as printed"), 0)
+        return None if value is None else RateCell(Interval(value, None, None, 0, 0.95, "as printed"), 0)
 
     about = [_ROLES[row.role]]
     about += [f"on {row.encoder}"] if row.encoder else []
-    source = Source(f"{publication.short}, table {row.table}", publication.url)
-    return Row(row.model, " ".join(about), source, tuple(cell(column) for column in columns), None)
+    source = Citation(f"{publication.short}, table {row.table}", publication.url)
+    return ModelRow(row.model, " ".join(about), source, tuple(cell(column) for column in columns), None)

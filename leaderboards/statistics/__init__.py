@@ -1,18 +1,25 @@
 """Statistics of paired scores; every function names its formula and its source.
 
 Start with `PairedSample`. Proportions in, proportions out: percent is for those who print. Undefined is None.
+
+What is whose: quantiles and tails are scipy's functions. What neither scipy nor statsmodels has is ours. So is the
+little that statsmodels has ready (Wilson's interval, Holm's correction): it takes about three times as long to import
+as all that a gate needs, and the tests hold ours equal to it. Each function says which of these it is.
 """
 
-from leaderboards.statistics.clusters import design_effect, mean_covariance
-from leaderboards.statistics.difference import mcnemar, score_bound, score_statistic
-from leaderboards.statistics.divergence import jensen_shannon
 from leaderboards.statistics.interval import Interval
-from leaderboards.statistics.means import mean_interval, mean_of_intervals, ratio_of_means
-from leaderboards.statistics.multiple import holm, mean_bounds
+from leaderboards.statistics.means import design_effect, mean_covariance, mean_interval, ratio_of_means
 from leaderboards.statistics.paired import PairedSample
-from leaderboards.statistics.planning import detectable_drop
-from leaderboards.statistics.pooled import MeanOfSamples
-from leaderboards.statistics.proportions import paired_ratio_interval, wilson_interval
+from leaderboards.statistics.pooled import MeanOfSamples, holm, mean_bounds, mean_of_intervals
+from leaderboards.statistics.proportions import (
+    detectable_drop,
+    jensen_shannon,
+    mcnemar,
+    paired_ratio_interval,
+    score_bound,
+    score_statistic,
+    wilson_interval,
+)
 
 __all__ = [
     "Interval",

@@ -1,13 +1,51 @@
-"""Intervals of means and of their ratio."""
+"""Means: their covariance and intervals where samples come in clusters, such as several questions about one image."""
 
 from __future__ import annotations
 
 from math import exp, isnan, sqrt
 
-from leaderboards.statistics.clusters import design_effect
+import numpy as np
+from numpy.typing import NDArray
+
 from leaderboards.statistics.interval import Interval, normal_quantile, quantile, undefined
-from leaderboards.statistics.multiple import mean_bounds
 from leaderboards.statistics.proportions import wilson_interval
+
+Floats = NDArray[np.float64]
+
+
+def mean_covariance(values: Floats, clusters: NDArray[np.int64] | None = None) -> Floats:
+    """Return the covariance matrix of column means, robust to dependence within clusters.
+
+    `values` has shape (samples, columns), `clusters` (samples,) with each sample's cluster as a number from 0 on.
+    V = G/(G−1) · Σ_g r_g r_gᵀ / n², where r_g sums the residuals x_i − x̄ of cluster g; with no clusters every sample
+    is its own, and V is the sample covariance / n.
+
+    Edge case: fewer than two clusters say nothing of the variance, NaN.
+    Source: Liang and Zeger, Biometrika 73 (1986) 13–22; for evaluations, Miller, arXiv 2411.00640, equation 4. The
+    factor G/(G−1) is that of statsmodels' `cov_type="cluster"` on a constant, which has it for one column at a time.
+    """
+    n, columns = values.shape
+    residuals = values - values.mean(axis=0) if n else values
+    if clusters is None:
+        sums, groups = residuals, n
+    else:
+        groups = int(clusters.max()) + 1 if n else 0
+        sums = np.stack([np.bincount(clusters, residuals[:, i], groups) for i in range(columns)], axis=1)
+    if groups < 2:
+        return np.full((columns, columns), np.nan)
+    return np.asarray(sums.T @ sums / n**2 * groups / (groups - 1), dtype=np.float64)
+
+
+def design_effect(clustered_variance: float, independent_variance: float) -> float:
+    """Return how many times clustering inflates the variance of a mean; never below 1.
+
+    n / design effect is the effective sample size (Kish, Survey Sampling, 1965, section 8.2). Clusters that seem to
+    lower the variance do so by chance more often than not, so that less than 1 counts as 1, and so does 0 / 0. In
+    neither scipy nor statsmodels.
+    """
+    if not independent_variance > 0:
+        return 1.0
+    return max(1.0, clustered_variance / independent_variance)
 
 
 def mean_interval(
@@ -15,7 +53,8 @@ def mean_interval(
 ) -> Interval:
     """Return the interval of one model's mean score; `variance` is that of the mean, robust to clusters.
 
-    0/1 scores: Wilson's, on effective counts; others: Student's t with (clusters or documents) − 1 degrees of freedom.
+    0/1 scores: Wilson's, on effective counts; others: scipy's Student's t with (clusters or documents) − 1 degrees of
+    freedom.
     """
     if binary:
         deff = design_effect(variance, mean * (1 - mean) / n) if clusters else 1.0
@@ -26,29 +65,13 @@ def mean_interval(
     return Interval(mean, mean - half, mean + half, n, level, "Student's t")
 
 
-def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval:
-    """Return the unweighted mean of independent estimates, by MOVER; without bounds where a part has none."""
-    n = sum(part.n for part in parts)
-    method = parts[0].method if len(parts) == 1 else "MOVER of the tasks' intervals"
-    estimates = [part.estimate for part in parts if part.estimate is not None]
-    if len(estimates) < len(parts):
-        return undefined(n, level, method)
-    known = [
-        (part.lower, part.estimate, part.upper)
-        for part in parts
-        if part.estimate is not None and part.lower is not None and part.upper is not None
-    ]
-    lower, upper = mean_bounds(known) if len(known) == len(parts) else (None, None)
-    return Interval(sum(estimates) / len(parts), lower, upper, n, level, method)
-
-
 def ratio_of_means(
     base: float, candidate: float, covariance: tuple[float, float, float], n: int, *, level: float = 0.95
 ) -> Interval:
     """Return candidate / base with the interval of the delta method on the logarithm.
 
     Var log(c/b) = Vb/b² + Vc/c² − 2·Cov/(b·c). Undefined where the base's mean is 0; without bounds where the
-    candidate's is.
+    candidate's is. In neither scipy nor statsmodels.
     """
     method = "delta method on the log ratio"
     if base <= 0:

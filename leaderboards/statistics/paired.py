@@ -8,12 +8,15 @@ from math import isnan, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.statistics.clusters import design_effect, mean_covariance
-from leaderboards.statistics.difference import mcnemar, score_bound, score_statistic
 from leaderboards.statistics.interval import Interval, quantile, tail
-from leaderboards.statistics.means import mean_interval, ratio_of_means
-from leaderboards.statistics.planning import detectable_drop
-from leaderboards.statistics.proportions import paired_ratio_interval
+from leaderboards.statistics.means import design_effect, mean_covariance, mean_interval, ratio_of_means
+from leaderboards.statistics.proportions import (
+    detectable_drop,
+    mcnemar,
+    paired_ratio_interval,
+    score_bound,
+    score_statistic,
+)
 
 CORRECTION = 0.5
 """The gate's continuity correction, in samples; see `PairedSample.p_values`."""
@@ -130,7 +133,7 @@ class PairedSample:
         The first is the non-inferiority test, H0: drop ≥ margin; the second tests H0: drop ≤ margin. For 0/1 scores
         both are Tango's score test with a continuity correction of half a sample. Without it, the second rejects at
         up to 7.3 % where 5 % are asked for, n is a hundred or two and few answers changed; with it, the exact rate
-        stays below 5.5 % from n = 100 on (`tests/leaderboards/test_gate_error_rates.py` sums it up).
+        stays below 5.5 % from n = 100 on (`tests/leaderboards/gate/test_gate_error_rates.py` sums it up).
         """
         if self.bounds(0.5) is None:
             return None

@@ -1,14 +1,60 @@
-"""The mean over several tasks, with the intervals and tests of a single one."""
+"""Several tasks at once: Holm's p-values, and the mean over tasks with the intervals and tests of a single one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, log, sqrt
 
-from leaderboards.statistics.interval import Interval
-from leaderboards.statistics.means import mean_of_intervals, ratio_of_means
-from leaderboards.statistics.multiple import mean_bounds
+from leaderboards.statistics.interval import Interval, undefined
+from leaderboards.statistics.means import ratio_of_means
 from leaderboards.statistics.paired import CORRECTION, PairedSample
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's step-down adjusted p-values, in the order given.
+
+    Sorted p₁ ≤ … ≤ p_m become max over j ≤ i of min(1, (m − j + 1)·p_j). Rejecting where that is ≤ α keeps the
+    chance of any false rejection at α, whatever the dependence between the tests.
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65–70. Ours: statsmodels' `multipletests` is equal, but
+    takes long to load.
+    """
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def mean_bounds(estimates: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Return both bounds of the unweighted mean of independent estimates, each (lower, estimate, upper).
+
+    mean − √Σ(estimateᵢ − lowerᵢ)² / m and mean + √Σ(upperᵢ − estimateᵢ)² / m: bounds that are not symmetric stay so.
+    Source: the method of variance estimates recovery (MOVER), Zou and Donner, Statistics in Medicine 27 (2008)
+    1693–1702. A single estimate keeps its bounds. In neither scipy nor statsmodels.
+    """
+    m = len(estimates)
+    mean = sum(estimate for _, estimate, _ in estimates) / m
+    below = sqrt(sum((estimate - lower) ** 2 for lower, estimate, _ in estimates)) / m
+    above = sqrt(sum((upper - estimate) ** 2 for _, estimate, upper in estimates)) / m
+    return mean - below, mean + above
+
+
+def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval:
+    """Return the unweighted mean of independent estimates, by MOVER; without bounds where a part has none."""
+    n = sum(part.n for part in parts)
+    method = parts[0].method if len(parts) == 1 else "MOVER of the tasks' intervals"
+    estimates = [part.estimate for part in parts if part.estimate is not None]
+    if len(estimates) < len(parts):
+        return undefined(n, level, method)
+    known = [
+        (part.lower, part.estimate, part.upper)
+        for part in parts
+        if part.estimate is not None and part.lower is not None and part.upper is not None
+    ]
+    lower, upper = mean_bounds(known) if len(known) == len(parts) else (None, None)
+    return Interval(sum(estimates) / len(parts), lower, upper, n, level, method)
 
 
 @dataclass(frozen=True, slots=True)

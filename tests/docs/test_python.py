@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 from tests.support.pages import ROOT, blocks
 from tests.support.synthetic_runs import large_pair
@@ -26,5 +27,7 @@ def test_the_examples_run(tmp_path, monkeypatch):
     assert (tmp_path / "report.html").is_file()
     assert names["verdict"].category == "correct"
     assert names["result"].exit_code in (0, 1, 2)
+    assert (tmp_path / "site" / "index.html").is_file()
+    assert names["files"] == [Path("card/results.md")]
     assert callable(names["finetune"])
     assert callable(names["main"])

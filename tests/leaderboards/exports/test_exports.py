@@ -18,11 +18,11 @@ import yaml
 from emt_core.errors import UserError
 from emt_core.runs import read_run
 from leaderboards.comparison.summary import RunSummary, summarise
-from leaderboards.exports import FORMATS, Settings, export
+from leaderboards.exports import FORMATS, ExportSettings, export
 from tests.support.synthetic_runs import judged_sample, write_run
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
-SETTINGS = Settings(model="org/name", datasets={"emt_mnist": "ylecun/mnist"}, now=NOW)
+SETTINGS = ExportSettings(model="org/name", datasets={"emt_mnist": "ylecun/mnist"}, now=NOW)
 HOSTILE = "a|b\n\u2028\x85\x00 <script> {} % & _ \\ 🙂"
 
 
@@ -98,11 +98,11 @@ def test_hf_eval_results(summary: RunSummary, tmp_path: Path) -> None:
 
 def test_a_task_without_a_data_set_on_the_hub_is_left_out_or_refused(summary: RunSummary, tmp_path: Path) -> None:
     # What the run was loaded from counts where nothing is told.
-    files = export(summary, "hf-eval-results", tmp_path / "hub", Settings(now=NOW))
+    files = export(summary, "hf-eval-results", tmp_path / "hub", ExportSettings(now=NOW))
     assert [file.name for file in files] == ["org--other.yaml"]
     run = write_run(tmp_path / "local", {"t": [judged_sample(0, "correct")]})
     with pytest.raises(UserError, match="add --dataset t=ORG/NAME"):
-        export(summarise(read_run(run)), "hf-eval-results", tmp_path / "none", Settings(now=NOW))
+        export(summarise(read_run(run)), "hf-eval-results", tmp_path / "none", ExportSettings(now=NOW))
     assert list((tmp_path / "none").iterdir()) == []
 
 
@@ -207,9 +207,9 @@ def test_names_and_dates_from_the_run(tmp_path: Path) -> None:
 
     run = read_run(write_run(tmp_path, {"t": [judged_sample(0, "correct")]}, name="odd name%"))
     config = run.results["config"]
-    assert model_id(run, Settings()) == "local/odd-name"
+    assert model_id(run, ExportSettings()) == "local/odd-name"
     config["model_args"] = "pretrained=llava-hf/llava-1.5-7b-hf,dtype=float16"
-    assert model_id(run, Settings()) == "llava-hf/llava-1.5-7b-hf"
+    assert model_id(run, ExportSettings()) == "llava-hf/llava-1.5-7b-hf"
     assert date(run) == "2026-01-01"
     # lmms-eval's zone by default; 12:00 in Singapore is 04:00 UTC.
     config["resolved_cli_args"] = {"timezone": "Asia/Singapore"}

@@ -1,4 +1,4 @@
-"""The template environment that the report and the site share: escaping on, undefined names refused."""
+"""Fill in the templates that the report and the site share: escaping on, undefined names refused."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from emt_core.errors import UserError, one_line
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
 from leaderboards.report import text
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -24,27 +21,7 @@ def render(template: str, context: Mapping[str, Any], *, templates: Path = _TEMP
     return _environment(templates).get_template(template).render(context)
 
 
-def write_page(page: str, out: Path, *, overwrite: bool) -> None:
-    """Write a page, whole or not at all.
-
-    Raises:
-        UserError: the file exists and `overwrite` is off, or it cannot be written.
-    """
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists already: name another file or add --overwrite")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out.parent, prefix=".page-") as scratch:
-            finished = Path(scratch, out.name)
-            finished.write_text(page, encoding="utf-8", newline="\n")
-            finished.replace(out)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {one_line(error)}") from error
-
-
 def _environment(templates: Path) -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     environment = Environment(
         loader=FileSystemLoader([templates, _TEMPLATES]),
         autoescape=True,
@@ -65,8 +42,6 @@ def _environment(templates: Path) -> Environment:
 
 def _name(task: str) -> Markup:
     """Return a task's name, escaped, that may go on in the next line after each underscore."""
-    from markupsafe import Markup, escape
-
     return Markup("_<wbr>").join(escape(part) for part in text.printable(task).split("_"))
 
 

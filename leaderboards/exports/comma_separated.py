@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 
 from leaderboards.comparison.summary import RunSummary
-from leaderboards.exports.rows import Row, rows
-from leaderboards.exports.settings import Settings, date, model_id
+from leaderboards.exports.rows import RateRow, rows
+from leaderboards.exports.settings import ExportSettings, date, model_id
 
 COLUMNS = (
     "model",
@@ -29,7 +29,7 @@ COLUMNS = (
 """`percent` is the rate; `lower` and `upper` are its interval's bounds at `level`, by `method`."""
 
 
-def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
+def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
     """Write `results.csv`."""
     model, day = model_id(summary.run, settings), date(summary.run)
     with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:
@@ -38,7 +38,7 @@ def write(summary: RunSummary, folder: Path, settings: Settings) -> None:
         table.writerows(_cells(row) | {"model": model, "date": day} for row in rows(summary))
 
 
-def _cells(row: Row) -> dict[str, str | float | int | None]:
+def _cells(row: RateRow) -> dict[str, str | float | int | None]:
     lower, upper = row.bounds or (None, None)
     return {
         "kind": row.kind,
