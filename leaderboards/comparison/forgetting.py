@@ -121,7 +121,7 @@ def compare(
         candidate: the model after it.
         encoder: the zero-shot vision encoder that both are built on.
         tasks: the tasks to compare; all that both runs share where not given.
-        matrix: the quadrants' tasks; `leaderboards.comparison.matrix.DEFAULT_MATRIX` where not given.
+        matrix: the quadrants' tasks; what the tasks say where not given.
         metrics: the metric to compare a task by, where not its first.
         finetuned_on: the task whose labels count as leakage.
         progress: called with each task's name before it is read.
@@ -130,7 +130,7 @@ def compare(
         UserError: the runs cannot be compared; the message says why.
     """
     chosen = _choose(base, candidate, tasks)
-    placed = place(chosen, matrix)
+    placed = place([base.tasks[name] for name in chosen], matrix)
     compared = []
     for task in chosen:
         progress(task)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from emt_core.errors import UserError, one_line
+from emt_core.runs import Task
 
 QUADRANTS = ("idt_idi", "idt_oodi", "oodt_idi", "oodt_oodi")
 """In-/out-of-distribution text × image, as arXiv 2603.14493 names them."""
 
-DEFAULT_MATRIX: Mapping[str, tuple[str, ...]] = {
-    "idt_idi": ("imagenet_vqa",),
-    "idt_oodi": ("flowers102",),
-    "oodt_idi": ("imagewikiqa",),
-    "oodt_oodi": ("ocr_vqa",),
-}
-"""`imagewikiqa_distractor` asks `imagewikiqa`'s questions once more: it is compared, but outside the matrix."""
+_LISTED = ", ".join(QUADRANTS)
 
-_VARIANTS = ("", "_lite", "_closed")
+_VARIANTS = ("_lite", "_closed")
+"""What a task's name ends in where it asks the same as the task without: the first that was run stands for all."""
 
 
 def read_matrix(path: Path) -> dict[str, tuple[str, ...]]:
@@ -34,11 +30,11 @@ def read_matrix(path: Path) -> dict[str, tuple[str, ...]]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read as YAML: {one_line(error)}") from error
     if not isinstance(data, dict) or not data:
-        raise UserError(f"{path}: expected the quadrants {', '.join(QUADRANTS)}, each with a list of tasks")
+        raise UserError(f"{path}: expected the quadrants {_LISTED}, each with a list of tasks")
     matrix: dict[str, tuple[str, ...]] = {}
     for quadrant, tasks in data.items():
         if quadrant not in QUADRANTS:
-            raise UserError(f"{path}: {quadrant!r} is no quadrant; expected {', '.join(QUADRANTS)}")
+            raise UserError(f"{path}: {quadrant!r} is no quadrant; expected {_LISTED}")
         if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
             raise UserError(f"{path}: {quadrant}: expected a list of task names, found {tasks!r}")
         matrix[quadrant] = tuple(tasks)
@@ -49,19 +45,33 @@ def read_matrix(path: Path) -> dict[str, tuple[str, ...]]:
     return matrix
 
 
-def place(tasks: Iterable[str], matrix: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, str]:
-    """Return the quadrant of each task that has one, by the given matrix or the default one.
+def place(tasks: Iterable[Task], matrix: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
+    """Return the quadrant of each task that has one, by name: by the given matrix, else by what the task says.
 
-    A custom matrix is taken at its word. In the default one the `_lite` and `_closed` variants stand in for a task
-    that was not run itself, so that no document counts twice.
+    A task says it in its YAML, as `metadata.quadrant`, and the run keeps it. A matrix is taken at its word; without
+    one, `_lite` and `_closed` variants stand in for a task that was not run itself, so that no document counts twice.
+
+    Raises:
+        UserError: a task names a quadrant that does not exist.
     """
-    present = set(tasks)
+    by_name = {task.name: task for task in tasks}
     if matrix is not None:
-        return {task: quadrant for quadrant, members in matrix.items() for task in members if task in present}
-    placed = {}
-    for quadrant, members in DEFAULT_MATRIX.items():
-        for member in members:
-            variant = next((member + suffix for suffix in _VARIANTS if member + suffix in present), None)
-            if variant is not None:
-                placed[variant] = quadrant
-    return placed
+        return {task: quadrant for quadrant, members in matrix.items() for task in members if task in by_name}
+    placed = {name: quadrant for name, task in by_name.items() if (quadrant := _declared(task))}
+    return {name: quadrant for name, quadrant in placed.items() if not _stands_back(name, placed)}
+
+
+def _declared(task: Task) -> str | None:
+    quadrant = (task.config.get("metadata") or {}).get("quadrant")
+    if quadrant is not None and quadrant not in QUADRANTS:
+        raise UserError(f"{task.samples}: task {task.name} names the quadrant {quadrant!r}; expected {_LISTED}")
+    return quadrant
+
+
+def _stands_back(name: str, placed: Mapping[str, str]) -> bool:
+    """Whether a variant of this task that comes before it is placed too."""
+    suffix = next((suffix for suffix in _VARIANTS if name.endswith(suffix)), None)
+    if suffix is None:
+        return False
+    earlier = ("", *_VARIANTS[: _VARIANTS.index(suffix)])
+    return any(name.removesuffix(suffix) + other in placed for other in earlier)

@@ -72,7 +72,7 @@ def summarise(
     unknown = [name for name in chosen if name not in run.tasks]
     if unknown:
         raise UserError(f"{run.path} has no task {unknown[0]}; it has {', '.join(run.tasks)}")
-    placed = place(chosen, matrix)
+    placed = place([run.tasks[name] for name in chosen], matrix)
     summaries = []
     for name in chosen:
         progress(name)

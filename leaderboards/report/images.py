@@ -24,7 +24,6 @@ LONGEST_SIDE = 160
 BUDGET = 8_000_000
 """Bytes of all thumbnails in one report, as base64."""
 
-_COLUMNS = ("image", "img")
 _QUALITY = 70
 _TINY = 80
 """Pixels of the longer side below which an image is kept as it is: a page enlarges it, and its artefacts with it."""
@@ -109,9 +108,9 @@ def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
         return {}
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
-            column = next((name for name in _COLUMNS if name in file.schema_arrow.names), None)
+            column = next((field.name for field in file.schema_arrow if _holds_images(field.type)), None)
             if column is None:
-                return dict.fromkeys(rows, f"{path.name} has no column 'image' or 'img'")
+                return dict.fromkeys(rows, f"{path.name} has no column of images")
             images: dict[int, bytes | str] = dict.fromkeys(rows, f"{path.name} has no such row")
             for group, places in _by_group(file, rows).items():
                 values = file.read_row_group(group, columns=[column]).column(column)
@@ -119,6 +118,13 @@ def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
             return images
     except (OSError, pa.ArrowException) as error:
         return dict.fromkeys(rows, f"{path.name} cannot be read: {one_line(error)}")
+
+
+def _holds_images(kind: Any) -> bool:
+    """Whether a column's type is that of images in `datasets`, encoded bytes and a path; or bytes alone."""
+    if pa.types.is_struct(kind):
+        return {field.name for field in kind} == {"bytes", "path"}
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _by_group(file: Any, rows: list[int]) -> dict[int, dict[int, int]]:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emt_tasks.tasks import registry
+
 STAMP = "20260101_120000"
 CATEGORIES = ("correct", "incorrect", "intrinsic", "extrinsic", "unscored")
 METRICS = ("accuracy", "incorrect", "intrinsic", "extrinsic", "unscored")
@@ -87,6 +89,7 @@ def write_run(
             "generation_kwargs": {"max_new_tokens": 64, "until": []},
             "num_fewshot": 0,
             "process_results": "<function score at 0x7f0123456789>",
+            "metadata": {"version": 1.0, "quadrant": _quadrant(task)},
         } | dict(wanted.get("config", {}))
         results["versions"][task] = wanted.get("version", 1.0)
         results["n-shot"][task] = 0
@@ -98,6 +101,12 @@ def write_run(
     results |= {"lmms_eval_version": "0.7.3", "date": stamp, "model_name": name, "model_name_sanitized": name}
     (run / f"{stamp}_results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     return run
+
+
+def _quadrant(task: str) -> str | None:
+    """What a task of ours says of itself; None for a task that is not ours."""
+    entry = registry.entries().get(task)
+    return entry.quadrant if entry else None
 
 
 def _write_samples(path: Path, samples: Iterable[Mapping[str, Any]]) -> int:

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from emt_core.errors import UserError
+from emt_core.runs import Task
+from emt_tasks.tasks import registry
 from leaderboards.comparison.matrix import place, read_matrix
 from leaderboards.gate.policy import EXAMPLE, Policy, read_policy
 
@@ -18,16 +20,34 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_default_matrix_takes_one_variant_of_each_task() -> None:
-    assert place(["flowers102", "flowers102_lite", "ocr_vqa_lite", "imagewikiqa_distractor", "emt_mnist"]) == {
+def said(**quadrants: str | None) -> list[Task]:
+    """Tasks as a run describes them, each with the quadrant that its YAML gives it."""
+    return [Task(name, Path("samples"), config={"metadata": {"quadrant": place}}) for name, place in quadrants.items()]
+
+
+def test_tasks_say_where_they_stand_and_one_variant_of_each_counts() -> None:
+    tasks = said(a="idt_oodi", a_lite="idt_oodi", b_closed="oodt_oodi", b_lite="oodt_oodi", c=None)
+    assert place([*tasks, Task("plain", Path("samples"))]) == {"a": "idt_oodi", "b_lite": "oodt_oodi"}
+    with pytest.raises(UserError, match="task a names the quadrant 'left'; expected idt_idi, idt_oodi"):
+        place(said(a="left"))
+
+
+def test_our_tasks_stand_where_arxiv_2603_14493_puts_them() -> None:
+    names = ["emt_mnist", *(task.name for task in registry.tasks(["forgetting_matrix"]))]
+    assert place(said(**{name: registry.entries()[name].quadrant for name in names})) == {
+        "imagenet_vqa": "idt_idi",
         "flowers102": "idt_oodi",
-        "ocr_vqa_lite": "oodt_oodi",
+        "imagewikiqa": "oodt_idi",
+        "ocr_vqa": "oodt_oodi",
     }
 
 
 def test_custom_matrix_is_taken_at_its_word(tmp_path: Path) -> None:
     matrix = read_matrix(written(tmp_path, "idt_idi: [mmmu, flowers102]\noodt_oodi: [ocr_vqa]\n"))
-    assert place(["mmmu", "flowers102", "imagenet_vqa"], matrix) == {"mmmu": "idt_idi", "flowers102": "idt_idi"}
+    assert place(said(mmmu=None, flowers102="idt_oodi", imagenet_vqa="idt_idi"), matrix) == {
+        "mmmu": "idt_idi",
+        "flowers102": "idt_idi",
+    }
 
 
 @pytest.mark.parametrize(
