@@ -6,8 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from emt_core.runs import read_run
+from emt_tasks.commands.evaluations import evaluate, is_run
 from emt_tasks.commands.options import choose_policy, tell_progress
+from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter
+from leaderboards.comparison.matrix import read_matrix
+from leaderboards.gate.output import print_table
+from leaderboards.report.candidates import parse_candidates
+from leaderboards.report.page import compare_all, write_report
 
 check = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
@@ -47,16 +55,6 @@ def check_command(
 
     Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
     """
-    from rich.console import Console
-
-    from emt_core.runs import read_run
-    from emt_tasks.commands.evaluations import evaluate, is_run
-    from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter
-    from leaderboards.comparison.matrix import read_matrix
-    from leaderboards.gate.output import print_table
-    from leaderboards.report.candidates import parse_candidates
-    from leaderboards.report.page import compare_all, write_report
-
     rules = choose_policy(margin, policy)
     names = tuple(tasks.split(","))
     quadrants = read_matrix(matrix) if matrix else None

@@ -12,6 +12,7 @@ from emt_core.errors import UserError
 from emt_tasks.commands.options import JsonOption, print_rows
 from emt_tasks.datasets import catalog
 from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE
+from emt_tasks.datasets.checks import availability
 from emt_tasks.datasets.prepare import preparations, prepare
 from emt_tasks.tasks import registry
 
@@ -29,8 +30,6 @@ def list_data(
 
     Exits with 1 where something is missing. Example: emt data list forgetting_matrix
     """
-    from emt_tasks.datasets.checks import availability
-
     found = {name: availability(catalog.get(name)) for name in _source_names(names or [])}
     rows = [
         {

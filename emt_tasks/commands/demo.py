@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+import webbrowser
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -17,8 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from emt_core.errors import UserError
+from emt_tasks.tasks.evaluator import EvaluationSettings
+from emt_tasks.tasks.evaluator import evaluate as evaluate_model
+from finetune.recipes.files import read
+from leaderboards.comparison.matrix import read_matrix
+from leaderboards.gate.policy import Policy
+from leaderboards.report.candidates import parse_candidates
+from leaderboards.report.page import compare_all, write_report
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,8 +88,6 @@ def demo_command(
     The model (0.6 million weights) and its data (handwritten digits, drawn shapes, questions about both) are in the
     package.
     """
-    from rich.console import Console
-
     started = time.monotonic()
     # lmms-eval has a dozen bars for each evaluation: those that can be are off, the others go when they are done.
     os.environ |= {"TQDM_DISABLE": "1", "TQDM_LEAVE": ""}
@@ -97,8 +104,6 @@ def demo_command(
     ):
         out.print(line, markup=False)
     if show or (show is None and _has_screen()):
-        import webbrowser
-
         webbrowser.open(report.resolve().as_uri())
 
 
@@ -121,7 +126,6 @@ def tell_story(
         UserError: the folder is not empty.
     """
     from emt_tasks.demo import tiny
-    from finetune.recipes.files import read
     from finetune.training.run import finetune
 
     _prepare(output, overwrite)
@@ -143,9 +147,6 @@ def tell_story(
 
 def evaluate(model: Path, folder: Path, console: Console) -> Path:
     """Evaluate a checkpoint as `emt eval` does; returns the run's folder."""
-    from emt_tasks.tasks.evaluator import EvaluationSettings
-    from emt_tasks.tasks.evaluator import evaluate as evaluate_model
-
     results = evaluate_model(EvaluationSettings(str(model), (TASKS,), batch_size=100), folder)
     right = {task.removeprefix("demo_"): results["results"][task]["accuracy,none"] for task in results["configs"]}
     shown = ", ".join(f"{task} {_percent(100 * share)}" for task, share in right.items())
@@ -232,11 +233,6 @@ def _lost_to(task: TaskComparison) -> str:
 
 def _compare(reference: Path, output: Path) -> list[Ending]:
     """Gate every checkpoint, write the report, and return the last checkpoints' results."""
-    from leaderboards.comparison.matrix import read_matrix
-    from leaderboards.gate.policy import Policy
-    from leaderboards.report.candidates import parse_candidates
-    from leaderboards.report.page import compare_all, write_report
-
     shutil.copyfile(MATRIX, output / "matrix.yaml")
     named = [
         f"{name}={run}"

@@ -21,10 +21,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import httpx
 import typer
+from huggingface_hub import get_token
+from huggingface_hub.constants import ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from emt_core.errors import UserError, one_line
 from emt_tasks.commands.app import PACKAGES
+from emt_tasks.datasets import catalog
+from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE, datasets
+from emt_tasks.datasets.checks import availability
+from emt_tasks.tasks import registry
+from emt_tasks.tasks.scoring import JUDGE_VARIABLE
+from judges import JUDGE_NAMES, MultipleChoice
+from judges.settings import LLMSettings
 
 doctor = typer.Typer()
 
@@ -60,8 +75,6 @@ def doctor_command(
 
     Looks at versions, GPU, hub, data, judge, names, disk and lmms-eval. Exit code 0: no problem. 1: some.
     """
-    from rich.console import Console
-
     waiting = Console(stderr=True).status("looking; lmms-eval takes a while to import") if not quick else nullcontext()
     with waiting:
         found = list(examine(quick=quick))
@@ -85,8 +98,6 @@ def examine(*, quick: bool = False) -> Iterator[Check]:
 
 def python_version() -> Check:
     """The interpreter against what the distribution asks for."""
-    from packaging.specifiers import SpecifierSet
-
     found = ".".join(map(str, sys.version_info[:3]))
     wanted = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
     if SpecifierSet(wanted).contains(found, prereleases=True):
@@ -96,8 +107,6 @@ def python_version() -> Check:
 
 def versions() -> Check:
     """The installed packages against what the distribution asks for."""
-    from packaging.requirements import Requirement
-
     wanted = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or ()]
     unmet = [need for need in wanted if not (need.marker and not need.marker.evaluate({"extra": ""})) and _unmet(need)]
     if unmet:
@@ -140,8 +149,6 @@ def gpu() -> Check:
 
 def disk() -> Check:
     """Free space here and where the hub's files are kept."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
     places = {Path.cwd(): "here", _existing(Path(HF_HUB_CACHE)): "for the hub's files"}
     free = {path: shutil.disk_usage(path).free / GIGABYTE for path in places}
     found = ", ".join(f"{free[path]:.0f} GB free {what}" for path, what in places.items())
@@ -155,12 +162,8 @@ def disk() -> Check:
 
 def hub() -> Check:
     """Whether the hub answers, and whether it knows who asks."""
-    from huggingface_hub import get_token
-    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
-
     if HF_HUB_OFFLINE:
         return Check("hub", "note", "HF_HUB_OFFLINE is set: only what is on disk", "unset HF_HUB_OFFLINE")
-    import httpx
 
     try:
         httpx.head(ENDPOINT, timeout=10).raise_for_status()
@@ -174,10 +177,6 @@ def hub() -> Check:
 
 def judge_server() -> Check:
     """The judge that tasks use; a language model is asked to judge one answer, as it will be asked to later."""
-    from emt_tasks.tasks.scoring import JUDGE_VARIABLE
-    from judges import JUDGE_NAMES, MultipleChoice
-    from judges.settings import LLMSettings
-
     name = os.environ.get(JUDGE_VARIABLE) or "fuzzy"
     if name not in JUDGE_NAMES:
         return Check("judge", "problem", f"{JUDGE_VARIABLE}={name}", f"set it to one of {', '.join(JUDGE_NAMES)}")
@@ -202,8 +201,6 @@ def judge_server() -> Check:
 
 def lmms_eval_hook() -> Check:
     """Whether plain lmms-eval, as its own program, knows our tasks."""
-    from emt_tasks.tasks import registry
-
     fix = 'add to the command line of lmms-eval: --include_path "$(emt tasks path)"'
     try:
         done = subprocess.run(
@@ -224,8 +221,6 @@ def lmms_eval_hook() -> Check:
 
 def _data_checks() -> list[Callable[[], Check]]:
     """One check a data set, without the demo's, which need nothing."""
-    from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE, datasets
-
     root = os.environ.get(DATA_DIR_VARIABLE)
     if root and not Path(root).expanduser().is_dir():
         wrong = Check("data", "problem", f"{DATA_DIR_VARIABLE}={root}: no such folder", f"correct {DATA_DIR_VARIABLE}")
@@ -236,9 +231,6 @@ def _data_checks() -> list[Callable[[], Check]]:
 
 def _data_set(name: str) -> Check:
     """Whether a data set is there; one that is missing is a note, one that is there and broken a problem."""
-    from emt_tasks.datasets import catalog
-    from emt_tasks.datasets.checks import availability
-
     found = availability(catalog.get(name))
     local = found.dataset.local_file(found.split)
     if found.problem is None:
@@ -251,8 +243,6 @@ def _data_set(name: str) -> Check:
 
 
 def _unmet(need: object) -> bool:
-    from packaging.requirements import Requirement
-
     assert isinstance(need, Requirement)
     version = _version(need.name)
     return version is None or not need.specifier.contains(version, prereleases=True)
@@ -294,10 +284,6 @@ def _existing(path: Path) -> Path:
 
 
 def _print(found: list[Check]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False)
     for column in ("", "what", "found", "what to do"):
         table.add_column(column, overflow="fold")

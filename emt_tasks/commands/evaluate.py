@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from emt_core.errors import UserError
 from emt_tasks.datasets import catalog
@@ -70,9 +72,6 @@ def _classifications(names: list[str]) -> list[str]:
 
 
 def _print_results(results: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False)
     table.add_column("task")
     for name in ("n", *METRICS):

@@ -8,9 +8,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow.parquet as pq
+from huggingface_hub import HfApi
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
+from PIL import Image
+from pyarrow import ArrowException
+
 from emt_core.errors import UserError, one_line
 from emt_tasks.datasets import catalog, vocabularies
 from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.datasets.decoding import no_truncated_images
 from emt_tasks.datasets.labels import class_indices
 from emt_tasks.tasks import registry
 from emt_tasks.tasks.multiple_choice import parse
@@ -61,9 +69,7 @@ def availability(dataset: Dataset, split: str | None = None) -> Availability:
 
 def _inspect(file: Path, dataset: Dataset) -> tuple[int | None, str | None]:
     """Read a parquet file without its images, and some of these: its number of rows, and what is wrong with it."""
-    import pyarrow.parquet as pq
     from datasets import Features
-    from pyarrow import ArrowException
 
     try:
         parquet = pq.ParquetFile(file)
@@ -142,10 +148,6 @@ def _some_images(parquet: Any, column: str) -> Iterator[tuple[int, Any]]:
 
 
 def _undecodable(data: bytes | None) -> str | None:
-    from PIL import Image
-
-    from emt_tasks.datasets.decoding import no_truncated_images
-
     try:
         with no_truncated_images():
             Image.open(BytesIO(data or b"")).load()
@@ -156,8 +158,6 @@ def _undecodable(data: bytes | None) -> str | None:
 
 def _in_cache(dataset: Dataset) -> bool:
     """Whether `datasets` has already downloaded something of this repository."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
     repository = (dataset.hub or "").replace("/", "--")
     return (Path(HF_HUB_CACHE) / f"datasets--{repository}" / "snapshots").is_dir()
 
@@ -193,9 +193,6 @@ def _fault_of(check: Callable[[], object]) -> str | None:
 
 def _hub_obstacle(repository: str) -> str | None:
     """What stands between us and a repository of the hub; None where nothing does."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
-
     # The base error of the HTTP client, which differs between releases of huggingface_hub.
     http_errors = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
     try:

@@ -22,6 +22,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
 from emt_core.errors import UserError, list_faults, one_line
 from judges import Vocabulary
 
@@ -63,8 +66,6 @@ def read(folder: Path) -> list[Dataset]:
     Raises:
         UserError: the file is no YAML, or a row is faulty.
     """
-    import yaml
-
     file = folder / FILE
     if not file.is_file():
         return []
@@ -87,8 +88,6 @@ def _resolved(paths: str) -> tuple[Path, ...]:
 
 
 def _row(file: Path, name: str, fields: Any) -> Dataset:
-    from pydantic import TypeAdapter, ValidationError
-
     from emt_tasks.datasets.catalog import Dataset
 
     where = f"{file}: {name}"

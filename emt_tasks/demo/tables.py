@@ -21,6 +21,8 @@ from typing import Any
 from PIL import Image
 
 from emt_core.errors import UserError
+from emt_core.files import replacing
+from emt_tasks.datasets.prepare.parquet import write_parquet
 from emt_tasks.demo.digits import Digit, digits
 from emt_tasks.demo.questions import (
     DIGIT_QUESTIONS,
@@ -51,9 +53,6 @@ def cached(name: str, split: str) -> Path:
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     file = root / "emt-eval" / "demo" / f"v{VERSION}" / name / f"{split}.parquet"
     if not file.is_file():
-        from emt_core.files import replacing
-        from emt_tasks.datasets.prepare.parquet import write_parquet
-
         features, documents = _table(name, split)
         with replacing([file]) as (partial,):
             write_parquet(partial, features, documents)

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
+from transformers import GenerationConfig, GenerationMixin, StoppingCriteria, StoppingCriteriaList
+
 from emt_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,8 +64,6 @@ class Settings:
 
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:
-    from transformers import GenerationConfig, GenerationMixin
-
     known = {*vars(GenerationConfig()), *inspect.signature(GenerationMixin.generate).parameters} - {"kwargs", "self"}
     unknown = sorted(set(options) - known)
     if unknown:
@@ -77,9 +78,6 @@ def stopping(until: Sequence[str], tokenizer: Any, prompt_length: int) -> Any:
 
     Only the answer is looked at: transformers' own `stop_strings` also matches a text that begins in the prompt.
     """
-    import torch
-    from transformers import StoppingCriteria, StoppingCriteriaList
-
     # A token is at least one byte long, so the last this many tokens hold any text that has just ended.
     tail = max(len(text.encode()) for text in until) + 1
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from emt_tasks.models.parts import is_encoder_decoder
 
 if TYPE_CHECKING:
@@ -119,8 +121,6 @@ class Scorer:
             inputs: model inputs of as many prompts as there are continuations, padded on the right.
             continuations: tokens, one tuple a prompt.
         """
-        import torch
-
         if self._is_encoder_decoder:
             return _scores(self._decoder_logits(inputs, continuations), continuations)
         logits = self.model(**append(inputs, continuations, self._pad), use_cache=False).logits
@@ -147,8 +147,6 @@ class Scorer:
 
     def _behind_cache(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
         """Run the prompt once, then the continuations behind its cache. They come shortest first."""
-        import torch
-
         forget_positions(self.model)
         last = {"logits_to_keep": 1} if "logits_to_keep" in self._parameters else {}
         prompt = self.model(**inputs, use_cache=True, **last)
@@ -170,8 +168,6 @@ class Scorer:
 
     def _can_reuse(self, inputs: Any, continuations: Sequence[Tokens]) -> bool:
         """Find out by trying whether scores behind the cache equal those of whole passes."""
-        import torch
-
         expected = self._repeated(inputs, continuations)
         try:
             found = self._behind_cache(inputs, continuations)
@@ -235,8 +231,6 @@ def forget_positions(model: Any) -> None:
 
 def _scores(logits: torch.Tensor, continuations: Sequence[Tokens]) -> list[Score]:
     """Score continuations by the logits that predict them, `(rows, tokens, vocabulary)`."""
-    import torch
-
     longest = max(map(len, continuations))
     padded = [[*tokens, *[-100] * (longest - len(tokens))] for tokens in continuations]
     targets = torch.tensor(padded, dtype=torch.long, device=logits.device)

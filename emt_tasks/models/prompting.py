@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+from PIL import Image
+
 from emt_core.errors import UserError, one_line
 
 _PROMPT = "@@EMT-PROMPT@@"
@@ -81,8 +84,6 @@ class Prompter:
 
     def _chat(self, images: int) -> str:
         """Render the chat template: messages of typed parts first, plain strings for templates that want those."""
-        from jinja2 import TemplateError
-
         failure = ""
         for content in (self._parts, self._string):
             messages = [{"role": "user", "content": content(_PROMPT, images)}]
@@ -119,8 +120,6 @@ class Prompter:
     def inserts_images(self) -> bool:
         """Whether the processor adds image tokens to a text that has none: found by trying."""
         if self._inserts_images is None:
-            from PIL import Image
-
             try:
                 batch = self._processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")
                 token = self._tokenizer.convert_tokens_to_ids(self.image_token) if self.image_token else None

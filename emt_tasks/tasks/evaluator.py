@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -11,9 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rapidfuzz import process
+from tenacity import RetryError
+
 from emt_core.errors import UserError, one_line
 from emt_core.folders import whole_folder
-from emt_tasks.tasks import fingerprint
+from emt_tasks.datasets.checks import check_data
+from emt_tasks.tasks import fingerprint, registry
 from emt_tasks.tasks.scoring import JUDGE_VARIABLE
 
 ModelKind = Literal["emt_vlm", "emt_clip"]
@@ -80,9 +85,6 @@ def check(names: Sequence[str]) -> None:
     Raises:
         UserError: a name is neither ours nor lmms-eval's, or the data of one of our tasks is missing.
     """
-    from emt_tasks.datasets.checks import check_data
-    from emt_tasks.tasks import registry
-
     for name in names:
         if name not in registry.entries() and not _in_lmms_eval(name):
             raise UserError(f"task {name!r} is not known{_suggestion(name, list(registry.entries()))}")
@@ -100,7 +102,6 @@ def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = Fa
     check(settings.tasks)
     if any(output.glob("*_results.json")) and not overwrite:
         raise UserError(f"--output: {output} holds results already; choose another folder or add --overwrite")
-    from tenacity import RetryError
 
     from emt_tasks.plugin import run_lmms_eval
 
@@ -180,8 +181,6 @@ def _run_folder(output: Path) -> Iterator[Path]:
 
 def _in_lmms_eval(name: str) -> bool:
     """Whether lmms-eval's own tasks mention this name; cheap, and lmms-eval itself decides later."""
-    import importlib.util
-
     found = importlib.util.find_spec("lmms_eval")
     folder = Path(found.origin or "").parent / "tasks" if found else None
     if folder is None or not folder.is_dir():
@@ -190,8 +189,6 @@ def _in_lmms_eval(name: str) -> bool:
 
 
 def _suggestion(name: str, known: list[str]) -> str:
-    from rapidfuzz import process
-
     near = [found for found, _, _ in process.extract(name, known, limit=3, score_cutoff=70)]
     return f"; did you mean {' or '.join(near)}?" if near else "; see: emt tasks list"
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from huggingface_hub import hf_hub_download
+
 from emt_tasks.models.loading import adapter_base, folder_or_name
 
 PACKAGES = ("emt-eval", "lmms-eval", "transformers", "peft", "open_clip_torch", "torch")
@@ -73,8 +75,6 @@ def _file_state(file: Path) -> str | tuple[int, int]:
 
 def _commit(name: str, revision: str) -> str | None:
     """The commit that a name on the hub stands for, from the hub or, without a network, from its cache."""
-    from huggingface_hub import hf_hub_download
-
     for file in ("config.json", "adapter_config.json"):
         try:
             return Path(hf_hub_download(name, file, revision=revision)).parent.name

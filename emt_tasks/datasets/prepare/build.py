@@ -8,11 +8,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.progress import Progress
+
 from emt_core.errors import UserError
+from emt_core.files import replacing
 from emt_tasks.datasets import catalog
 from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.datasets.decoding import no_truncated_images
 from emt_tasks.datasets.prepare import tables
+from emt_tasks.datasets.prepare.images import map_ahead, stored_image
 from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Preparation, Split, recognise
+from emt_tasks.datasets.prepare.parquet import write_parquet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,8 +68,6 @@ def prepare(
     Raises:
         UserError: the source cannot be used; the message says what was found and what was expected.
     """
-    from rich.console import Console
-
     console = console or Console(stderr=True)
     dataset = catalog.get(name)
     if dataset.generator is not None:
@@ -115,12 +120,6 @@ def _write(
     targets: Mapping[str, Path],
     console: Console,
 ) -> None:
-    from rich.progress import Progress
-
-    from emt_core.files import replacing
-    from emt_tasks.datasets.decoding import no_truncated_images
-    from emt_tasks.datasets.prepare.parquet import write_parquet
-
     features = preparation.features()
     bar = Progress(console=console, disable=not console.is_terminal)
     with no_truncated_images(), replacing(list(targets.values())) as partials, bar:
@@ -133,8 +132,6 @@ def _write(
 
 
 def _rows(preparation: Preparation, split: Split, image_column: str) -> Generator[dict[str, Any]]:
-    from emt_tasks.datasets.prepare.images import map_ahead, stored_image
-
     stored = map_ahead(lambda example: (example, stored_image(example)), split.examples)
     with closing(stored):
         for example, image in stored:

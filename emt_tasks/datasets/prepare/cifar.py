@@ -9,6 +9,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emt_core.errors import UserError
 from emt_tasks.datasets import vocabularies
 from emt_tasks.datasets.catalog import Dataset
@@ -80,8 +82,6 @@ class _Pickles:
         return Split(examples, sum(len(batch["data"]) for batch in batches))
 
     def _check(self, batch: dict[str, Any], path: Path) -> dict[str, Any]:
-        import numpy as np
-
         missing = [key for key in ("data", *self.labels.values()) if key not in batch]
         if missing:
             raise UserError(f"{path}: expected a batch of {self.name} with {missing[0]!r}, found {', '.join(batch)}")

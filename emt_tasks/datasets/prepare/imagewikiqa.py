@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import jsonlines
+
 from emt_core.errors import UserError, one_line
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.datasets.prepare.imagenet import flat_images, image_id, validation_folders, wnid_folders
@@ -57,8 +59,6 @@ def _index(copy: DiskCopy) -> dict[str, Path]:
 
 
 def _rows(questions: Path) -> list[dict[str, Any]]:
-    import jsonlines
-
     try:
         with jsonlines.open(questions) as reader:
             return [_columns(row, f"{questions}, line {number}") for number, row in enumerate(reader.iter(dict), 1)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from emt_core.errors import UserError, one_line
 
 
@@ -14,7 +16,6 @@ def read_matlab(file: Path | IO[bytes], name: str, variable: str) -> Any:
     Raises:
         UserError: the file is damaged or missing, or has no such variable; `name` names it.
     """
-    import numpy as np
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from emt_core.errors import UserError
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.datasets.prepare.folders import class_folders
@@ -65,8 +67,6 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises:
         UserError: the file is damaged, or of another type or other dimensions.
     """
-    import numpy as np
-
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:

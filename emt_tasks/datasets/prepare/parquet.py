@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 _ROWS_A_GROUP = 1000
 _BYTES_A_GROUP = 32 * 2**20
 
@@ -15,9 +18,6 @@ def write_parquet(path: Path, features: Any, rows: Iterable[Mapping[str, Any]]) 
 
     Row groups are small enough to read single images out of a file of some gigabytes.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     schema = features.arrow_schema
     # Nearly all bytes are images, which differ from each other and are compressed already.
     image = next(iter(features))

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emt_core.errors import UserError, one_line
 
 
@@ -48,8 +50,6 @@ class _ArrayUnpickler(pickle.Unpickler):
 @cache
 def _array_builders() -> dict[tuple[str, str], Callable[..., Any]]:
     """What pickled arrays call, under the names of NumPy 1 and 2."""
-    import numpy as np
-
     empty = np.empty(0)
     reconstruct: Any = empty.__reduce__()[0]
     from_buffer: Any = empty.__reduce_ex__(5)[0]
