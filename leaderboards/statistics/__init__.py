@@ -3,7 +3,7 @@
 Start with `PairedSample`. Proportions in, proportions out: percent is for those who print. Undefined is None.
 
 What is whose: quantiles and tails are scipy's functions. What neither scipy nor statsmodels has is ours. So is the
-little that statsmodels has ready (Wilson's interval, Holm's correction): it takes about three times as long to import
+little that statsmodels has ready (Wilson's interval, Holm's correction): it takes more than twice as long to import
 as all that a gate needs, and the tests hold ours equal to it. Each function says which of these it is.
 """
 
