@@ -101,7 +101,7 @@ def recipes_page() -> str:
         parts.append(f"### {name}\n\n```text\n{_header(file)}\n```\n")
     parts.append("## Fields\n")
     sections = [recipe.Recipe, recipe.Part, recipe.Lora, recipe.Mixture, recipe.SourceEntry, recipe.Optimiser,
-                recipe.Schedule, recipe.Batch, recipe.Save, recipe.Evaluate]  # fmt: skip
+                recipe.Schedule, recipe.Batching, recipe.Save, recipe.Evaluate]  # fmt: skip
     parts += [_section(section) for section in sections]
     return "\n".join(parts)
 

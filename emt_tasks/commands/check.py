@@ -51,7 +51,7 @@ def check_command(
 
     from emt_core.runs import read_run
     from emt_tasks.commands.evaluations import evaluate, is_run
-    from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter
+    from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
     from leaderboards.comparison.matrix import read_matrix
     from leaderboards.gate.output import print_table
     from leaderboards.report.candidates import parse_candidates
@@ -62,7 +62,7 @@ def check_command(
     quadrants = read_matrix(matrix) if matrix else None
 
     def settings(model: str) -> EvaluationSettings:
-        on = base if is_adapter(model) and not is_run(base) else None
+        on = base if is_adapter_alone(model) and not is_run(base) else None
         peft = model if on else None
         return EvaluationSettings(
             on or model, names, "emt_vlm", peft, batch_size, device, limit, judge, model_args=model_args

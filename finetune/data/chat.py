@@ -12,7 +12,7 @@ from finetune.data.conversations import Turn
 _QUESTION, _ANSWER = "@@EMT-QUESTION-{}@@", "@@EMT-ANSWER-{}@@"
 
 
-class Chat:
+class TrainingChat:
     """Splits a conversation into the prompt of its first question and what follows.
 
     The prompt comes from the `Prompter` that evaluates models, so both see the same text. What stands between prompt

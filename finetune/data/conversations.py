@@ -32,7 +32,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainingExample:
     """One training example: its turns, its images (decoded when asked for), and its place, for messages."""
 
     turns: tuple[Turn, ...]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emt_core.errors import UserError, one_line
-from finetune.data.conversations import Example, Format, Turn, format_of, without_image_mark
+from finetune.data.conversations import Format, TrainingExample, Turn, format_of, without_image_mark
 from finetune.data.images import decode
 from finetune.recipes.schema import SourceEntry
 
@@ -25,7 +25,7 @@ class TrainingSource(Protocol):
         """How many examples there are."""
         ...
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> TrainingExample:
         """Return one example; its images are not decoded yet."""
         ...
 
@@ -83,12 +83,12 @@ class Rows:
         """How many rows there are."""
         return len(next(iter(self._columns.values())))
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> TrainingExample:
         """Return one example."""
         where = f"{self.name}, row {index}"
         turn = self.turn(index)
         cleaned = Turn(without_image_mark(turn.question), turn.answer)
-        return Example((cleaned,), lambda: [decode(self._images[index], where)], 1, where)
+        return TrainingExample((cleaned,), lambda: [decode(self._images[index], where)], 1, where)
 
     def turn(self, index: int) -> Turn:
         """Return question and answer as the data set's format has them, with the mark of the image."""
@@ -120,11 +120,11 @@ class Conversations:
         """How many entries there are."""
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> TrainingExample:
         """Return one example."""
         images, turns = self._entries[index]
         where = f"{self._file}, entry {index}"
-        return Example(turns, partial(self._load, images, where), len(images), where)
+        return TrainingExample(turns, partial(self._load, images, where), len(images), where)
 
     def image(self, index: int) -> Path | None:
         """Return the file of the entry's first image."""
@@ -174,7 +174,7 @@ class Subset:
         """How many examples were kept."""
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> TrainingExample:
         """Return one example."""
         return self._source[self._indices[index]]
 

@@ -181,7 +181,7 @@ def _fields_at(location: Sequence[Any]) -> list[str]:
         "lora": schema.Lora,
         "optimiser": schema.Optimiser,
         "schedule": schema.Schedule,
-        "batch": schema.Batch,
+        "batch": schema.Batching,
         "save": schema.Save,
         "evaluate": schema.Evaluate,
     }

@@ -6,15 +6,14 @@ leaves the last good checkpoint. All tensors are safetensors.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError
+from emt_core.folders import whole_folder
 
 if TYPE_CHECKING:
     import torch
@@ -22,36 +21,14 @@ if TYPE_CHECKING:
 RECIPE_FILE = "emt_recipe.yaml"
 LOG_FILE = "emt_train.jsonl"
 LAST = "last"
+RESUME = "free some space, then --resume"
+"""What to do when a checkpoint or a state could not be written."""
 _STATE, _WEIGHTS, _OPTIMISER = "state.json", "trained.safetensors", "optimiser.safetensors"
 
 
 def checkpoint_folder(output: Path, step: int) -> Path:
     """Return the folder of the checkpoint after some steps."""
     return output / f"checkpoint-{step:06d}"
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write to, which takes the place of `folder` when all is written and goes if anything fails.
-
-    Raises:
-        UserError: the disk is full or cannot be written to.
-    """
-    from safetensors import SafetensorError
-
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        reason = "the disk is full" if full else one_line(error)
-        raise UserError(f"output: {folder} cannot be written ({reason}); free some space, then --resume") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def save_checkpoint(
@@ -75,7 +52,7 @@ def save_checkpoint(
     """
     from peft import PeftModel
 
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, advice=RESUME) as partial:
         if isinstance(model, PeftModel):
             model.save_pretrained(partial, state_dict=state)
         else:
@@ -129,7 +106,7 @@ def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any)
         for key, value in values.items()
         if value is not None
     }
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, advice=RESUME) as partial:
         save_file({name: value.detach().contiguous() for name, value in weights.items()}, partial / _WEIGHTS)
         save_file(moments, partial / _OPTIMISER)
         write_step(partial, step)

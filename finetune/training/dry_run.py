@@ -15,7 +15,7 @@ from finetune.recipes.schema import Recipe
 if TYPE_CHECKING:
     from torch import nn
 
-    from finetune.data.collate import Batch
+    from finetune.data.collate import TrainingBatch
     from finetune.data.mixture import Plan
     from finetune.data.sources import TrainingSource
 
@@ -58,7 +58,7 @@ def trained_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (count, size) for name, (count, size) in found.items()}
 
 
-def memory(model: Any, recipe: Recipe, batch: Batch) -> Memory:
+def memory(model: Any, recipe: Recipe, batch: TrainingBatch) -> Memory:
     """Estimate the memory of a step.
 
     Args:

@@ -42,7 +42,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
 
     from finetune.data.loader import Loader
     from finetune.model import building
-    from finetune.training.loop import Run
+    from finetune.training.loop import Training
     from finetune.training.saving import Saver
 
     accelerator = make_accelerator(recipe)
@@ -62,7 +62,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
             f"mixture: examples have {sorted(counts)} images; FSDP and DeepSpeed need the same number in all"
         )
     _open_output(output, recipe, accelerator, fresh=not resume)
-    Run(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
+    Training(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
     return (output / LAST).resolve()
 
 

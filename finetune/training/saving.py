@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError
+from emt_core.folders import whole_folder
 from finetune.data.mixture import Plan
 from finetune.model.adapters import merged_state
 from finetune.recipes.schema import Recipe
 from finetune.training.checkpoint import (
     LOG_FILE,
     RECIPE_FILE,
+    RESUME,
     checkpoint_folder,
     drop_states_before,
     last_state,
@@ -24,7 +26,6 @@ from finetune.training.checkpoint import (
     save_state,
     state_folder,
     truncate_log,
-    whole_folder,
     write_step,
 )
 
@@ -132,7 +133,7 @@ class Saver:
         self.accelerator.save_state(str(staging))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            with whole_folder(folder) as partial:
+            with whole_folder(folder, advice=RESUME) as partial:
                 staging.rename(partial / "sharded")
                 write_step(partial, step)
             drop_states_before(folder)
