@@ -1,6 +1,10 @@
-"""The one exception for mistakes that a user can fix."""
+"""The one exception for mistakes that a user can fix, and faults in one line."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
 
 
 class UserError(Exception):
@@ -15,3 +19,30 @@ def one_line(error: BaseException) -> str:
     """Return the first non-empty line of an exception's text, or its type's name where it has none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def list_faults(
+    errors: Iterable[Mapping[str, Any]], fields_at: Callable[[Sequence[Any]], Iterable[str]] | None = None
+) -> list[str]:
+    """Return what is wrong with each field of a pydantic model, as `field: fault`.
+
+    Args:
+        errors: what `ValidationError.errors()` returns.
+        fields_at: the names of the fields at a place, as pydantic's `loc` gives it. With it a fault says what was
+            found, and an unknown key which field may be meant.
+    """
+    return [_fault(error, fields_at) for error in errors]
+
+
+def _fault(error: Mapping[str, Any], fields_at: Callable[[Sequence[Any]], Iterable[str]] | None) -> str:
+    where = ".".join(str(key) for key in error["loc"] if key != "[key]")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden" and fields_at is not None:
+        near = get_close_matches(str(error["loc"][-1]), list(fields_at(error["loc"][:-1])), n=1)
+        return f"unknown key {where}" + (f", did you mean {near[0]}?" if near else "")
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    if not where:
+        return message
+    shown = fields_at is not None and error["type"] != "value_error" and not isinstance(error["input"], dict | list)
+    return f"{where}: {message[:1].lower()}{message[1:]}" + (f", found {error['input']!r}" if shown else "")

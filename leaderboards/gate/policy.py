@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError, list_faults, one_line
 
 Margin = Annotated[float, Field(ge=0, lt=100)]
 
@@ -67,10 +67,7 @@ def read_policy(path: Path) -> Policy:
     try:
         return Policy(**data)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-            for fault in error.errors()
-        )
+        faults = "; ".join(list_faults(error.errors()))
         raise UserError(f"{path}: {faults} (keys: {', '.join(Policy.model_fields)})") from error
     except TypeError as error:  # a key that is no text
         raise UserError(f"{path}: {one_line(error)}") from error
