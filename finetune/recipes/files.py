@@ -43,7 +43,7 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"{file}: {counted}{'; '.join(faults)}") from None
 
 
-def names() -> list[str]:
+def shipped_recipes() -> list[str]:
     """Return the names of the shipped recipes, those in folders with the folder."""
     return sorted(file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob("*.yaml"))
 
@@ -58,7 +58,7 @@ def find(recipe: str) -> Path:
     for file in (Path(recipe), shipped):
         if file.is_file():
             return file
-    raise UserError(f"recipe {recipe!r}: no such file, and no shipped recipe; those are {', '.join(names())}")
+    raise UserError(f"recipe {recipe!r}: no such file, and no shipped recipe; those are {', '.join(shipped_recipes())}")
 
 
 def fields_at(place: Sequence[Any]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emt_core.errors import UserError
-from finetune.recipes.files import names, read
+from finetune.recipes.files import read, shipped_recipes
 from finetune.recipes.schema import Recipe
 
 
@@ -164,7 +164,7 @@ def test_parts_inherit_the_learning_rate(recipe_file: Callable[..., str]) -> Non
 def test_an_unknown_name_lists_the_shipped_recipes() -> None:
     with pytest.raises(UserError, match="emt_linear, emt_lora"):
         read("no_such_recipe")
-    assert "emt_linear" in names()
+    assert "emt_linear" in shipped_recipes()
 
 
 @pytest.mark.parametrize(
