@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from emt_core.errors import UserError, one_line
 from emt_tasks.models.likelihood import ContinuationTokenizer, append, right_padded
 from finetune.data.chat import TrainingChat
 from finetune.data.conversations import TrainingExample
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
 Token = tuple[int, bool]
@@ -78,8 +79,6 @@ class TrainingCollator:
         Raises:
             UserError: the processor refuses an image or a text, or a question has too many tokens; names the example.
         """
-        import torch
-
         count = len(images[0])
         if self._starts and any(len(example.turns) > 1 for example in examples):
             raise UserError(f"{examples[0].where}: an encoder-decoder model learns one answer, found several turns")

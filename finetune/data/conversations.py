@@ -13,6 +13,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError
+from emt_tasks.datasets.catalog import source
+from emt_tasks.tasks import registry
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,8 +71,6 @@ def format_of(data: str) -> Format:
     Raises:
         UserError: the data set is not in the catalog.
     """
-    from emt_tasks.datasets.catalog import source
-
     row = source(data)
     return Format(_task_prompt(row.asks_as) if row.asks_as else row.question, row.answer)
 
@@ -82,8 +82,6 @@ def without_image_mark(text: str) -> str:
 
 def _task_prompt(task: str) -> str:
     """Return the question of an evaluation task, with `{field}` for its Jinja fields."""
-    from emt_tasks.tasks import registry
-
     text = str(registry.load(registry.entries()[task].file)["doc_to_text"])
     return text.replace("{{", "{").replace("}}", "}")
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from emt_core.errors import UserError, one_line
+from emt_tasks import demo
+from emt_tasks.datasets import catalog, vocabularies
+from emt_tasks.datasets.labels import class_indices
+from emt_tasks.tasks import ocr_vqa
+from emt_tasks.tasks.documents import stratified_sample
 from finetune.data.conversations import Format, TrainingExample, Turn, format_of, without_image_mark
 from finetune.data.images import decode
 from finetune.recipes.schema import SourceEntry
-
-if TYPE_CHECKING:
-    from emt_tasks.datasets.catalog import Source
 
 
 class TrainingSource(Protocol):
@@ -56,8 +59,6 @@ def open_source(entry: SourceEntry) -> TrainingSource:
     if len(source) == 0:
         raise UserError(f"mixture: source {source.name} is empty; expected at least one example")
     if entry.limit is not None and entry.limit < len(source):
-        from emt_tasks.tasks.documents import stratified_sample
-
         strata = [source[index].turns[-1].answer for index in range(len(source))]
         return Subset(source, stratified_sample(strata, entry.limit))
     return source
@@ -197,8 +198,6 @@ class Subset:
 
 def _llava(entry: SourceEntry) -> TrainingSource:
     """Open a LLaVA-style JSON or JSON lines file."""
-    import json
-
     file = Path(entry.data).expanduser()
     folder = Path(entry.images).expanduser() if entry.images else file.parent
     try:
@@ -213,9 +212,6 @@ def _llava(entry: SourceEntry) -> TrainingSource:
 
 def _named(entry: SourceEntry) -> TrainingSource:
     """Open a data set by name."""
-    from emt_tasks import demo
-    from emt_tasks.datasets.catalog import source
-
     name = f"{entry.data}:{entry.split}"
     known = format_of(entry.data)
     form = Format(entry.question or known.question, entry.answer or known.answer)
@@ -226,7 +222,7 @@ def _named(entry: SourceEntry) -> TrainingSource:
 
     from datasets import Image
 
-    data_set = source(entry.data)
+    data_set = catalog.source(entry.data)
     table, column = _table(entry, data_set), data_set.image
     images = table.select_columns([column]).cast_column(column, Image(decode=False))
     return Rows(
@@ -238,11 +234,9 @@ def _named(entry: SourceEntry) -> TrainingSource:
     )
 
 
-def _table(entry: SourceEntry, source: Source) -> Any:
+def _table(entry: SourceEntry, source: catalog.Source) -> Any:
     """Load one split; of short answers one row a question."""
     import datasets
-
-    from emt_tasks.tasks import ocr_vqa
 
     try:
         table = datasets.load_dataset(**source.load_arguments(entry.split), split=entry.split)
@@ -251,13 +245,10 @@ def _table(entry: SourceEntry, source: Source) -> Any:
     return ocr_vqa.questions(table) if source.kind == "short_answer" else table
 
 
-def _texts(source: Source, table: Any) -> Mapping[str, Sequence[Any]]:
+def _texts(source: catalog.Source, table: Any) -> Mapping[str, Sequence[Any]]:
     """Return the columns without images, numbers of classes as names."""
     columns: dict[str, Sequence[Any]] = dict(table.with_format(None).to_dict())
     if source.vocabulary is not None:
-        from emt_tasks.datasets import vocabularies
-        from emt_tasks.datasets.labels import class_indices
-
         vocabulary, column = vocabularies.load(source.vocabulary), source.label
         indices = class_indices(columns[column], table.features[column], vocabulary, f"{source.name}: {column}")
         columns["label"] = [vocabulary.labels[index].name for index in indices]

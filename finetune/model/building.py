@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from emt_core.errors import UserError, one_line
 from emt_tasks.models import loading
@@ -13,10 +17,6 @@ from finetune.model.adapters import add_lora, base_name
 from finetune.model.parts import Parts, find_parts, freeze_all_but
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.checkpoint import stored_dtype
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 
 def load_processor(recipe: Recipe) -> Any:
@@ -57,9 +57,6 @@ def empty_model(recipe: Recipe) -> nn.Module:
     Raises:
         UserError: there is no such model, or it is no image-text-to-text model.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
     path = loading.folder_or_name(recipe.model)
     try:
         config = AutoConfig.from_pretrained(path, revision=recipe.revision)
@@ -76,8 +73,6 @@ def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
     Raises:
         UserError: the recipe does not fit the model's parts.
     """
-    import torch
-
     parts = find_parts(model)
     model.get_output_embeddings()  # every architecture has a head; the loss needs it
     torch.manual_seed(recipe.seed)  # of the adapters' first values
@@ -115,8 +110,6 @@ def find_base_parts(model: nn.Module) -> Parts:
 
 def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimiser, with each part's peak learning rate under `peak`; no decay for biases and norms."""
-    import torch
-
     chosen = recipe.optimiser
     groups = []
     for part, weights in trained.items():

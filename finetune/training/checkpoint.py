@@ -10,13 +10,15 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 from emt_core.errors import UserError
 from emt_core.folders import whole_folder
-
-if TYPE_CHECKING:
-    import torch
 
 RECIPE_FILE = "emt_recipe.yaml"
 LOG_FILE = "emt_train.jsonl"
@@ -50,8 +52,6 @@ def save_checkpoint(
         dtype: of a full model's saved weights: the base checkpoint's, so that what was not trained stays as it was.
         notes: further text files, by name.
     """
-    from peft import PeftModel
-
     with whole_folder(folder, advice=RESUME) as partial:
         if isinstance(model, PeftModel):
             model.save_pretrained(partial, state_dict=state)
@@ -96,8 +96,6 @@ def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any)
         weights: the trained parameters by name, in the precision they are trained in.
         optimiser: a torch optimiser over these parameters.
     """
-    from safetensors.torch import save_file
-
     folder = state_folder(output, step)
     names = {id(parameter): name for name, parameter in weights.items()}
     moments = {
@@ -126,9 +124,6 @@ def load_state(output: Path, weights: dict[str, Any], optimiser: Any) -> int:
     Raises:
         UserError: the state does not belong to these parameters.
     """
-    import torch
-    from safetensors.torch import load_file
-
     folder = last_state(output)
     if folder is None:
         return 0
@@ -165,8 +160,6 @@ def truncate_log(output: Path, step: int) -> None:
 
 def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:
     """Return the dtype of a checkpoint's weights as its config names it, or None."""
-    from transformers import AutoConfig
-
     dtype: torch.dtype | None = AutoConfig.from_pretrained(pretrained, revision=revision).dtype
     return dtype
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from accelerate import Accelerator
 
 from emt_core.errors import UserError
 from emt_core.folders import whole_folder
@@ -28,10 +31,7 @@ from finetune.training.checkpoint import (
     truncate_log,
     write_step,
 )
-
-if TYPE_CHECKING:
-    import torch
-    from accelerate import Accelerator
+from finetune.training.evaluation import evaluate_live
 
 
 def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
@@ -115,7 +115,6 @@ class Saver:
         folder = self.output / "evaluations" / f"step-{step:06d}"
         if not settings.tasks or folder.is_dir() or (step == 0 and not settings.at_start):
             return
-        from finetune.training.evaluation import evaluate_live
 
         pretrained = str(checkpoint_folder(self.output, step)) if step else self.recipe.model
         scores = evaluate_live(self.model, self._processor, self.accelerator, settings, folder, pretrained)
@@ -149,8 +148,6 @@ def begin_all_moments(optimiser: torch.optim.Optimizer) -> None:
     Torch expects the state of every trained weight when it loads what processes share, also of layers that a model
     never uses, such as the last one of LLaVA's vision tower.
     """
-    import torch
-
     if not isinstance(optimiser, torch.optim.AdamW):
         return
     for group in optimiser.param_groups:
