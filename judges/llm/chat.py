@@ -27,7 +27,7 @@ Sampling = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
-class Request:
+class ChatRequest:
     """One request for a chat completion.
 
     `version` names the prompt; `well_formed` says whether an answer is worth keeping.
@@ -87,7 +87,7 @@ class Chat:
         self._lock = Lock()
         self._process = os.getpid()
 
-    def ask(self, request: Request) -> Future[Reply]:
+    def ask(self, request: ChatRequest) -> Future[Reply]:
         """Return the reply to come; a request that was asked before shares its reply."""
         if os.getpid() != self._process:
             raise RuntimeError("an LLM judge does not survive a fork: start the workers with 'spawn'")
@@ -106,7 +106,7 @@ class Chat:
             self._asked[key] = future
             return future
 
-    def knows(self, request: Request) -> bool:
+    def knows(self, request: ChatRequest) -> bool:
         """Whether the answer is in the cache."""
         with self._lock:
             return self._cache is not None and self._cache.get(request.key(self.model)) is not None
@@ -131,7 +131,7 @@ class Chat:
         self._asked[key] = future
         return future
 
-    def _answer(self, client: OpenAI, key: str, request: Request) -> Reply:
+    def _answer(self, client: OpenAI, key: str, request: ChatRequest) -> Reply:
         """Ask the server, unless it was given up, and count what came of it; runs in a worker."""
         limit = self.settings.give_up_after
         with self._lock:
@@ -152,7 +152,7 @@ class Chat:
                 self._cache.put(key, reply.text, model=self.model, prompt=request.version)
         return reply
 
-    def _complete(self, client: OpenAI, request: Request) -> Reply:
+    def _complete(self, client: OpenAI, request: ChatRequest) -> Reply:
         """One chat completion, with the client's own retries; what is no completion is a failure."""
         from openai import OpenAIError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from judges.judging import Judge, get_judge
-from judges.llm.chat import Chat, Reply, Request
+from judges.llm.chat import Chat, ChatRequest, Reply
 from judges.llm.prompts import CategoryPrompt, PaperPrompt, Prompt
 from judges.settings import LLMSettings
 from judges.target import Target
@@ -102,7 +102,7 @@ class LLMJudge:
     def estimate(self, items: Iterable[tuple[str, Target]]) -> Estimate:
         """Say what judging these would cost, without asking anything."""
         answers = 0
-        requests: dict[str, Request] = {}
+        requests: dict[str, ChatRequest] = {}
         for prediction, target in items:
             answers += 1
             request = self._request(prediction, target, self._rules.judge(prediction, target))
@@ -120,8 +120,8 @@ class LLMJudge:
         """Close the connections and the cache."""
         self.chat.close()
 
-    def _request(self, prediction: str, target: Target, rules: Verdict) -> Request:
-        return Request(
+    def _request(self, prediction: str, target: Target, rules: Verdict) -> ChatRequest:
+        return ChatRequest(
             text=self.prompt.text(prediction, target, rules),
             sampling=self.prompt.sampling,
             version=self.prompt.version,
