@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from emt_core.errors import UserError
+from emt_core.files import write_text
 from emt_core.folders import whole_folder
 
 RECIPE_FILE = "emt_recipe.yaml"
@@ -153,9 +154,7 @@ def truncate_log(output: Path, step: int) -> None:
         return
     kept = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True)
             if line.endswith("\n") and json.loads(line)["step"] <= step]  # fmt: skip
-    partial = log.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    partial.replace(log)
+    write_text(log, "".join(kept), overwrite=True)
 
 
 def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:
