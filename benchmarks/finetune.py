@@ -79,7 +79,7 @@ def ours(folder: Path, batch: int, steps: int) -> None:
         }
     )
     clock, tokens = Clock(batch), []  # type: ignore[var-annotated]
-    take = loop.Run._step
+    take = loop.Training._step
 
     def timed(self: Any, step: int, batches: Any) -> Any:
         clock.begin()
@@ -88,7 +88,7 @@ def ours(folder: Path, batch: int, steps: int) -> None:
         tokens.append(result.tokens)
         return result
 
-    loop.Run._step = timed  # type: ignore[method-assign]
+    loop.Training._step = timed  # type: ignore[method-assign]
     finetune(recipe)
     clock.report(sum(tokens))
 

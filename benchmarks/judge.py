@@ -21,7 +21,7 @@ from rapidfuzz import process
 from emt_tasks.datasets.vocabularies import load
 from judges import Classification, Vocabulary
 from judges.fuzzy.judge import FuzzyJudge
-from judges.fuzzy.matcher import Matcher
+from judges.fuzzy.matching.matcher import Matcher
 
 # Templates with their weights: bare names and one-sentence answers prevail; some need every rule.
 TEMPLATES = (

@@ -15,12 +15,15 @@ _UNWRITABLE = (*_FULL, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
-def whole_folder(folder: Path, replaces: Sequence[str] = ("*",)) -> Iterator[Path]:
+def whole_folder(
+    folder: Path, replaces: Sequence[str] = ("*",), *, advice: str = "make room and run it again"
+) -> Iterator[Path]:
     """Yield a folder to write to, which takes the place of `folder` when all is written and goes if anything fails.
 
     Args:
         folder: where to.
         replaces: patterns of the names that are removed from `folder` where it exists; all others stay.
+        advice: what to do when writing fails, for the message.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written to.
@@ -35,7 +38,7 @@ def whole_folder(folder: Path, replaces: Sequence[str] = ("*",)) -> Iterator[Pat
         reason = _reason(error, (folder, partial))
         if reason is None:
             raise
-        raise UserError(f"{folder} cannot be written ({reason}); make room and run it again") from error
+        raise UserError(f"{folder} cannot be written ({reason}); {advice}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -57,6 +60,7 @@ def _reason(error: Exception, folders: Sequence[Path]) -> str | None:
     if getattr(error, "errno", None) in _FULL or "No space left" in str(error):
         return "the disk is full"
     if not isinstance(error, OSError):
-        return None
+        # safetensors writes in Rust, which names the system's error in the text alone.
+        return one_line(error) if "(os error " in str(error) else None
     inside = any(str(error.filename or "").startswith(str(folder)) for folder in folders)
     return one_line(error) if inside or error.errno in _UNWRITABLE else None

@@ -9,7 +9,7 @@ from threading import RLock
 from typing import Any, Protocol
 
 from emt_core.errors import UserError
-from judges.settings import CascadeSettings, EmbeddingSettings, LLMSettings, Settings
+from judges.settings import CascadeSettings, EmbeddingSettings, JudgeSettings, LLMSettings
 from judges.target import Target
 from judges.verdict import Verdict
 
@@ -28,11 +28,11 @@ class Judge(Protocol):
         ...
 
 
-_JUDGES: dict[str, tuple[str, type[Settings]]] = {
+_JUDGES: dict[str, tuple[str, type[JudgeSettings]]] = {
     "cascade": ("judges.llm.cascade:CascadeJudge", CascadeSettings),
     "embedding": ("judges.embedding:EmbeddingJudge", EmbeddingSettings),
     "emt-paper": ("judges.llm.judge:paper_judge", LLMSettings),
-    "fuzzy": ("judges.fuzzy.judge:FuzzyJudge", Settings),
+    "fuzzy": ("judges.fuzzy.judge:FuzzyJudge", JudgeSettings),
     "llm": ("judges.llm.judge:category_judge", LLMSettings),
 }
 JUDGE_NAMES = tuple(_JUDGES)
@@ -60,11 +60,11 @@ def get_judge(name: str = "fuzzy", **settings: Any) -> Judge:
 
 
 @cache
-def _build(name: str, settings: Settings) -> Judge:
+def _build(name: str, settings: JudgeSettings) -> Judge:
     module, attribute = _JUDGES[name][0].split(":")
     factory = getattr(importlib.import_module(module), attribute)
     # The rules have nothing to set.
-    built: Judge = factory() if type(settings) is Settings else factory(settings)
+    built: Judge = factory() if type(settings) is JudgeSettings else factory(settings)
     return built
 
 

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, TypeVar
 
 from emt_core.errors import UserError
 
-SettingsT = TypeVar("SettingsT", bound="Settings")
+SettingsT = TypeVar("SettingsT", bound="JudgeSettings")
 
 
 def _from(*variables: str, read: Callable[[str], Any] = str, **arguments: Any) -> Any:
@@ -59,7 +59,7 @@ def _default_cache() -> str:
 
 
 @dataclass(frozen=True)
-class Settings:
+class JudgeSettings:
     """What a judge is built with; hashable, so that equal settings share one judge."""
 
     @classmethod
@@ -87,7 +87,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class LLMSettings(Settings):
+class LLMSettings(JudgeSettings):
     """Which server an LLM judge asks, and how hard it tries."""
 
     model: str | None = _from("EMT_JUDGE_MODEL", default=None)
@@ -116,7 +116,7 @@ class CascadeSettings(LLMSettings):
 
 
 @dataclass(frozen=True)
-class EmbeddingSettings(Settings):
+class EmbeddingSettings(JudgeSettings):
     """Which text encoder embeds answers and labels.
 
     `model` is the name or folder of a sentence-transformers model, or `open_clip:ARCHITECTURE/WEIGHTS`, where

@@ -91,8 +91,9 @@ def recipes_page() -> str:
         "# Recipes\n",
         "A recipe is a YAML file: `emt finetune RECIPE.yaml`. A field is changed on the command line by its path: "
         "`optimiser.learning_rate=1e-5`, `mixture.sources.0.limit=100`. A file may `include` another and replace what "
-        "differs; `${name}` stands for a value under `parameters`. All faults of a recipe are told at once, before "
-        "anything loads. `--dry-run` prints the resolved recipe.\n",
+        "differs. `${name}` stands for a value under `parameters`, `${batch.size}` for that of any field: the syntax "
+        "is [OmegaConf's](https://omegaconf.readthedocs.io). All faults of a recipe are told at once, before anything "
+        "loads. `--dry-run` prints the resolved recipe.\n",
         "## Shipped recipes\n",
     ]
     files = sorted(recipe_file.FOLDER.rglob("*.yaml"))
@@ -101,7 +102,7 @@ def recipes_page() -> str:
         parts.append(f"### {name}\n\n```text\n{_header(file)}\n```\n")
     parts.append("## Fields\n")
     sections = [recipe.Recipe, recipe.Part, recipe.Lora, recipe.Mixture, recipe.SourceEntry, recipe.Optimiser,
-                recipe.Schedule, recipe.Batch, recipe.Save, recipe.Evaluate]  # fmt: skip
+                recipe.Schedule, recipe.Batching, recipe.Save, recipe.Evaluate]  # fmt: skip
     parts += [_section(section) for section in sections]
     return "\n".join(parts)
 

@@ -24,7 +24,6 @@ from typing import Any
 
 import yaml
 
-from judges.fuzzy.wordlists import word_set
 from tools.wordnet import DEFAULT_FOLDER, Synset, WordNet
 
 CURATED = Path(__file__).parent / "vocabularies"
@@ -39,11 +38,12 @@ WORDNET_SOURCE = {
 NAME, CANONICAL, SYNONYM, SUBTYPE, HYPONYM = range(5)
 SHORTEST_SUBTYPE = 3
 # A label after one of these is still the label: WordNet's "white horse" or "young mammal" must not hide it.
-PLAIN_MODIFIERS = word_set(
-    """old young little big small great large black white red blue green yellow brown grey gray pink purple golden wild
-    baby adult male female common domestic pet toy real wooden electric"""
-)
-YOUNG = word_set("cub cubs pup pups puppy puppies kitten kittens chick chicks calf calves foal foals")
+_PLAIN = """
+    old young little big small great large black white red blue green yellow brown grey gray pink purple golden wild
+    baby adult male female common domestic pet toy real wooden electric
+"""
+_YOUNG = "cub cubs pup pups puppy puppies kitten kittens chick chicks calf calves foal foals"
+PLAIN_MODIFIERS, YOUNG = frozenset(_PLAIN.split()), frozenset(_YOUNG.split())
 
 
 @dataclass

@@ -20,6 +20,9 @@ from emt_tasks.datasets import include
 PACKAGES = ("emt_core", "judges", "leaderboards", "emt_tasks", "finetune")
 """The import names of this project; other distributions use some of them too."""
 
+INTERRUPTED = 128 + 2
+"""The exit code after Ctrl-C, as shells give it: 128 and the number of SIGINT."""
+
 # name: (module, Typer object, one line of help), in the order in which a newcomer meets them. A name of two words is
 # a command of the group that the first word names.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -117,7 +120,7 @@ def _root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 2 for a user's mistake, told in one line."""
+    """Run the command line; returns the exit code: 2 for a user's mistake, 130 for Ctrl-C, each told in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         include.add(take_option(arguments, "--include"))
@@ -127,8 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         typer.echo(f"emt: {one_line(error)}", err=True)
         return 2
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    if code == INTERRUPTED:  # typer has caught most of them, and says nothing
+        typer.echo("emt: interrupted", err=True)
     return int(code or 0)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from emt_core.runs import read_run
 from emt_tasks.commands.evaluations import evaluate, is_run
 from emt_tasks.commands.options import choose_policy, tell_progress
-from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter
+from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.output import print_table
 from leaderboards.report.candidates import parse_candidates
@@ -60,7 +60,7 @@ def check_command(
     quadrants = read_matrix(matrix) if matrix else None
 
     def settings(model: str) -> EvaluationSettings:
-        on = base if is_adapter(model) and not is_run(base) else None
+        on = base if is_adapter_alone(model) and not is_run(base) else None
         peft = model if on else None
         return EvaluationSettings(
             on or model, names, "emt_vlm", peft, batch_size, device, limit, judge, model_args=model_args

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from emt_core.errors import UserError
-from finetune.recipes.files import names, read
+from finetune.data import llava
+from finetune.data.disjoint import evaluation_sources, overlaps
+from finetune.recipes.files import read, shipped_recipes
+from finetune.recipes.schema import SourceEntry
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Fields to change; dots go deeper.")
@@ -30,7 +34,7 @@ check_data = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     "accelerate launch -m emt_tasks finetune RECIPE",
 )
 def finetune_command(
-    recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(names())}.")],
+    recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(shipped_recipes())}.")],
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how much memory.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped.")] = False,
@@ -39,8 +43,6 @@ def finetune_command(
     """Fine-tune a multimodal LLM as a recipe says, and evaluate it at every checkpoint."""
     settings = read(recipe, overrides or [])
     if dry_run:
-        from rich.console import Console
-
         from finetune.training.dry_run import describe
 
         console = Console(soft_wrap=True)
@@ -80,10 +82,7 @@ def to_llava_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a data set as LLaVA-style JSON and image files, in EMT's conversation format."""
-    from finetune.data.llava import to_llava as run
-    from finetune.recipes.schema import SourceEntry
-
-    typer.echo(str(run(SourceEntry(data=name, split=split, limit=limit), output, overwrite=overwrite)))
+    typer.echo(str(llava.to_llava(SourceEntry(data=name, split=split, limit=limit), output, overwrite=overwrite)))
 
 
 @check_data.command(
@@ -100,8 +99,6 @@ def check_data_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
     """Prove that training and evaluation images are disjoint, by their content; exits with 1 where they are not."""
-    from finetune.data.disjoint import evaluation_sources, overlaps
-
     settings = read(recipe, overrides or []) if recipe else None
     training = [*(settings.mixture.used if settings else ()), *map(_entry, train or ())]
     tasks = settings.evaluate.tasks if settings else ()
@@ -125,18 +122,14 @@ def check_data_command(
         sys.exit(1)
 
 
-def _entry(name: str) -> Any:
+def _entry(name: str) -> SourceEntry:
     """Return the source of NAME, NAME:SPLIT or a JSON file."""
-    from finetune.recipes.schema import SourceEntry
-
     if name.endswith((".json", ".jsonl")):
         return SourceEntry(data=name)
     data, _, split = name.partition(":")
     return SourceEntry(data=data, split=split or "train")
 
 
-def _evaluated(name: str) -> list[Any]:
+def _evaluated(name: str) -> list[SourceEntry]:
     """Return the sources that a task, a group or NAME:SPLIT is evaluated on."""
-    from finetune.data.disjoint import evaluation_sources
-
     return evaluation_sources([name]) or [_entry(name)]

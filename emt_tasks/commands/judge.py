@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
 from emt_core.errors import UserError
-
-if TYPE_CHECKING:
-    from judges.judging import Judge
-    from judges.rerun.agreement import Agreement
-    from judges.rerun.rejudge import Work
+from emt_core.files import dump_row
+from judges.judging import Judge, get_judge
+from judges.llm.judge import CostlyJudge
+from judges.rerun.agreement import Agreement, agreement, read_opinions
+from judges.rerun.rejudge import Work, check_output, find_work, judged, rejudge
+from judges.verdict import CATEGORIES
 
 _ANSWERS = "answers"
 _STDOUT = Path("-")
@@ -72,9 +78,6 @@ def judge_answers(
     with "choices", comes out with "verdict" added, in the same order. A command that was killed resumes. How
     the LLM is reached: python -c "import judges.settings; help(judges.settings)".
     """
-    from judges.judging import get_judge, signature
-    from judges.rerun.rejudge import check_output, find_work, rejudge
-
     work = find_work(source, task or ())
     if out != _STDOUT:
         check_output(work, out, overwrite=overwrite)
@@ -86,7 +89,7 @@ def judge_answers(
             counts = _to_stdout(work, chosen)
         else:
             with _progress(answers) as advance:
-                counts = rejudge(work, out, chosen, signature=signature(chosen), overwrite=overwrite, advance=advance)
+                counts = rejudge(work, out, chosen, overwrite=overwrite, advance=advance)
     _finish(chosen, counts, out)
 
 
@@ -98,13 +101,8 @@ def judge_agreement(
     limit: Annotated[int, typer.Option(min=0, help="How many disagreements to list.")] = 20,
 ) -> None:
     """Measure judge A against B: another judge, or gold rows with "category" and/or "correct"."""
-    from judges.rerun.agreement import agreement, read_opinions
-
     measured = agreement(read_opinions(a), read_opinions(b))
     if as_json:
-        import json
-        from dataclasses import asdict
-
         typer.echo(json.dumps(asdict(measured), ensure_ascii=False, indent=2))
     else:
         _print_agreement(measured, limit)
@@ -115,8 +113,6 @@ def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
 
     Returns the number of answers.
     """
-    from judges.llm.judge import CostlyJudge
-
     items = list(work.items())
     if not isinstance(chosen, CostlyJudge):
         return len(items)
@@ -136,8 +132,6 @@ def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
 @contextmanager
 def _closing(chosen: Judge) -> Iterator[None]:
     """Close a judge that holds connections and a cache, whatever happens."""
-    from judges.llm.judge import CostlyJudge
-
     try:
         yield
     finally:
@@ -148,9 +142,6 @@ def _closing(chosen: Judge) -> Iterator[None]:
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on standard error where that is a terminal; gives the function that advances it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -159,8 +150,6 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _to_stdout(work: Work, chosen: Judge) -> Counter[str]:
-    from emt_core.files import dump_row
-    from judges.rerun.rejudge import judged
 
     if work.is_run:
         raise UserError("-o -: a run needs a folder to be copied to; only rows can go to standard output")
@@ -174,8 +163,6 @@ def _to_stdout(work: Work, chosen: Judge) -> Counter[str]:
 
 def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
     """Say what came out; exit with 1 where the server left answers without a verdict."""
-    from judges.llm.judge import CostlyJudge
-
     said = ", ".join(f"{counts[category]:,} {category}" for category in sorted(counts)) or "no answers"
     typer.echo(f"{chosen.name}: {said}" + ("" if out == _STDOUT else f"; written to {out}"), err=True)
     if isinstance(chosen, CostlyJudge) and chosen.chat and chosen.chat.failures:
@@ -188,10 +175,6 @@ def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
 
 
 def _print_agreement(measured: Agreement, limit: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from judges.verdict import CATEGORIES
 
     def share(value: float | None, interval: tuple[float, float] | None) -> str:
         if value is None or interval is None:

@@ -18,6 +18,7 @@ from tenacity import RetryError
 from emt_core.errors import UserError, one_line
 from emt_core.folders import whole_folder
 from emt_tasks.datasets.checks import check_data
+from emt_tasks.models.loading import is_adapter
 from emt_tasks.tasks import fingerprint, registry
 from emt_tasks.tasks.scoring import JUDGE_VARIABLE
 
@@ -69,14 +70,14 @@ class EvaluationSettings:
         return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
 
     def _all_model_args(self) -> str:
-        alone = is_adapter(self.model) and not self.peft
+        alone = is_adapter_alone(self.model) and not self.peft
         named = f"peft={self.model}" if alone else f"pretrained={self.model}"
         return ",".join(filter(None, [named, self.peft and f"peft={self.peft}", self.model_args]))
 
 
-def is_adapter(path: str) -> bool:
-    """Whether this names the folder of a PEFT adapter."""
-    return (Path(path) / "adapter_config.json").is_file() and not (Path(path) / "config.json").is_file()
+def is_adapter_alone(path: str) -> bool:
+    """Whether this names the folder of a PEFT adapter without a model of its own."""
+    return is_adapter(path) and not (Path(path) / "config.json").is_file()
 
 
 def check(names: Sequence[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from emt_core.errors import UserError, one_line
 from emt_tasks.models.prompting import PLAIN_TEMPLATE, Prompter
 from finetune.data.conversations import Turn
@@ -12,7 +14,7 @@ from finetune.data.conversations import Turn
 _QUESTION, _ANSWER = "@@EMT-QUESTION-{}@@", "@@EMT-ANSWER-{}@@"
 
 
-class Chat:
+class TrainingChat:
     """Splits a conversation into the prompt of its first question and what follows.
 
     The prompt comes from the `Prompter` that evaluates models, so both see the same text. What stands between prompt
@@ -68,7 +70,6 @@ class Chat:
                       if getattr(part, "chat_template", None)), None)  # fmt: skip
         if owner is None:
             return self._plain(turns)
-        from jinja2 import TemplateError
 
         failure = ""
         for typed in (True, False):

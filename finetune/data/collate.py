@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from emt_core.errors import UserError, one_line
 from emt_tasks.models.likelihood import ContinuationTokenizer, append, right_padded
-from finetune.data.chat import Chat
-from finetune.data.conversations import Example
+from finetune.data.chat import TrainingChat
+from finetune.data.conversations import TrainingExample
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
 Token = tuple[int, bool]
@@ -24,7 +25,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrainingBatch:
     """What goes through the model at once.
 
     `inputs` are the model's tensors; `labels` `(batch, places)` hold at each place of the model's output the answer
@@ -35,13 +36,13 @@ class Batch:
     labels: torch.Tensor
     sources: torch.Tensor
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TrainingBatch:
         """Return the batch on another device."""
         moved = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return Batch(moved, self.labels.to(device), self.sources.to(device))
+        return TrainingBatch(moved, self.labels.to(device), self.sources.to(device))
 
 
-class Collator:
+class TrainingCollator:
     """Makes batches for one processor; not safe to share between threads.
 
     Args:
@@ -62,12 +63,12 @@ class Collator:
         self._tokenizer.padding_side = "right"
         self._starts = tuple(starts)
         self._ends = tuple(ends) or (self._tokenizer.eos_token_id,)
-        self.chat = Chat(self._processor)
+        self.chat = TrainingChat(self._processor)
         self._continuations = ContinuationTokenizer(self._tokenizer)
 
     def __call__(
-        self, examples: Sequence[Example], images: Sequence[Sequence[Image.Image]], sources: Sequence[int]
-    ) -> Batch:
+        self, examples: Sequence[TrainingExample], images: Sequence[Sequence[Image.Image]], sources: Sequence[int]
+    ) -> TrainingBatch:
         """Return a batch of examples that have the same number of images.
 
         Args:
@@ -78,8 +79,6 @@ class Collator:
         Raises:
             UserError: the processor refuses an image or a text, or a question has too many tokens; names the example.
         """
-        import torch
-
         count = len(images[0])
         if self._starts and any(len(example.turns) > 1 for example in examples):
             raise UserError(f"{examples[0].where}: an encoder-decoder model learns one answer, found several turns")
@@ -89,10 +88,10 @@ class Collator:
         if self._max_tokens is not None:
             answers = self._cut(examples, inputs["attention_mask"].sum(-1).tolist(), answers, self._max_tokens)
         fields, labels = self._to_decoder(inputs, answers) if self._starts else self._behind(inputs, answers)
-        return Batch(fields, labels, torch.tensor(sources))
+        return TrainingBatch(fields, labels, torch.tensor(sources))
 
     def _cut(
-        self, examples: Sequence[Example], prompts: Sequence[int], answers: Sequence[list[Token]], limit: int
+        self, examples: Sequence[TrainingExample], prompts: Sequence[int], answers: Sequence[list[Token]], limit: int
     ) -> list[list[Token]]:
         for example, length in zip(examples, prompts, strict=True):
             if length >= limit:

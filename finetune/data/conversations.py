@@ -13,11 +13,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError
+from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.tasks import registry
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from emt_tasks.datasets.catalog import Dataset
 
 IMAGE_MARK = "<image>"
 """Stands for the image in LLaVA's and EMT's texts. In training the chat template decides where the image goes."""
@@ -34,7 +34,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainingExample:
     """One training example: its turns, its images (decoded when asked for), and its place, for messages."""
 
     turns: tuple[Turn, ...]
@@ -77,8 +77,6 @@ def without_image_mark(text: str) -> str:
 
 def _task_prompt(task: str) -> str:
     """Return the question of an evaluation task, with `{field}` for its Jinja fields."""
-    from emt_tasks.tasks import registry
-
     text = str(registry.load(registry.entries()[task].file)["doc_to_text"])
     return text.replace("{{", "{").replace("}}", "}")
 

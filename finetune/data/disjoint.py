@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from emt_tasks.datasets import catalog
+from emt_tasks.tasks import registry
 from finetune.data.images import decode, fingerprint
 from finetune.data.sources import TrainingSource, open_source
 from finetune.recipes.schema import SourceEntry
@@ -38,9 +40,6 @@ class Overlap:
 
 def evaluation_sources(tasks: Iterable[str]) -> list[SourceEntry]:
     """Return the data sets that tasks of ours are evaluated on, each with its split."""
-    from emt_tasks.datasets import catalog
-    from emt_tasks.tasks import registry
-
     names = dict.fromkeys(entry.dataset for entry in registry.tasks(tasks) if entry.dataset)
     return [SourceEntry(data=name, split=catalog.get(name).split) for name in names]
 

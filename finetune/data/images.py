@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from emt_core.errors import UserError, one_line
-
-if TYPE_CHECKING:
-    from PIL import Image
+from emt_tasks.datasets.decoding import no_truncated_images
 
 
 def decode(value: Any, where: str) -> Image.Image:
@@ -23,10 +23,6 @@ def decode(value: Any, where: str) -> Image.Image:
     Raises:
         UserError: the image is missing, damaged or cut short.
     """
-    from PIL import Image
-
-    from emt_tasks.datasets.decoding import no_truncated_images
-
     try:
         with no_truncated_images():
             if isinstance(value, Image.Image):
@@ -54,8 +50,6 @@ def encoded(value: Any, where: str) -> tuple[bytes, str]:
     Raises:
         UserError: the image cannot be read.
     """
-    from PIL import Image
-
     image = decode(value, where)
     if not isinstance(value, Image.Image):
         file = _file(value)

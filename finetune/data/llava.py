@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import UserError
+from emt_core.folders import whole_folder
 from finetune.data.conversations import IMAGE_MARK
 from finetune.data.images import encoded
 from finetune.data.sources import open_source
 from finetune.recipes.schema import SourceEntry
-from finetune.training.checkpoint import whole_folder
 
 
 def to_llava(entry: SourceEntry, folder: Path, *, overwrite: bool = False) -> Path:

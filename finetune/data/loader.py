@@ -12,8 +12,8 @@ import numpy as np
 
 from emt_core.errors import UserError
 from emt_tasks.models.batching import prefetch
-from finetune.data.collate import Batch, Collator
-from finetune.data.conversations import Example
+from finetune.data.collate import TrainingBatch, TrainingCollator
+from finetune.data.conversations import TrainingExample
 from finetune.data.mixture import LENGTH_WINDOW, Indices, Plan, by_length
 from finetune.data.sources import TrainingSource
 from finetune.recipes.schema import Recipe
@@ -44,7 +44,7 @@ class Loader:
         recipe: Recipe,
         sources: Sequence[TrainingSource],
         plan: Plan,
-        collator: Collator,
+        collator: TrainingCollator,
         *,
         rank: int = 0,
         processes: int = 1,
@@ -56,12 +56,12 @@ class Loader:
         self._rank, self._processes = rank, processes
         self._window = lru_cache(maxsize=1)(self._grouped_window)
 
-    def steps(self, start: int, stop: int) -> Iterator[list[Batch]]:
+    def steps(self, start: int, stop: int) -> Iterator[list[TrainingBatch]]:
         """Yield the batches of each step; the next ones are made meanwhile."""
         with ThreadPoolExecutor(_DECODERS, thread_name_prefix="emt-images") as decoders:
             yield from prefetch(partial(self.step, each=decoders.map), range(start, stop))
 
-    def step(self, number: int, each: Callable[..., Iterable[Any]] = map) -> list[Batch]:
+    def step(self, number: int, each: Callable[..., Iterable[Any]] = map) -> list[TrainingBatch]:
         """Return the batches of one step for this process; all of one batch have the same number of images.
 
         `each` maps a function over the examples to decode their images, as the `map` of a pool of threads.
@@ -77,7 +77,7 @@ class Loader:
                 batches.append(self._collated(group[start : start + self._batch.micro]))
         return batches
 
-    def _collated(self, group: Sequence[tuple[tuple[int, Example], list[Any]]]) -> Batch:
+    def _collated(self, group: Sequence[tuple[tuple[int, TrainingExample], list[Any]]]) -> TrainingBatch:
         (chosen, images) = zip(*group, strict=True)
         return self._collator([example for _, example in chosen], images, [source for source, _ in chosen])
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from emt_core.errors import UserError, one_line
-from finetune.data.conversations import Example, Format, Turn, format_of, without_image_mark
+from emt_tasks.datasets import catalog, vocabularies
+from emt_tasks.datasets.catalog import Dataset
+from emt_tasks.tasks.documents import stratified_sample
+from emt_tasks.tasks.hooks import task_of
+from finetune.data.conversations import Format, TrainingExample, Turn, format_of, without_image_mark
 from finetune.data.images import decode
 from finetune.recipes.schema import SourceEntry
-
-if TYPE_CHECKING:
-    from emt_tasks.datasets.catalog import Dataset
 
 
 class TrainingSource(Protocol):
@@ -25,7 +27,7 @@ class TrainingSource(Protocol):
         """How many examples there are."""
         ...
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> TrainingExample:
         """Return one example; its images are not decoded yet."""
         ...
 
@@ -56,8 +58,6 @@ def open_source(entry: SourceEntry) -> TrainingSource:
     if len(source) == 0:
         raise UserError(f"mixture: source {source.name} is empty; expected at least one example")
     if entry.limit is not None and entry.limit < len(source):
-        from emt_tasks.tasks.documents import stratified_sample
-
         strata = [source[index].turns[-1].answer for index in range(len(source))]
         return Subset(source, stratified_sample(strata, entry.limit))
     return source
@@ -83,12 +83,12 @@ class Rows:
         """How many rows there are."""
         return len(next(iter(self._columns.values())))
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> TrainingExample:
         """Return one example."""
         where = f"{self.name}, row {index}"
         turn = self.turn(index)
         cleaned = Turn(without_image_mark(turn.question), turn.answer)
-        return Example((cleaned,), lambda: [decode(self._images[index], where)], 1, where)
+        return TrainingExample((cleaned,), lambda: [decode(self._images[index], where)], 1, where)
 
     def turn(self, index: int) -> Turn:
         """Return question and answer as the data set's format has them, with the mark of the image."""
@@ -120,11 +120,11 @@ class Conversations:
         """How many entries there are."""
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> TrainingExample:
         """Return one example."""
         images, turns = self._entries[index]
         where = f"{self._file}, entry {index}"
-        return Example(turns, partial(self._load, images, where), len(images), where)
+        return TrainingExample(turns, partial(self._load, images, where), len(images), where)
 
     def image(self, index: int) -> Path | None:
         """Return the file of the entry's first image."""
@@ -174,7 +174,7 @@ class Subset:
         """How many examples were kept."""
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> TrainingExample:
         """Return one example."""
         return self._source[self._indices[index]]
 
@@ -197,8 +197,6 @@ class Subset:
 
 def _llava(entry: SourceEntry) -> TrainingSource:
     """Open a LLaVA-style JSON or JSON lines file."""
-    import json
-
     file = Path(entry.data).expanduser()
     folder = Path(entry.images).expanduser() if entry.images else file.parent
     try:
@@ -214,8 +212,6 @@ def _llava(entry: SourceEntry) -> TrainingSource:
 def _named(entry: SourceEntry) -> TrainingSource:
     """Open a data set by name."""
     from datasets import Image
-
-    from emt_tasks.datasets import catalog
 
     dataset = catalog.get(entry.data)
     known = format_of(dataset)
@@ -234,8 +230,6 @@ def _table(entry: SourceEntry, dataset: Dataset) -> Any:
     """Load one split, one row a question, classes numbered as the vocabulary numbers them."""
     import datasets
 
-    from emt_tasks.tasks.hooks import task_of
-
     try:
         table = datasets.load_dataset(**dataset.load_arguments(entry.split), split=entry.split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
@@ -245,8 +239,6 @@ def _table(entry: SourceEntry, dataset: Dataset) -> Any:
 
 def _texts(dataset: Dataset, table: Any) -> Mapping[str, Sequence[Any]]:
     """Return the columns without images, also by their roles; `label` holds the names of classes."""
-    from emt_tasks.datasets import vocabularies
-
     columns: dict[str, Sequence[Any]] = dict(table.with_format(None).to_dict())
     roles = {role: name for role, name in dataset.columns.roles().items() if name in columns}
     columns = {role: columns[name] for role, name in roles.items()} | columns

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
 
 from emt_core.errors import UserError
 from finetune.model.parts import Parts
 from finetune.recipes.schema import Recipe
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 _WRAPPERS = re.compile(r"^base_model\.model\.|\.base_layer(?=\.)|\.modules_to_save\.default|\.original_module(?=\.)")
 _LORA = re.compile(r"\.lora_(A|B)\.default(?=\.)")
@@ -27,8 +28,6 @@ def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
     Raises:
         UserError: a part has no linear layer, or cannot be kept inside an adapter.
     """
-    from peft import LoraConfig, get_peft_model
-
     (settings,) = {part.lora for part in recipe.parts.values() if part.lora}
     targets = [name for part, chosen in recipe.parts.items() if chosen.lora for name in _linears(parts, part)]
     in_full = [name for part, chosen in recipe.parts.items() if not chosen.lora for name in parts.require(part)]
@@ -73,8 +72,6 @@ def merged_state(model: Any) -> dict[str, torch.Tensor]:
 
     The adapted model stays as it is. Sums are taken in float32.
     """
-    from peft.tuners.lora import LoraLayer
-
     deltas = {
         base_name(name): module
         for name, module in model.named_modules()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from emt_core.errors import UserError, one_line
-from finetune.data.collate import Collator
+from emt_tasks.models import loading
+from emt_tasks.models.parts import is_encoder_decoder
+from finetune.data.collate import TrainingCollator
 from finetune.model.adapters import add_lora, base_name
 from finetune.model.parts import Parts, find_parts, freeze_all_but
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.checkpoint import stored_dtype
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 
 def load_processor(recipe: Recipe) -> Any:
@@ -23,9 +25,9 @@ def load_processor(recipe: Recipe) -> Any:
     Raises:
         UserError: there is none.
     """
-    from emt_tasks.models import loading
-
-    return loading.load_processor(checkpoint(recipe), revision=recipe.revision, trust_remote_code=False)
+    return loading.load_processor(
+        loading.folder_or_name(recipe.model), revision=recipe.revision, trust_remote_code=False
+    )
 
 
 def load_model(recipe: Recipe, device: Any) -> tuple[nn.Module, torch.dtype | None]:
@@ -36,9 +38,7 @@ def load_model(recipe: Recipe, device: Any) -> tuple[nn.Module, torch.dtype | No
     Raises:
         UserError: it cannot be loaded, or cannot be trained.
     """
-    from emt_tasks.models import loading
-
-    path = checkpoint(recipe)
+    path = loading.folder_or_name(recipe.model)
     model = loading.load_model(
         path,
         revision=recipe.revision,
@@ -57,10 +57,7 @@ def empty_model(recipe: Recipe) -> nn.Module:
     Raises:
         UserError: there is no such model, or it is no image-text-to-text model.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    path = checkpoint(recipe)
+    path = loading.folder_or_name(recipe.model)
     try:
         config = AutoConfig.from_pretrained(path, revision=recipe.revision)
         with torch.device("meta"):
@@ -70,23 +67,12 @@ def empty_model(recipe: Recipe) -> nn.Module:
     return model
 
 
-def checkpoint(recipe: Recipe) -> str:
-    """Return the folder or hub name of the recipe's model; `emt:tiny` is the one in this package."""
-    if recipe.model == "emt:tiny":
-        from emt_tasks.demo import tiny
-
-        return str(tiny.PATH)
-    return recipe.model
-
-
 def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
     """Freeze all that the recipe does not train, add adapters, and hold what is trained in float32.
 
     Raises:
         UserError: the recipe does not fit the model's parts.
     """
-    import torch
-
     parts = find_parts(model)
     model.get_output_embeddings()  # every architecture has a head; the loss needs it
     torch.manual_seed(recipe.seed)  # of the adapters' first values
@@ -124,8 +110,6 @@ def find_base_parts(model: nn.Module) -> Parts:
 
 def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimiser, with each part's peak learning rate under `peak`; no decay for biases and norms."""
-    import torch
-
     chosen = recipe.optimiser
     groups = []
     for part, weights in trained.items():
@@ -140,12 +124,10 @@ def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> t
     return torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=chosen.betas, eps=chosen.epsilon, fused=True)
 
 
-def make_collator(model: Any, processor: Any, max_tokens: int | None = None) -> Collator:
+def make_collator(model: Any, processor: Any, max_tokens: int | None = None) -> TrainingCollator:
     """Return what makes batches for a model: it knows where the model's answers start and end."""
-    from emt_tasks.models.parts import is_encoder_decoder
-
     starts = [model.config.get_text_config().decoder_start_token_id] if is_encoder_decoder(model) else []
-    return Collator(processor, end_tokens(model, processor.tokenizer), starts, max_tokens)
+    return TrainingCollator(processor, end_tokens(model, processor.tokenizer), starts, max_tokens)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> Sequence[int]:

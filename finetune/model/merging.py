@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 import yaml
 
 from emt_core.errors import UserError
 from emt_tasks.models import loading
 from finetune.model.adapters import merged_state
 from finetune.training.checkpoint import RECIPE_FILE, save_checkpoint, stored_dtype
-
-if TYPE_CHECKING:
-    import torch
 
 
 def merge(
@@ -68,8 +66,6 @@ def interpolate(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], s
     Raises:
         UserError: the two have different weights.
     """
-    import torch
-
     for name in sorted(set(base) ^ set(tuned)):
         raise UserError(f"--base: the two models differ: only one of them has {name}")
     mixed = {}
@@ -82,7 +78,6 @@ def interpolate(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], s
 
 
 def _load(pretrained: str) -> Any:
-    import torch
 
     return loading.load_model(
         pretrained,

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from emt_core.errors import UserError
 from finetune.recipes.schema import PART_NAMES, PartName, Recipe
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _MERGERS = ("merger", "projector", "connector")
 """Names of a projector inside a vision tower."""
@@ -56,8 +55,6 @@ def find_parts(model: nn.Module) -> Parts:
     Raises:
         UserError: the model has no vision tower or no language model.
     """
-    from torch import nn
-
     vision = _name(model, _vision_tower(model))
     llm = _outermost_without(model, _name(model, _language_model(model)), vision)
     head = _name(model, model.get_output_embeddings())  # type: ignore[operator]
@@ -136,7 +133,5 @@ def _is_merger(name: str, vision: str) -> bool:
 
 def _is_attention(name: str, module: Any, llm: str) -> bool:
     """Whether a module of the language model is an attention layer: by its class, as no two call it the same."""
-    from torch import nn
-
     has_projections = any(isinstance(child, nn.Linear) for child in module.children())
     return _inside(name, llm) and type(module).__name__.endswith("Attention") and has_projections

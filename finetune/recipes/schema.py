@@ -116,7 +116,7 @@ class Schedule(_Section):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
 
 
-class Batch(_Section):
+class Batching(_Section):
     """`size` examples make one optimiser step, whatever the number of processes; each takes `micro` at a time.
 
     The gradient does not depend on `micro` nor on the number of processes: it is that of the mean loss over all
@@ -161,7 +161,7 @@ class Recipe(_Section):
     mixture: Mixture
     optimiser: Optimiser
     schedule: Schedule = Schedule()
-    batch: Batch
+    batch: Batching
     epochs: Positive | None = None
     steps: Count | None = None
     precision: Literal["fp32", "bf16"] = "bf16"

@@ -1,1 +1,1 @@
-"""The run: loop, loss, saving, evaluation on the way. Start with `loop.Run.train`."""
+"""The run: loop, loss, saving, evaluation on the way. Start with `loop.Training.train`."""

@@ -6,52 +6,32 @@ leaves the last good checkpoint. All tensors are safetensors.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from emt_core.errors import UserError, one_line
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
-if TYPE_CHECKING:
-    import torch
+from emt_core.errors import UserError
+from emt_core.files import write_text
+from emt_core.folders import whole_folder
 
 RECIPE_FILE = "emt_recipe.yaml"
 LOG_FILE = "emt_train.jsonl"
 LAST = "last"
+RESUME = "free some space, then --resume"
+"""What to do when a checkpoint or a state could not be written."""
 _STATE, _WEIGHTS, _OPTIMISER = "state.json", "trained.safetensors", "optimiser.safetensors"
 
 
 def checkpoint_folder(output: Path, step: int) -> Path:
     """Return the folder of the checkpoint after some steps."""
     return output / f"checkpoint-{step:06d}"
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write to, which takes the place of `folder` when all is written and goes if anything fails.
-
-    Raises:
-        UserError: the disk is full or cannot be written to.
-    """
-    from safetensors import SafetensorError
-
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        reason = "the disk is full" if full else one_line(error)
-        raise UserError(f"output: {folder} cannot be written ({reason}); free some space, then --resume") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def save_checkpoint(
@@ -73,9 +53,7 @@ def save_checkpoint(
         dtype: of a full model's saved weights: the base checkpoint's, so that what was not trained stays as it was.
         notes: further text files, by name.
     """
-    from peft import PeftModel
-
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, advice=RESUME) as partial:
         if isinstance(model, PeftModel):
             model.save_pretrained(partial, state_dict=state)
         else:
@@ -119,8 +97,6 @@ def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any)
         weights: the trained parameters by name, in the precision they are trained in.
         optimiser: a torch optimiser over these parameters.
     """
-    from safetensors.torch import save_file
-
     folder = state_folder(output, step)
     names = {id(parameter): name for name, parameter in weights.items()}
     moments = {
@@ -129,7 +105,7 @@ def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any)
         for key, value in values.items()
         if value is not None
     }
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, advice=RESUME) as partial:
         save_file({name: value.detach().contiguous() for name, value in weights.items()}, partial / _WEIGHTS)
         save_file(moments, partial / _OPTIMISER)
         write_step(partial, step)
@@ -149,9 +125,6 @@ def load_state(output: Path, weights: dict[str, Any], optimiser: Any) -> int:
     Raises:
         UserError: the state does not belong to these parameters.
     """
-    import torch
-    from safetensors.torch import load_file
-
     folder = last_state(output)
     if folder is None:
         return 0
@@ -181,15 +154,11 @@ def truncate_log(output: Path, step: int) -> None:
         return
     kept = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True)
             if line.endswith("\n") and json.loads(line)["step"] <= step]  # fmt: skip
-    partial = log.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    partial.replace(log)
+    write_text(log, "".join(kept), overwrite=True)
 
 
 def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:
     """Return the dtype of a checkpoint's weights as its config names it, or None."""
-    from transformers import AutoConfig
-
     dtype: torch.dtype | None = AutoConfig.from_pretrained(pretrained, revision=revision).dtype
     return dtype
 

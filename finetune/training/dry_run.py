@@ -8,14 +8,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from finetune.data.collate import IGNORED
+from finetune.data.loader import Loader
+from finetune.data.mixture import plan
+from finetune.data.sources import open_source
+from finetune.model import building
 from finetune.model.adapters import base_name
 from finetune.recipes.schema import Recipe
+from finetune.training.evaluation import check_tasks
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from finetune.data.collate import Batch
+    from finetune.data.collate import TrainingBatch
     from finetune.data.mixture import Plan
     from finetune.data.sources import TrainingSource
 
@@ -58,7 +65,7 @@ def trained_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (count, size) for name, (count, size) in found.items()}
 
 
-def memory(model: Any, recipe: Recipe, batch: Batch) -> Memory:
+def memory(model: Any, recipe: Recipe, batch: TrainingBatch) -> Memory:
     """Estimate the memory of a step.
 
     Args:
@@ -91,12 +98,6 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     Raises:
         UserError: whatever would stop the run before its first step.
     """
-    from finetune.data.loader import Loader
-    from finetune.data.mixture import plan
-    from finetune.data.sources import open_source
-    from finetune.model import building
-    from finetune.training.evaluation import check_tasks
-
     yield recipe.to_yaml()
     check_tasks(recipe.evaluate)
     sources = [open_source(entry) for entry in recipe.mixture.used]
@@ -115,7 +116,6 @@ def describe(recipe: Recipe) -> Iterator[Any]:
 
 
 def _trained_table(model: nn.Module) -> Any:
-    from rich.table import Table
 
     modules = trained_modules(model)
     every, trained = sum(w.numel() for w in model.parameters()), sum(size for _, size in modules.values())
@@ -129,7 +129,6 @@ def _trained_table(model: nn.Module) -> Any:
 
 
 def _mixture_table(sources: Sequence[TrainingSource], mixture: Plan) -> Any:
-    from rich.table import Table
 
     table = Table("source", box=None, pad_edge=False)
     for name in ("examples", "an epoch", "share"):
@@ -140,7 +139,6 @@ def _mixture_table(sources: Sequence[TrainingSource], mixture: Plan) -> Any:
 
 
 def _memory_table(estimate: Memory) -> Any:
-    from rich.table import Table
 
     table = Table("memory on one device", box=None, pad_edge=False)
     table.add_column("about", justify="right")

@@ -1,6 +1,6 @@
 """Evaluate a model while it is being trained.
 
-The only module of this package that imports the evaluator, and only inside its functions. A run folder comes out as
+The only module of this package that imports the evaluator. A run folder comes out as
 `emt eval` would write it: `…_results.json` and one `…_samples_TASK.jsonl` a task.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from emt_tasks.tasks.evaluator import EvaluationSettings, check, evaluate_loaded
 from finetune.recipes.schema import Evaluate
 
 
@@ -18,8 +19,6 @@ def check_tasks(settings: Evaluate) -> None:
     Raises:
         UserError: one of them does not, or its data is missing.
     """
-    from emt_tasks.tasks.evaluator import check
-
     if settings.tasks:
         check(settings.tasks)
 
@@ -42,8 +41,6 @@ def evaluate_live(
     Returns:
         The accuracy of each task, empty on all processes but the first.
     """
-    from emt_tasks.tasks.evaluator import EvaluationSettings, evaluate_loaded
-
     chosen = EvaluationSettings(pretrained, tuple(settings.tasks), batch_size=settings.batch_size, limit=settings.limit)
     results = evaluate_loaded(model, processor, chosen, folder, accelerator=accelerator)
     scores = results.get("results", {})

@@ -1,4 +1,4 @@
-"""The training loop. Read `Run.train` first: it is all there is to it."""
+"""The training loop. Read `Training.train` first: it is all there is to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from emt_core.errors import UserError
-from finetune.data.collate import IGNORED, Batch
+from finetune.data.collate import IGNORED, TrainingBatch
 from finetune.data.loader import Loader
 from finetune.data.mixture import Plan
 from finetune.recipes.schema import Recipe
@@ -35,7 +35,7 @@ class StepResult:
     gradient_norm: float
 
 
-class Run:
+class Training:
     """One fine-tuning run, ready to start or to resume.
 
     Args:
@@ -102,7 +102,7 @@ class Run:
             + (f" in {processes} processes" if processes > 1 else "")
         )
 
-    def _step(self, step: int, batches: list[Batch]) -> StepResult:
+    def _step(self, step: int, batches: list[TrainingBatch]) -> StepResult:
         """Take one optimiser step on the mean loss over the answer tokens of all batches of all processes."""
         # Whatever is random in a step (dropout) follows from its number: a resumed run draws the same.
         torch.manual_seed(
@@ -127,7 +127,7 @@ class Run:
         by_source = [total / count if count else None for total, count in pairs]
         return StepResult(loss, by_source, answer_tokens=int(counts.sum()), tokens=tokens, gradient_norm=norm)
 
-    def _count(self, batches: list[Batch]) -> tuple[torch.Tensor, int]:
+    def _count(self, batches: list[TrainingBatch]) -> tuple[torch.Tensor, int]:
         """Return the step's answer tokens by source and all its tokens, over all processes.
 
         They come before the first pass, since every loss is divided by the number of answer tokens.

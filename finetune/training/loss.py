@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from finetune.data.collate import IGNORED, Batch
+from finetune.data.collate import IGNORED, TrainingBatch
 
 _ROWS = 256
 """Rows of logits that are turned into probabilities at a time."""
 
 
-def answer_losses(model: nn.Module, head: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def answer_losses(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss of every answer token in nats, `(answer tokens,)`, and the number of each one's source.
 
     Args:

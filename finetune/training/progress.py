@@ -6,6 +6,10 @@ import time
 from types import TracebackType
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
 
 class Progress:
     """A bar over the steps of a run with loss, images and tokens a second, and time left.
@@ -17,9 +21,6 @@ class Progress:
     """
 
     def __init__(self, start: int, steps: int, *, shown: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
 
         console = self._console = Console(stderr=True)
         self._shown = shown

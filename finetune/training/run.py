@@ -5,16 +5,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 import yaml
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs
 
 from emt_core.errors import UserError
+from finetune.data.loader import Loader
+from finetune.data.mixture import plan
+from finetune.data.sources import open_source
+from finetune.model import building
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.checkpoint import LAST, RECIPE_FILE
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from finetune.training.evaluation import check_tasks
+from finetune.training.loop import Training
+from finetune.training.saving import Saver
 
 
 def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -30,20 +39,11 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     Raises:
         UserError: anything in the recipe, the data or the checkpoint that cannot be used.
     """
-    from finetune.data.mixture import plan
-    from finetune.data.sources import open_source
-    from finetune.training.evaluation import check_tasks
-
     output = Path(recipe.output)
     check_output(output, recipe, resume=resume, overwrite=overwrite)
     check_tasks(recipe.evaluate)
     sources = [open_source(entry) for entry in recipe.mixture.used]
     mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
-
-    from finetune.data.loader import Loader
-    from finetune.model import building
-    from finetune.training.loop import Run
-    from finetune.training.saving import Saver
 
     accelerator = make_accelerator(recipe)
     processor = building.load_processor(recipe)
@@ -62,7 +62,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
             f"mixture: examples have {sorted(counts)} images; FSDP and DeepSpeed need the same number in all"
         )
     _open_output(output, recipe, accelerator, fresh=not resume)
-    Run(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
+    Training(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
     return (output / LAST).resolve()
 
 
@@ -88,11 +88,6 @@ def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """Return the accelerator for a recipe, as `accelerate launch` configured it."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, GradientState
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-    from accelerate.utils import DistributedDataParallelKwargs
-
     # A process may run several recipes, each with its own precision.
     AcceleratorState._reset_state()
     GradientState._reset_state()
@@ -135,7 +130,6 @@ def _names(known: Iterable[str]) -> str:
 
 
 def _on_a_cpu() -> bool:
-    import torch
 
     return not torch.cuda.is_available() and not torch.backends.mps.is_available()
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from accelerate import Accelerator
 
 from emt_core.errors import UserError
+from emt_core.folders import whole_folder
 from finetune.data.mixture import Plan
 from finetune.model.adapters import merged_state
 from finetune.recipes.schema import Recipe
 from finetune.training.checkpoint import (
     LOG_FILE,
     RECIPE_FILE,
+    RESUME,
     checkpoint_folder,
     drop_states_before,
     last_state,
@@ -24,13 +29,9 @@ from finetune.training.checkpoint import (
     save_state,
     state_folder,
     truncate_log,
-    whole_folder,
     write_step,
 )
-
-if TYPE_CHECKING:
-    import torch
-    from accelerate import Accelerator
+from finetune.training.evaluation import evaluate_live
 
 
 def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
@@ -114,7 +115,6 @@ class Saver:
         folder = self.output / "evaluations" / f"step-{step:06d}"
         if not settings.tasks or folder.is_dir() or (step == 0 and not settings.at_start):
             return
-        from finetune.training.evaluation import evaluate_live
 
         pretrained = str(checkpoint_folder(self.output, step)) if step else self.recipe.model
         scores = evaluate_live(self.model, self._processor, self.accelerator, settings, folder, pretrained)
@@ -132,7 +132,7 @@ class Saver:
         self.accelerator.save_state(str(staging))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            with whole_folder(folder) as partial:
+            with whole_folder(folder, advice=RESUME) as partial:
                 staging.rename(partial / "sharded")
                 write_step(partial, step)
             drop_states_before(folder)
@@ -148,8 +148,6 @@ def begin_all_moments(optimiser: torch.optim.Optimizer) -> None:
     Torch expects the state of every trained weight when it loads what processes share, also of layers that a model
     never uses, such as the last one of LLaVA's vision tower.
     """
-    import torch
-
     if not isinstance(optimiser, torch.optim.AdamW):
         return
     for group in optimiser.param_groups:

@@ -11,12 +11,14 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from emt_core.errors import UserError
-from judges.fuzzy import confidence, grammar, injection, markup
-from judges.fuzzy.inflection import plural
-from judges.fuzzy.lexicon import is_word
-from judges.fuzzy.normalize import Folded, fold, fold_name
-from judges.fuzzy.numerals import word_is_digit
-from judges.fuzzy.wordlists import NUMBER_WORDS, alternation
+from judges.fuzzy import confidence
+from judges.fuzzy.grammar import assertions, injection
+from judges.fuzzy.matching.numerals import word_is_digit
+from judges.fuzzy.text import markup
+from judges.fuzzy.text.inflection import plural
+from judges.fuzzy.text.lexicon import is_word
+from judges.fuzzy.text.normalize import Folded, fold, fold_name
+from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load
 from judges.target import MultipleChoice
 from judges.verdict import Category, Match, Verdict
 
@@ -25,23 +27,17 @@ _ARTICLE = re.compile(r"\b(?:a|an|the) (?=\w)")
 _NO_ANSWER = re.compile(r"\bn ?/ ?a\b")
 _RANGE = re.compile(r"(?<=\d) to (?=\d)")
 _QUOTES = r"\s\"'*`_(\["
-_LEADING_WORDS = alternation(
-    """is answer option options choice choices letter choose chose select selected pick picked with be either and or
-    both not neither nor than say it's its was so therefore thus hence think guess also answers are only no correct
-    between versus vs eliminate exclude except reject definitely probably likely maybe perhaps of but then wait for to
-    clearly actually instead"""
+_LEAD = re.compile(
+    rf"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:{alternatives('multiple_choice', 'before_letter')}))[{_QUOTES}]*$"
 )
-# What may stand before a capital letter that names an option; elsewhere it is an initial or belongs to a name.
-_LEAD = re.compile(rf"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:{_LEADING_WORDS}))[{_QUOTES}]*$")
-_NAMING = re.compile(
-    rf"\b(?:option|choice|letter|answer(?: is|:| would be)?|choose|select|pick|go with|say)[{_QUOTES}:]*$"
-)
+_NAMING = re.compile(rf"\b(?:{alternatives('multiple_choice', 'naming')})[{_QUOTES}:]*$")
 _AFTER_ARTICLE_LETTER = re.compile(
     r"\s*(?:$|\n|[.:)\]\"'*`_,;!?/&—–]|-\s"
-    r"|(?:is|because|since|as it|and|or|seems|was|would|are|isn't|cannot|can't|then|not)\b(?!\w))"
+    rf"|(?:{alternatives('multiple_choice', 'after_letter_a')})\b(?!\w))"
 )
-_ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4}
-_ORDINAL = re.compile(r"\b(first|second|third|fourth|fifth) (?:option|choice|answer|one)\b")
+_ORDINALS: list[str] = load("multiple_choice")["ordinals"].split()
+_ORDINAL = re.compile(rf"\b({'|'.join(_ORDINALS)}) (?:{alternatives('multiple_choice', 'counted')})\b")
+_OPTION_NAMES = alternatives("multiple_choice", "option_names")
 _SHORTEST_NEAR = 5
 
 
@@ -120,8 +116,8 @@ def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[
     talk = [span for span in injection.spans(plain) if not _is_whole(plain, span)]
     kept = [pick for pick in picks if not any(start <= pick.start < end for start, end in talk)]
     named = [(pick.start, pick.end) for pick in texts + letters]
-    denied = grammar.denied_spans(plain, grammar.denials(plain, named), named)
-    affirmed = [pick for pick in kept if not grammar.is_denied(plain, (pick.start, pick.end), denied)]
+    denied = assertions.denied_spans(plain, assertions.denials(plain, named), named)
+    affirmed = [pick for pick in kept if not assertions.is_denied(plain, (pick.start, pick.end), denied)]
     if len(affirmed) < len(picks):
         notes.append("what is denied or said to the judge does not count")
     return _concluded(plain, affirmed, notes)
@@ -176,7 +172,7 @@ def _letters(folded: Folded, prediction: str, texts: list[_Pick], count: int) ->
     plain = folded.plain
     last = chr(ord("a") + count - 1)
     picks = []
-    bare = re.fullmatch(rf"\W*(?:option|answer|choice)?\W*([a-{last}])\W*", plain)
+    bare = re.fullmatch(rf"\W*(?:{_OPTION_NAMES})?\W*([a-{last}])\W*", plain)
     for match in re.finditer(rf"(?<![\w'])[a-{last}](?![\w'+])", plain):
         start = match.start()
         inside = any(pick.start <= start < pick.end for pick in texts)
@@ -208,7 +204,7 @@ def _is_letter(plain: str, start: int, capital: bool) -> bool:
 
 
 def _ordinals(plain: str, count: int) -> list[_Pick]:
-    found = [(match, _ORDINALS[match.group(1)]) for match in _ORDINAL.finditer(plain)]
+    found = [(match, _ORDINALS.index(match.group(1))) for match in _ORDINAL.finditer(plain)]
     return [_Pick(*match.span(), index, "option") for match, index in found if index < count]
 
 
@@ -241,9 +237,9 @@ def _concluded(plain: str, picks: list[_Pick], notes: list[str]) -> list[_Pick]:
     """Keep the picks of the stated answers; else those before an explanation."""
     if len({pick.option for pick in picks}) < 2:
         return picks
-    stated = grammar.stated(plain, grammar.conclusions(plain), [(pick.start, pick.end) for pick in picks])
+    stated = assertions.stated(plain, assertions.conclusions(plain), [(pick.start, pick.end) for pick in picks])
     kept = [pick for pick in picks if (pick.start, pick.end) in stated]
-    if not kept and (cut := grammar.EXPLAINED.search(plain)):
+    if not kept and (cut := assertions.EXPLAINED.search(plain)):
         kept = [pick for pick in picks if pick.start < cut.start()]
     if kept and len(kept) < len(picks):
         notes.append("the stated answer outranks the rest")

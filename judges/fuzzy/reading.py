@@ -6,25 +6,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from judges.fuzzy import confidence, context, grammar, injection, markup, numerals
-from judges.fuzzy.markup import SUSPICIOUS
-from judges.fuzzy.matcher import Hit, Matcher
-from judges.fuzzy.normalize import Folded, fold, fold_simple
-from judges.fuzzy.spelling import Speller
-from judges.fuzzy.wordlists import phrase_set, word_list
+from judges.fuzzy import confidence
+from judges.fuzzy.grammar import assertions, context, injection
+from judges.fuzzy.matching import numerals
+from judges.fuzzy.matching.matcher import Hit, Matcher
+from judges.fuzzy.matching.spelling import Speller
+from judges.fuzzy.text import markup
+from judges.fuzzy.text.normalize import Folded, fold, fold_simple
+from judges.fuzzy.text.wordlists import alternatives, phrases, word_list
 from judges.vocabulary import Vocabulary
 
 _CONTRAST = re.compile(
-    r"\b(?:but|however|though|although|actually|yet|instead|rather|while|in fact|in reality|turns out)\b"
-    r"|,\s*(?:it is|it's|this is)"
+    rf"\b(?:{alternatives('reading', 'contrasts')})\b|,\s*(?:{alternatives('reading', 'contrasts_after_comma')})"
 )
-_APPEARANCE = phrase_set(
-    """looks like|look like|looked like|looking like|at first|at first glance|at first sight|initially|i thought
-    first thought|appeared to be|seemed"""
-)
-_ARTICLE_BEFORE = re.compile(r"\b(?:a|an|the|this|that|one|some|two|several)\s(?:\w+\s)?$")
-# Labels that say what another thing is made of, how old it is or where it lives.
-_DESCRIBING = word_list("describing")
+_APPEARANCE = frozenset(phrases("reading", "appearances"))
+_ARTICLE_BEFORE = re.compile(rf"\b(?:{alternatives('reading', 'articles')})\s(?:\w+\s)?$")
+_DESCRIBING = word_list("reading", "describing")
 _NEAR = 40
 # Kinds of cue that leave a lone label as it is, and that may deny it; no cue at all is "".
 _HARMLESS = frozenset({"", "comparison", "affirmation"})
@@ -68,7 +65,7 @@ class Reader:
         The common case, plain text that names one label and holds nothing that could change its meaning, is found
         fast and is returned as that one hit.
         """
-        if not text.isascii() or SUSPICIOUS.search(text):
+        if not text.isascii() or markup.SUSPICIOUS.search(text):
             cleaned = markup.clean(text)
             folded = fold(cleaned)
             return self._interpret(folded, cleaned, self.matcher.find(folded.words))
@@ -178,15 +175,15 @@ def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> li
     """Drop labels that the answer denies or only wonders about."""
     plain = reading.folded.plain
     cues = [hit.end for hit in hits if hit.surface.cue in {"denial", "question"}]
-    spans = grammar.denied_spans(plain, cues, _spans(labels))
-    reading.denied = [hit for hit in labels if grammar.is_denied(plain, hit[:2], spans)]
+    spans = assertions.denied_spans(plain, cues, _spans(labels))
+    reading.denied = [hit for hit in labels if assertions.is_denied(plain, hit[:2], spans)]
     if not reading.denied:
         return labels
     reading.note(f'"{reading.denied[0].surface.text}" is denied', confidence.DENIED)
     return _keep(reading, labels, [hit for hit in labels if hit not in reading.denied])
 
 
-def _spans(hits: Sequence[Hit]) -> list[grammar.Span]:
+def _spans(hits: Sequence[Hit]) -> list[assertions.Span]:
     return [(hit.start, hit.end) for hit in hits]
 
 
@@ -210,11 +207,12 @@ def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -
     """Keep only the labels of the stated answer, where there is one; two such answers both count."""
     plain = reading.folded.plain
     markers = [
-        grammar.Marker(hit.end, "final" in hit.surface.text)
+        assertions.Marker(hit.end, "final" in hit.surface.text)
         for hit in hits
-        if hit.surface.cue == "conclusion" and (hit.surface.text != "answer" or grammar.states_answer(plain, hit.end))
+        if hit.surface.cue == "conclusion"
+        and (hit.surface.text != "answer" or assertions.states_answer(plain, hit.end))
     ]
-    stated = grammar.stated(plain, markers, _spans(labels))
+    stated = assertions.stated(plain, markers, _spans(labels))
     kept = [label for label in labels if label[:2] in stated]
     if kept and len(kept) < len(labels):
         reading.note("the stated answer outranks the rest", confidence.STATED_ANSWER)
@@ -232,7 +230,7 @@ def _drop_compared(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> 
         appearance = hit.surface.text in _APPEARANCE
         if appearance and not _CONTRAST.search(plain, hit.end):
             continue
-        limit = grammar.CLAUSE_END.search(plain, hit.end)
+        limit = assertions.CLAUSE_END.search(plain, hit.end)
         end = min(limit.start() if limit else len(plain), plain.find(",", hit.end) % (len(plain) + 1), hit.end + _NEAR)
         weak += [label for label in labels if hit.end <= label.start < end]
     compared = {label.start for label in weak}

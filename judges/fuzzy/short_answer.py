@@ -7,9 +7,11 @@ from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
 
-from judges.fuzzy import confidence, grammar, injection, markup
-from judges.fuzzy.normalize import blank, fold
-from judges.fuzzy.wordlists import NUMBER_WORDS, word_list
+from judges.fuzzy import confidence
+from judges.fuzzy.grammar import assertions, injection
+from judges.fuzzy.text import markup
+from judges.fuzzy.text.normalize import blank, fold
+from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, word_list
 from judges.target import ShortAnswer
 from judges.verdict import Category, Match, Verdict
 
@@ -18,18 +20,20 @@ NAME = "fuzzy"
 _CHARACTERS_PER_ERROR = 8
 # From this similarity on, another text may be the same answer written otherwise.
 _ALIKE = 0.6
-_YES = word_list("says_yes")
-_NO = word_list("says_no")
+_YES = word_list("short_answer", "says_yes")
+_NO = word_list("short_answer", "says_no")
+_AFTER_NO = word_list("short_answer", "after_no")
+_ARTICLES = word_list("short_answer", "articles")
+_UNSURE = re.compile(rf"\W*(?:{alternatives('short_answer', 'unsure')})")
 _POLAR = (["yes"], ["no"])
 _NO_STATEMENT = re.compile(
     r"^\W*(?:(?:it|this|that|they|the \w+)\s+(?:is|was|does|are|do|has)\s?(?:not|n't)\b"
     r"|not\b(?! sure| certain| clear| possible| visible| able)|(?:it|this|that)\s?(?:isn't|doesn't|wasn't))"
 )
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
-_HEDGED = re.compile(
-    r"\b(?:but|maybe|perhaps|probably|possibly|might be|may be|could be|guess|looks like|seems|likely)\b"
-)
-_GENERIC = word_list("generic")
+_HEDGED = re.compile(rf"\b(?:{alternatives('short_answer', 'hedges')})\b")
+_CORRECTED = re.compile(rf"\b(?:{alternatives('short_answer', 'corrections')})\b")
+_GENERIC = word_list("short_answer", "generic")
 
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
@@ -74,36 +78,36 @@ def _only_talk(clause: str, gold: list[str]) -> bool:
 def _words(plain: str) -> list[str]:
     """Return the words of folded text without articles; "farmer's" and "farmers" are one."""
     words = re.findall(r"[^\W_]+", plain.replace("'", ""))
-    return [word for word in words if word not in {"a", "an", "the"}] or words
+    return [word for word in words if word not in _ARTICLES] or words
 
 
 def _yes_or_no(plain: str, gold: str) -> Verdict:
-    for start in [marker.end for marker in reversed(grammar.conclusions(plain))] + [0]:
+    for start in [marker.end for marker in reversed(assertions.conclusions(plain))] + [0]:
         said = _said(plain[start:])
         if said == gold:
             return _verdict("correct", confidence.YES_NO, f"answers {said}")
         if said is not None:
             return _verdict("incorrect", confidence.YES_NO, f"answers {said}, not {gold}")
-    sure = confidence.REFUSED_YES_NO if grammar.REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
+    sure = confidence.REFUSED_YES_NO if assertions.REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
     return _verdict("extrinsic", sure, "answers neither yes nor no")
 
 
 def _said(plain: str) -> str | None:
     """Return the yes or no that a text begins with or states."""
-    if re.match(r"\W*(?:not sure|unsure|sure\?)", plain):
+    if _UNSURE.match(plain):
         return None
     words = re.findall(r"[a-z']+", plain)
     first = words[0] if words else ""
     if first in _YES:
         return "no" if words[1:2] == ["not"] else "yes"
-    if first in _NO and words[1:2] not in (["idea"], ["answer"], ["information"], ["way"], ["clue"]):
+    if first in _NO and _AFTER_NO.isdisjoint(words[1:2]):
         return "no"
-    if _NO_STATEMENT.match(plain) and not grammar.REFUSAL.search(plain):
+    if _NO_STATEMENT.match(plain) and not assertions.REFUSAL.search(plain):
         return "no"
     if _YES_STATEMENT.match(plain):
         return "yes"
     stated = [word for word in ("yes", "no") if word in words]
-    return stated[0] if len(stated) == 1 and not grammar.REFUSAL.search(plain) else None
+    return stated[0] if len(stated) == 1 and not assertions.REFUSAL.search(plain) else None
 
 
 def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdict:
@@ -111,10 +115,10 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
     found = [match.span() for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?![\w])(?!\.\d)", plain)]
     if len(gold) <= 2 and int(gold) < len(NUMBER_WORDS):
         found += [match.span() for match in re.finditer(rf"\b{NUMBER_WORDS[int(gold)]}\b", plain)]
-    denied = grammar.denied_spans(plain, grammar.denials(plain, found), found)
-    kept = [span for span in found if not grammar.is_denied(plain, span, denied)]
+    denied = assertions.denied_spans(plain, assertions.denials(plain, found), found)
+    kept = [span for span in found if not assertions.is_denied(plain, span, denied)]
     if len({_value(plain, span) for span in kept}) > 1:
-        for marker in grammar.conclusions(plain):
+        for marker in assertions.conclusions(plain):
             kept = [span for span in kept if span[0] >= marker.end] or kept
     kept = [span for span in kept if len(_value(plain, span)) == len(gold)] or kept
     values = {_value(plain, span) for span in kept}
@@ -122,7 +126,7 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
         return _verdict("correct", confidence.SAME_NUMBER, f"gives {gold}", _match(gold, kept[0], prediction, origin))
     if values:
         return _verdict("incorrect", confidence.OTHER_NUMBER, f"gives {', '.join(sorted(values))}, not {gold}")
-    if grammar.REFUSAL.search(plain):
+    if assertions.REFUSAL.search(plain):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if re.search(r"\d", plain) and not found:
         return _verdict("incorrect", confidence.DIGITS_UNREAD, f"gives another number than {gold}")
@@ -136,14 +140,14 @@ def _value(plain: str, span: tuple[int, int]) -> str:
 
 def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Verdict:
     tokens = [match.span() for match in re.finditer(r"[^\W_]+(?:'[^\W_]+)*", plain)]
-    tokens = [span for span in tokens if plain[slice(*span)] not in {"a", "an", "the"}] or tokens
+    tokens = [span for span in tokens if plain[slice(*span)] not in _ARTICLES] or tokens
     span, errors = _nearest(plain, tokens, gold)
     if span is None:
         return _no_match(plain, " ".join(gold))
-    denied = grammar.denied_spans(plain, grammar.denials(plain, [span]), [span])
-    if grammar.is_denied(plain, span, denied):
+    denied = assertions.denied_spans(plain, assertions.denials(plain, [span]), [span])
+    if assertions.is_denied(plain, span, denied):
         rest = (plain[: span[0]] + " " + plain[span[1] :]).strip()
-        answered = re.search(r"\b(?:but|rather|instead|it is|it's)\b", rest)
+        answered = _CORRECTED.search(rest)
         return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{" ".join(gold)}"')
     beside = re.match(r"\W{0,3}\s*(?:or|/)\s+\w", plain[span[1] :]) or re.search(
         r"\w\s+or\s+(?:the |a |an )?$", plain[: span[0]]
@@ -188,7 +192,7 @@ def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]
 def _no_match(plain: str, gold: str) -> Verdict:
     """Return the verdict on a text without the answer: another answer, or none at all."""
     content = [word for word in _words(plain) if word not in _GENERIC]
-    refuses = grammar.REFUSAL.search(plain)
+    refuses = assertions.REFUSAL.search(plain)
     if refuses and not _HEDGED.search(plain, refuses.end()):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if not content:

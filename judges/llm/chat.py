@@ -27,7 +27,7 @@ Sampling = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
-class Question:
+class ChatRequest:
     """One request for a chat completion.
 
     `version` names the prompt; `well_formed` says whether an answer is worth keeping.
@@ -45,7 +45,7 @@ class Question:
 
     @property
     def tokens(self) -> int:
-        """About how many tokens the question has, at four characters a token."""
+        """About how many tokens the request has, at four characters a token."""
         return len(self.text) // CHARACTERS_PER_TOKEN + 1
 
 
@@ -87,11 +87,11 @@ class Chat:
         self._lock = Lock()
         self._process = os.getpid()
 
-    def ask(self, question: Question) -> Future[Reply]:
-        """Return the reply to come; a question that was asked before shares its reply."""
+    def ask(self, request: ChatRequest) -> Future[Reply]:
+        """Return the reply to come; a request that was asked before shares its reply."""
         if os.getpid() != self._process:
             raise RuntimeError("an LLM judge does not survive a fork: start the workers with 'spawn'")
-        key = question.key(self.model)
+        key = request.key(self.model)
         with self._lock:
             if key in self._asked:
                 return self._asked[key]
@@ -102,14 +102,14 @@ class Chat:
             if limit is not None and self.calls >= limit:
                 return self._answered(key, Reply(None, f"the limit of {limit} calls is reached", over_limit=True))
             self.calls += 1
-            future = self._workers.submit(partial(self._request, self._client, key, question))
+            future = self._workers.submit(partial(self._answer, self._client, key, request))
             self._asked[key] = future
             return future
 
-    def knows(self, question: Question) -> bool:
+    def knows(self, request: ChatRequest) -> bool:
         """Whether the answer is in the cache."""
         with self._lock:
-            return self._cache is not None and self._cache.get(question.key(self.model)) is not None
+            return self._cache is not None and self._cache.get(request.key(self.model)) is not None
 
     def close(self) -> None:
         """Drop what is queued or under way and close connections and cache; they open again with the next question.
@@ -131,14 +131,14 @@ class Chat:
         self._asked[key] = future
         return future
 
-    def _request(self, client: OpenAI, key: str, question: Question) -> Reply:
+    def _answer(self, client: OpenAI, key: str, request: ChatRequest) -> Reply:
         """Ask the server, unless it was given up, and count what came of it; runs in a worker."""
         limit = self.settings.give_up_after
         with self._lock:
             if self._failures_in_a_row >= limit:
                 self.failures += 1
                 return Reply(None, f"not asked, the server failed {limit} times in a row", failed=True)
-        reply = self._complete(client, question)
+        reply = self._complete(client, request)
         with self._lock:
             if self.__dict__.get("_client") is not client:
                 return Reply(None, "the judge was closed before the answer came")
@@ -148,18 +148,18 @@ class Chat:
                 self.last_error = reply.error or ""
                 return reply
             self._failures_in_a_row = 0
-            if self._cache and reply.text is not None and question.well_formed(reply.text):
-                self._cache.put(key, reply.text, model=self.model, prompt=question.version)
+            if self._cache and reply.text is not None and request.well_formed(reply.text):
+                self._cache.put(key, reply.text, model=self.model, prompt=request.version)
         return reply
 
-    def _complete(self, client: OpenAI, question: Question) -> Reply:
+    def _complete(self, client: OpenAI, request: ChatRequest) -> Reply:
         """One chat completion, with the client's own retries; what is no completion is a failure."""
         from openai import OpenAIError
 
         create: Any = client.chat.completions.create
-        messages = [{"role": "user", "content": question.text}]
+        messages = [{"role": "user", "content": request.text}]
         try:
-            completion = create(model=self.model, messages=messages, **dict(question.sampling))
+            completion = create(model=self.model, messages=messages, **dict(request.sampling))
         except OpenAIError as error:
             return Reply(None, _described(error), failed=True)
         except ValueError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from judges.judging import Judge, get_judge
-from judges.llm.chat import Chat, Question, Reply
+from judges.llm.chat import Chat, ChatRequest, Reply
 from judges.llm.prompts import CategoryPrompt, PaperPrompt, Prompt
 from judges.settings import LLMSettings
 from judges.target import Target
@@ -21,7 +21,7 @@ Pending = Callable[[], Verdict]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What judging would cost: `calls` counts questions after de-duplication and the cache; tokens are estimates."""
+    """What judging would cost: `calls` counts requests after de-duplication and the cache; tokens are estimates."""
 
     answers: int
     calls: int
@@ -80,8 +80,8 @@ class LLMJudge:
         return in_order(started, ahead=4 * self.chat.settings.concurrency)
 
     def ask(self, prediction: str, target: Target, rules: Verdict) -> Future[Reply]:
-        """Put the question, without waiting; `rules` is the rules' verdict on the same answer."""
-        return self.chat.ask(self._question(prediction, target, rules))
+        """Send the request, without waiting; `rules` is the rules' verdict on the same answer."""
+        return self.chat.ask(self._request(prediction, target, rules))
 
     def verdict(self, reply: Reply, target: Target, rules: Verdict) -> Verdict:
         """Read the model's reply."""
@@ -102,17 +102,17 @@ class LLMJudge:
     def estimate(self, items: Iterable[tuple[str, Target]]) -> Estimate:
         """Say what judging these would cost, without asking anything."""
         answers = 0
-        questions: dict[str, Question] = {}
+        requests: dict[str, ChatRequest] = {}
         for prediction, target in items:
             answers += 1
-            question = self._question(prediction, target, self._rules.judge(prediction, target))
-            questions.setdefault(question.key(self.chat.model), question)
-        calls = [question for question in questions.values() if not self.chat.knows(question)]
+            request = self._request(prediction, target, self._rules.judge(prediction, target))
+            requests.setdefault(request.key(self.chat.model), request)
+        calls = [request for request in requests.values() if not self.chat.knows(request)]
         return Estimate(
             answers=answers,
             calls=len(calls),
-            cached=len(questions) - len(calls),
-            prompt_tokens=sum(question.tokens for question in calls),
+            cached=len(requests) - len(calls),
+            prompt_tokens=sum(request.tokens for request in calls),
             reply_tokens=len(calls) * int(dict(self.prompt.sampling)["max_tokens"]),
         )
 
@@ -120,8 +120,8 @@ class LLMJudge:
         """Close the connections and the cache."""
         self.chat.close()
 
-    def _question(self, prediction: str, target: Target, rules: Verdict) -> Question:
-        return Question(
+    def _request(self, prediction: str, target: Target, rules: Verdict) -> ChatRequest:
+        return ChatRequest(
             text=self.prompt.text(prediction, target, rules),
             sampling=self.prompt.sampling,
             version=self.prompt.version,

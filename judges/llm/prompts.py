@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from rapidfuzz import fuzz, process
+
 from judges.llm.chat import Sampling
 from judges.target import Classification, MultipleChoice, ShortAnswer, Target
 from judges.verdict import CATEGORIES, Category, Verdict
@@ -136,8 +138,6 @@ def near_classes(prediction: str, target: Classification, rules: Verdict) -> lis
     All of a small vocabulary. Of a large one: what the rules found, the names most like the answer or like the
     right class in spelling, and the right class's neighbours, which in vocabularies ordered by WordNet are its kin.
     """
-    from rapidfuzz import fuzz, process
-
     names = target.vocabulary.names
     if len(names) <= _SMALL_VOCABULARY:
         return names

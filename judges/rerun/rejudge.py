@@ -16,7 +16,8 @@ from typing import BinaryIO
 from emt_core.errors import UserError, one_line
 from emt_core.files import Row, dump_row, read_rows
 from emt_core.runs import run_file, run_files
-from judges.judging import Judge
+from judges.judging import Judge, signature
+from judges.rerun.aggregate import recompute
 from judges.rerun.rows import answer_of, class_name_chosen
 from judges.target import MultipleChoice, Target
 from judges.verdict import DISTRACTED, METRICS, Verdict
@@ -76,16 +77,22 @@ def find_work(source: Path, tasks: Iterable[str] = ()) -> Work:
 
 
 def rejudge(
-    work: Work, out: Path, judge: Judge, *, signature: str, overwrite: bool, advance: Callable[[int], None]
+    work: Work,
+    out: Path,
+    judge: Judge,
+    *,
+    overwrite: bool = False,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """Judge everything again and write it to `out`; returns the number of samples in each category.
 
     Until all is done the output stands beside `out` as `NAME.partial-HASH`. The hash is that of the input and of
-    `signature` (the judge and its settings), so that the same command takes up a partial output where a killed
+    the judge with its settings, so that the same command takes up a partial output where a killed
     process left it, and another command does not. `advance` hears of each row that is done.
     """
     check_output(work, out, overwrite=overwrite)
-    partial = out.with_name(f"{out.name}.partial-{_fingerprint(work, signature)}")
+    signed = signature(judge)
+    partial = out.with_name(f"{out.name}.partial-{_fingerprint(work, signed)}")
     counts: Counter[str] = Counter()
     for file in work.files:
         target = partial / file
@@ -95,7 +102,7 @@ def rejudge(
         for file in work.others:
             (partial / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(work.source / file, partial / file)
-        _write_results(work, partial, signature)
+        _write_results(work, partial, signed)
     _put_in_place(partial, out)
     return counts
 
@@ -176,8 +183,8 @@ def _has_targets(samples: Path) -> bool:
     return any("judge_target" in row and "filtered_resps" in row for _, row in islice(read_rows(samples), 1))
 
 
-def _fingerprint(work: Work, signature: str) -> str:
-    digest = hashlib.sha256(signature.encode())
+def _fingerprint(work: Work, signed: str) -> str:
+    digest = hashlib.sha256(signed.encode())
     for file in work.files:
         digest.update(str(file).encode())
         with (work.source / file).open("rb") as content:
@@ -186,10 +193,8 @@ def _fingerprint(work: Work, signature: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _write_results(work: Work, partial: Path, signature: str) -> None:
+def _write_results(work: Work, partial: Path, signed: str) -> None:
     """Write each results file of the run with the means of its judged samples."""
-    from judges.rerun.aggregate import recompute
-
     for written in run_files(work.source):
         if written.task is not None:
             continue
@@ -205,7 +210,7 @@ def _write_results(work: Work, partial: Path, signature: str) -> None:
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: expected lmms-eval's results as JSON ({one_line(error)})") from error
         if scores:
-            results["judged_again_by"] = signature
+            results["judged_again_by"] = signed
         (partial / file).parent.mkdir(parents=True, exist_ok=True)
         (partial / file).write_text(json.dumps(results, indent=2, ensure_ascii=False), encoding="utf-8")
 

@@ -35,6 +35,7 @@ def test_all_is_replaced_or_only_what_matches(tmp_path):
         (OSError(errno.ENOSPC, "No space left on device"), UserError, r"run cannot be written \(the disk is full\)"),
         (RuntimeError("I/O error: No space left on device"), UserError, r"run cannot be written \(the disk is full\)"),
         (OSError(errno.EFBIG, "File too large"), UserError, r"run cannot be written \(.*File too large\)"),
+        (RuntimeError("I/O error: File too large (os error 27)"), UserError, r"run cannot be written \(.*too large"),
         (OSError("no such model"), OSError, "no such model"),
         (ValueError("a mistake"), ValueError, "a mistake"),
     ],
@@ -48,3 +49,11 @@ def test_a_failure_leaves_the_folder_as_it_was(tmp_path, error, told, message):
         raise error
     assert names(folder) == ["old"]
     assert names(tmp_path) == ["run"]
+
+
+def test_the_message_says_what_to_do(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"the disk is full\); free some space, then --resume"),
+        whole_folder(tmp_path / "state", advice="free some space, then --resume"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")

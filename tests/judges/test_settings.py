@@ -7,7 +7,7 @@ import pytest
 from emt_core.errors import UserError
 from judges import get_judge
 from judges.llm.chat import Chat
-from judges.settings import CascadeSettings, EmbeddingSettings, LLMSettings, Settings
+from judges.settings import CascadeSettings, EmbeddingSettings, JudgeSettings, LLMSettings
 
 VARIABLES = ("EMT_JUDGE_MODEL", "EMT_JUDGE_BASE_URL", "OPENAI_BASE_URL", "EMT_JUDGE_API_KEY", "OPENAI_API_KEY")
 
@@ -70,7 +70,7 @@ def test_an_unknown_setting_names_those_that_exist():
         LLMSettings.resolve({"modle": "m"})
     with pytest.raises(UserError, match="judge 'fuzzy': setting 'model' is not known; choose from none"):
         get_judge("fuzzy", model="m")
-    assert Settings.resolve({}) == Settings()
+    assert JudgeSettings.resolve({}) == JudgeSettings()
 
 
 def test_a_base_url_without_scheme_is_named():

@@ -15,7 +15,7 @@ import pytest
 from emt_core.errors import UserError
 from emt_tasks.commands.app import main
 from emt_tasks.commands.evaluations import SETTINGS_FILE, eval_arguments, evaluate, what_decides
-from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter
+from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
 
 BASE = EvaluationSettings("models/base", ("emt_mnist",), batch_size=16, device="cpu")
 
@@ -49,7 +49,7 @@ def test_every_setting_reaches_the_evaluator(tmp_path, monkeypatch):
 
 def test_an_adapter_goes_on_its_own_base_or_on_the_one_given(tmp_path):
     (tmp_path / "adapter_config.json").touch()
-    assert is_adapter(str(tmp_path))
+    assert is_adapter_alone(str(tmp_path))
     alone = replace(BASE, model=str(tmp_path)).arguments()
     assert alone[alone.index("--model_args") + 1] == f"peft={tmp_path}"
     on = replace(BASE, peft=str(tmp_path)).arguments()

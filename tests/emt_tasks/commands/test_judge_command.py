@@ -123,7 +123,7 @@ def test_a_failing_server_loses_nothing(rows, tmp_path, capsys, server):
     assert categories(tmp_path / "a.jsonl") == ["correct"] + ["incorrect"] * 3
 
 
-def test_ctrl_c_is_quiet_and_keeps_what_is_done(rows, tmp_path, server):
+def test_ctrl_c_is_one_line_and_keeps_what_is_done(rows, tmp_path, server):
     server.behave = lambda number, _: reply("VERDICT: correct", hang_s=0 if number == 0 else 30)
     command = [sys.executable, "-m", "emt_tasks.commands.app", "judge", str(rows), "--judge", "llm"]
     command += ["-o", str(tmp_path / "a.jsonl"), "--max-calls", "3"]
@@ -134,7 +134,8 @@ def test_ctrl_c_is_quiet_and_keeps_what_is_done(rows, tmp_path, server):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
-    assert process.returncode != 0
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "emt: interrupted"
     assert "Traceback" not in said
     assert "destroyed" not in said
     assert not (tmp_path / "a.jsonl").exists()

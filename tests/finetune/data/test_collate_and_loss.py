@@ -18,7 +18,7 @@ from emt_tasks.models.batching import Collator as EvaluationCollator
 from emt_tasks.models.documents import Request
 from emt_tasks.models.prompting import Prompter
 from finetune.data.collate import IGNORED
-from finetune.data.conversations import Example, Turn
+from finetune.data.conversations import TrainingExample, Turn
 from finetune.model.building import make_collator
 from finetune.training.loss import answer_losses
 from tests.support import tiny_checkpoints
@@ -63,8 +63,8 @@ def checkpoint(request: pytest.FixtureRequest, tiny: Callable[[str], Path]) -> C
     return Checkpoint(request.param, tiny(request.param))
 
 
-def example(*turns: Turn, images: int = 1) -> Example:
-    return Example(turns, list, images, "row 0")
+def example(*turns: Turn, images: int = 1) -> TrainingExample:
+    return TrainingExample(turns, list, images, "row 0")
 
 
 def test_prompts_have_the_tokens_of_evaluation(checkpoint: Checkpoint) -> None:

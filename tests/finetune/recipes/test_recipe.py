@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emt_core.errors import UserError
-from finetune.recipes.files import names, read
+from finetune.recipes.files import read, shipped_recipes
 from finetune.recipes.schema import Recipe
 
 
@@ -75,7 +75,8 @@ def test_overrides_go_deep_and_keep_types(recipe_file: Callable[..., str]) -> No
     ("override", "expected"),
     [
         ("seed", "expected key=value"),
-        ("mixture.sources.4.limit=1", "is no place in a list of 1"),
+        ("mixture.sources.4.limit=1", "no such place in the recipe .*list index out of range"),
+        ("mixture.sources.first.limit=1", "no such place in the recipe .*'first'"),
         ("seed=[", "seed|\\["),
     ],
 )
@@ -95,10 +96,41 @@ def test_parameters_are_filled_in_after_overrides(recipe_file: Callable[..., str
     assert list(recipe.train) == ["vision"]
     assert recipe.optimiser.learning_rate == 1e-3
     assert recipe.output == "runs/vision-16"
-    with pytest.raises(UserError, match=r"\$\{nothing\} refers to nothing"):
+    with pytest.raises(UserError, match=r"recipe.*\.yaml: output: interpolation key 'nothing' not found$"):
         read(file, ["output=${nothing}"])
-    with pytest.raises(UserError, match="refers to itself"):
+    with pytest.raises(UserError, match="output: recursive interpolation"):
         read(file, ["output=${output}"])
+    with pytest.raises(UserError, match="override value"):
+        read(file, ["output=${part"])
+
+
+def test_fields_refer_to_fields_and_the_resolved_recipe_is_plain(recipe_file: Callable[..., str]) -> None:
+    file = recipe_file(
+        parameters={"half": "${batch.size}", "part": "llm"},
+        mixture={
+            "sources": [{"data": "mnist", "limit": "${batch.size}"}, {"data": "cifar10", "limit": "${.limit_of}"}]
+        },
+        batch={"size": 8, "micro": "${.size}"},
+        output="runs/${mixture.sources.0.data}-${half}",
+    )
+    recipe = read(file, ["mixture.sources.1.limit=${mixture.sources[0].limit}", "batch.size=16"])
+    assert (recipe.batch.micro, recipe.mixture.sources[0].limit, recipe.mixture.sources[1].limit) == (16, 16, 16)
+    assert recipe.output == "runs/mnist-16"
+    assert "$" not in recipe.to_yaml()
+    with pytest.raises(UserError, match=r"mixture\.sources\[1\]\.limit: interpolation key '.limit_of' not found"):
+        read(file)
+
+
+def test_a_parameter_hides_no_field(recipe_file: Callable[..., str]) -> None:
+    assert read(recipe_file(parameters={"seed": 3}, seed="${seed}", output="runs/${seed}")).output == "runs/3"
+    with pytest.raises(UserError, match=r"parameters\.seed: the recipe has a field seed too"):
+        read(recipe_file(parameters={"seed": 3}, seed=4))
+
+
+def test_an_override_replaces_an_interpolated_part(recipe_file: Callable[..., str]) -> None:
+    file = recipe_file(parameters={"part": "llm"}, train="${part}")
+    assert read(file, ["train.vision.learning_rate=1e-4"]).train["vision"].learning_rate == 1e-4  # type: ignore[union-attr]
+    assert list(read(file, ["parameters.part=[llm, vision]"]).train) == ["llm", "vision"]
 
 
 def test_include_replaces_values_but_parts_as_a_whole(tmp_path: Path, recipe_file: Callable[..., str]) -> None:
@@ -108,6 +140,9 @@ def test_include_replaces_values_but_parts_as_a_whole(tmp_path: Path, recipe_fil
     recipe = read(str(child))
     assert list(recipe.train) == ["llm"]
     assert (recipe.batch.size, recipe.batch.micro) == (8, 2)
+    recipe_file(parameters={"part": "vision"}, train="${part}")
+    child.write_text(f"include: {Path(base).name}\ntrain: {{llm: {{}}}}\n")
+    assert list(read(str(child)).train) == ["llm"]
     child.write_text("include: child.yaml\n")
     with pytest.raises(UserError, match="includes itself"):
         read(str(child))
@@ -129,10 +164,12 @@ def test_parts_inherit_the_learning_rate(recipe_file: Callable[..., str]) -> Non
 def test_an_unknown_name_lists_the_shipped_recipes() -> None:
     with pytest.raises(UserError, match="emt_linear, emt_lora"):
         read("no_such_recipe")
-    assert "emt_linear" in names()
+    assert "emt_linear" in shipped_recipes()
 
 
-@pytest.mark.parametrize("content", ["- a", "a: [", "\x00"])
+@pytest.mark.parametrize(
+    "content", ["- a", "a: [", "\x00", "a: 1\na: 2", "a: !!python/object/apply:os.getcwd []", "a: ${b"]
+)
 def test_what_is_no_recipe(tmp_path: Path, content: str) -> None:
     file = tmp_path / "odd.yaml"
     file.write_text(content)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emt_tasks.commands import finetune as cli
-from finetune.recipes.files import FOLDER, names, read
+from finetune.recipes.files import FOLDER, read, shipped_recipes
 
 ARCHITECTURES = {"forgetting": "qwen2_5_vl", "selective": "llava_onevision", "emt": "llava"}
 
@@ -26,7 +26,7 @@ def commands(name: str) -> list[str]:
     return re.findall(r"emt finetune ([\w/]+(?: \S+=\S+)*)", header(name))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_headers_name_source_command_and_what_is_ours(name: str) -> None:
     text = header(name)
     assert "Needs:" in text
@@ -36,13 +36,13 @@ def test_headers_name_source_command_and_what_is_ours(name: str) -> None:
         assert "Ours" in text
 
 
-@pytest.mark.parametrize("command", sorted({command for name in names() for command in commands(name)}))
+@pytest.mark.parametrize("command", sorted({command for name in shipped_recipes() for command in commands(name)}))
 def test_each_command_of_a_header_gives_a_recipe(command: str) -> None:
     name, *overrides = shlex.split(command)
     read(name, overrides)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_dry_run(name: str, data_dir: Path, tiny: Callable[[str], Path]) -> None:
     architecture = next((value for key, value in ARCHITECTURES.items() if name.startswith(key)), "llava")
     model = [] if name.startswith("demo") else [f"model={tiny(architecture)}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,28 +16,12 @@ from finetune.model.adapters import merged_state, whole_modules
 from finetune.model.building import load_model, load_processor, make_trainable
 from finetune.model.merging import interpolate, merge
 from finetune.recipes.files import read
-from finetune.training.checkpoint import save_checkpoint, stored_dtype, whole_folder
+from finetune.training.checkpoint import save_checkpoint, stored_dtype
 
 # peft reads a property that transformers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 LORA = {"llm": {"lora": {"rank": 4, "alpha": 8}}, "vision": {"lora": {"rank": 4, "alpha": 8}}, "projector": {}}
-
-
-def test_a_folder_is_whole_or_as_before(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint"
-    with whole_folder(folder) as partial:
-        (partial / "a").write_text("old")
-    for error, expected in ((OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
-                            (OSError(errno.EFBIG, "File too large"), "File too large")):  # fmt: skip
-        with (
-            pytest.raises(UserError, match=rf"checkpoint cannot be written \(.*{expected}.*--resume"),
-            whole_folder(folder) as partial,
-        ):
-            (partial / "a").write_text("new")
-            raise error
-        assert (folder / "a").read_text() == "old"
-        assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 class Trained:

@@ -80,7 +80,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def again(source, out, *, tasks=(), by=None, overwrite=False, advance=lambda _: None):
     judge = by or get_judge("fuzzy")
-    return rejudge(find_work(source, tasks), out, judge, signature="s", overwrite=overwrite, advance=advance)
+    return rejudge(find_work(source, tasks), out, judge, overwrite=overwrite, advance=advance)
 
 
 def test_a_run(run, tmp_path):
@@ -105,7 +105,7 @@ def test_a_run(run, tmp_path):
         "imagewikiqa_distractor": {"alias": "w", "samples": 2} | metrics(accuracy=0.5, class_name_chosen=0.5),
         "mme": {"alias": "m", "samples": 1} | metrics(exact_match=1.0),
     }
-    assert results["judged_again_by"] == "s"
+    assert results["judged_again_by"] == "fuzzy"
     assert (results["config"], results["date"]) == ({"model": "emt_vlm"}, 1.5)
 
 
@@ -160,7 +160,7 @@ class Slow:
                 time.sleep(60)
             yield verdict
 
-rejudge(find_work(Path(sys.argv[1])), Path(sys.argv[2]), Slow(), signature="s", overwrite=False, advance=lambda _: None)
+rejudge(find_work(Path(sys.argv[1])), Path(sys.argv[2]), Slow())
 """
 
 
@@ -194,7 +194,7 @@ def test_a_killed_process_is_resumed_with_the_same_result(rows, tmp_path):
 class Interrupted:
     """Judges a few rows, then the user presses Ctrl-C."""
 
-    name = "interrupted"
+    name = "fuzzy"  # the judge that resumes
 
     def __init__(self, after):
         self.after = after

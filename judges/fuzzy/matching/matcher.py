@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import ahocorasick
 
-from judges.fuzzy import cues
-from judges.fuzzy.inflection import plural, plurals, spellings
-from judges.fuzzy.lexicon import is_word, may_be
-from judges.fuzzy.normalize import ASCII_TABLE, fold_name
+from judges.fuzzy.text.inflection import plural, plurals, spellings
+from judges.fuzzy.text.lexicon import is_word, may_be
+from judges.fuzzy.text.normalize import ASCII_TABLE, fold_name
+from judges.fuzzy.text.wordlists import cue_kinds
 from judges.vocabulary import Vocabulary
 
 _RANKS = ("name", "synonym", "subtype")
@@ -95,7 +95,7 @@ def _surfaces(vocabulary: Vocabulary, others: Iterable[str]) -> dict[str, Surfac
                     claims[text].add(label.index)
         for text, labels in claims.items():
             owners.setdefault(text, (rank, labels))
-    surfaces = {text: Surface(text, cue=cue) for text, cue in cues.kinds().items()}
+    surfaces = {text: Surface(text, cue=cue) for text, cue in cue_kinds().items()}
     for other in others:
         for text in (fold_name(other), plural(fold_name(other))):
             surfaces[text] = Surface(text, how="other")

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from judges.fuzzy.cues import phrases
-from judges.fuzzy.wordlists import alternation, load, phrase_set
+from judges.fuzzy.text.wordlists import alternatives, phrases
 
 Span = tuple[int, int]
 """[start, end) in folded text."""
@@ -15,56 +14,49 @@ Span = tuple[int, int]
 
 def _cue(kind: str) -> str:
     """Return an expression for the cues of one kind."""
-    return _any_of(phrases(kind))
+    return _any_of(phrases("cues", kind))
 
 
-def _any_of(wanted: frozenset[str]) -> str:
+def _words(key: str) -> str:
+    """Return an expression for one list of data/assertions.yaml."""
+    return alternatives("assertions", key)
+
+
+def _any_of(wanted: Iterable[str]) -> str:
     """Return an expression for some phrases, the longest first."""
     # A blank in a cue stands for whatever joins the words: "isn t" is "isn't" in the text.
-    ordered = sorted(wanted, key=lambda text: (-len(text), text))
+    ordered = sorted(set(wanted), key=lambda text: (-len(text), text))
     return "|".join(phrase.replace(" ", r"[ '\-/]") for phrase in ordered)
 
 
 _DENIAL = re.compile(rf"(?<![\w'])(?:(?P<affirmed>{_cue('affirmation')})|(?P<denied>{_cue('denial')}))(?!\w)")
 _CONCLUSION = re.compile(rf"(?<![\w'])(?:(?P<final>final \w+)|(?:{_cue('conclusion')}))(?!\w)")
-_AFTER_COMMA = alternation(
-    "it this that i the only just more probably likely possibly maybe perhaps which what my we you he she they"
-)
 # A denial ends here. A bracket around one letter is the name of an option: "not (A)".
 CLAUSE_END = re.compile(
-    r"[.!?;:\n]|\((?![a-z]\))|--| - |[—–]|\b(?:but|rather|instead|however|actually|though|although|because|so|yet)\b"
-    rf"|,\s*(?:{_AFTER_COMMA}|and (?:it|this))\b"
-    r"|\b(?:it is|it s|it's|this is|that is|that s|that's|the answer|i think|more like|looks like|appears to be"
-    r"|must be)\b"
+    rf"[.!?;:\n]|\((?![a-z]\))|--| - |[—–]|\b(?:{_words('contrasts')})\b"
+    rf"|,\s*(?:{_words('after_comma')}|and (?:it|this))\b|\b(?:{_words('statements')})\b"
 )
 _LIST_GOES_ON = re.compile(r",[^,]*\b(?:or|nor|and)\b")
-_TRUE = (
-    r"(?:correct|right|it\b|the (?:answer|right|correct|object|case)|visible|present|possible|shown|seen|here|a match"
-    r"|match|fit|true|likely|what|accurate|depicted|there|in (?:the|this) (?:image|picture|photo))"
-)
 _DENIED_AFTER = re.compile(
     # "A", "C and D ..."
     r"[\"'*_)\].]*\s*(?:(?:,|and|or|&|nor)\s*(?:\(?[a-z]\)?)\s*)*"
     # "Cat? No.", "cat: false", "cat = 0"
-    r"(?:\?\s*no\b|[:=\-]\s*(?:no|false|absent|0(?:\.0+)?%?)(?![\w.])"
+    rf"(?:\?\s*no\b|[:=\-]\s*(?:{_words('false_values')})(?![\w.])"
     # "... are not right", "... can't be it", "a cat is not visible"
-    r"|(?:(?:is|are|was|were|can|could|does|do|would|would be|seems?)\s?)?"
-    rf"(?:not|n'?t|cannot|can't|isn't|aren't|wasn't)\s+(?:be\s+)?(?:definitely |clearly )?{_TRUE}"
+    rf"|(?:(?:{_words('verbs_before_not')})\s?)?"
+    rf"(?:{_words('nots')})\s+(?:be\s+)?(?:definitely |clearly )?(?:{_words('confirmed')})"
     # "... is wrong", "cat is ruled out"
-    r"|(?:(?:is|are|was|were|can|could|would be|seems?)\s+)?"
-    r"(?:wrong|incorrect|false|ruled out|eliminated|excluded|out\b(?! of)|absent|unlikely|impossible))"
+    rf"|(?:(?:{_words('verbs_before_false')})\s+)?(?:{_words('ruled_out')}))"
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s)")
 _AFTER_ANSWER = re.compile(r"[\s\"'*_]*(?::|=|-|—|>|is\b|was\b|would be\b|\n)")
 # A conclusion ends here, with its reason.
-_REASON = re.compile(
-    r"\b(?:because|since|as it|as the|given that|based on|due to|considering|which is|unlike|rather than)\b|[.!\n]"
-)
+_REASON = re.compile(rf"\b(?:{_words('reasons')})\b|[.!\n]")
 
 # What follows explains the answer that came before.
-EXPLAINED = re.compile(r"\b(?:because|since|explanation|reasoning|rationale|given that|due to)\b|\breason\s*:")
+EXPLAINED = re.compile(rf"\b(?:{_words('explanations')})\b|\breason\s*:")
 
-REFUSAL = re.compile(rf"\b(?:{_any_of(phrase_set(load('refusals')['refusal']))})\b")
+REFUSAL = re.compile(rf"\b(?:{_any_of(phrases('assertions', 'refusal'))})\b")
 
 
 class Marker(NamedTuple):

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import re
 
-from judges.fuzzy.lexicon import FUNCTION_WORDS, is_only_noun, is_plural, may_be
-from judges.fuzzy.matcher import Surface
-from judges.fuzzy.wordlists import word_list, word_set
+from judges.fuzzy.matching.matcher import Surface
+from judges.fuzzy.text.lexicon import FUNCTION_WORDS, is_only_noun, is_plural, may_be
+from judges.fuzzy.text.wordlists import word_list
 
 _BEFORE = re.compile(r"([\w']+)[ \-\"*_(]*$")
 _AFTER = re.compile(r"([ \-]?)([\w']+)")
-_DETERMINERS = word_list("determiners")
-_PRONOUNS = word_list("pronouns")
-_MODALS = word_list("modals")
-_TO_WITH_NOUN = word_list("to_with_noun")
-# Words after a label that do not make it part of another name: its own kind, and what it is a picture of.
-_HEADS = word_list("heads")
-_COLOURS = word_list("colours")
-_COLOUR_NOUNS = word_list("colour_nouns")
+_DETERMINERS = word_list("context", "determiners")
+_PRONOUNS = word_list("context", "pronouns")
+_MODALS = word_list("context", "modals")
+_DIRECTIONS = word_list("context", "directions")
+_AFTER_COMMAND = word_list("context", "after_command")
+_OBJECTS = word_list("context", "objects")
+_TO_WITH_NOUN = word_list("context", "to_with_noun")
+_HEADS = word_list("context", "heads")
+_COLOURS = word_list("context", "colours")
+_COLOUR_NOUNS = word_list("context", "colour_nouns")
 # "Orange and black": colours, though "orange and apple" is fruit.
 _MIXED_COLOURS = re.compile(rf",? (?:and|or|with|to) (?:{'|'.join(sorted(_COLOURS))})\b")
 _MIXED_COLOURS_WITHIN = 20
-_FRUIT_PARTS = word_list("fruit_parts")
-_PREDICATES = word_set("plain safe upright")
-_BE = word_list("be")
-_NAMED = word_list("named")
-_SHADES = word_list("shades")
-_UPWARDS = word_list("upwards")
-_RISERS = word_list("risers")
-_AFTER_MODAL_CAN = word_list("after_modal_can")
+_FRUIT_PARTS = word_list("context", "fruit_parts")
+_PREDICATES = word_list("context", "predicates")
+_BE = word_list("context", "be")
+_NAMED = word_list("context", "named")
+_SHADES = word_list("context", "shades")
+_UPWARDS = word_list("context", "upwards")
+_RISERS = word_list("context", "risers")
+_BEFORE_TIN = word_list("context", "before_tin")
+_AFTER_TIN = word_list("context", "after_tin")
+_BEFORE_MODAL_CAN = word_list("context", "before_modal_can")
+_AFTER_MODAL_CAN = word_list("context", "after_modal_can")
 
 
 def _neighbours(plain: str, start: int, end: int) -> tuple[str, str, str, str]:
@@ -81,12 +86,12 @@ def _is_tin(previous: str, following: str) -> bool:
     """Whether "can" is the container, not the auxiliary verb."""
     if following in _AFTER_MODAL_CAN:
         return False
-    if previous in _DETERMINERS or previous in {"of", "and", "or", "with", "as", "is", "in", "on", "like"}:
+    if previous in _DETERMINERS or previous in _BEFORE_TIN:
         return True
-    if previous in _PRONOUNS or previous in {"that", "which", "who", "there", "what", "how", "where"}:
+    if previous in _PRONOUNS or previous in _BEFORE_MODAL_CAN:
         return False
     if not previous:
-        return following in {"of", "on", "with", "in", "and", "or", "sitting", "image", "picture", "object", "label"}
+        return following in _AFTER_TIN
     return not following or following in FUNCTION_WORDS or not may_be(following, "v")
 
 
@@ -120,12 +125,9 @@ def _is_verb(text: str, second: str, previous: str, following: str) -> bool:
     if previous in _PRONOUNS or previous in _MODALS:
         return True
     if previous == "to":
-        return (
-            second not in _TO_WITH_NOUN
-            and following in _DETERMINERS | {"up", "down", "out", "off", "in", "away", ""} | _PRONOUNS
-        )
+        return second not in _TO_WITH_NOUN and (not following or following in _DETERMINERS | _DIRECTIONS | _PRONOUNS)
     if not previous:
-        return following in {"the", "a", "an", "your", "my", "this", "up", "down"} and not is_plural(text)
-    if following in {"a", "an", "the", "no", "his", "its", "their", "witness", "resemblance", "fruit", "mind"}:
+        return following in _AFTER_COMMAND and not is_plural(text)
+    if following in _OBJECTS:
         return is_plural(text) and may_be(previous, "n") and previous not in _DETERMINERS and not may_be(previous, "a")
     return is_plural(previous) and not is_plural(text) and previous not in FUNCTION_WORDS and not following

@@ -5,48 +5,50 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from judges.fuzzy.lexicon import is_plural
-from judges.fuzzy.matcher import Hit, Surface
-from judges.fuzzy.wordlists import NUMBER_WORDS, word_list, word_set
+from judges.fuzzy.matching.matcher import Hit, Surface
+from judges.fuzzy.text.lexicon import is_plural
+from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load, word_list
 from judges.vocabulary import Vocabulary
 
-_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9}
+_ROMAN = {numeral: value for value, numeral in enumerate(load("numbers")["roman"].split(), start=1)}
 _TEENS = NUMBER_WORDS[10:]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_TENS: list[str] = load("numbers")["tens"].split()
 _UNITS = NUMBER_WORDS[1:10]
-_BIG = ["hundred", "thousand", "million", "billion", "dozen"]
+_BIG: list[str] = load("numbers")["sizes"].split()
+
+_CALLED = alternatives("numbers", "called")
 
 _NUMBER = re.compile(r"(?<![a-z0-9])\d+(?:(?:[.,:\-]|\s?[/x×]\s?)\d+)*(?:st|nd|rd|th|%|\s?%|[a-z]+)?", re.I)
 _ALONE = re.compile(r"\d")
 _LISTED = re.compile(r"\s?[,/\-]\s?")
 # Numbers that say how sure, how good, how large or which one, and not what the image shows.
 _BESIDE_THE_POINT = re.compile(
-    r"""
+    rf"""
     # "confidence: 0.97", "score is 9/10"
-    \b(?:confidence|certainty|probability|prob|conf|score|rating|likelihood|accuracy|bbox|size|level)s?\b\W{0,3}
-        (?:(?:is|of|level|score|was|at|=)\W{0,3})*\d+(?:[.,/]\d+)*\s?%?(?:\s?(?:out\ of|/)\s?\d+)?
+    \b(?:{alternatives("numbers", "measures")})s?\b\W{{0,3}}
+        (?:(?:is|of|level|score|was|at|=)\W{{0,3}})*\d+(?:[.,/]\d+)*\s?%?(?:\s?(?:out\ of|/)\s?\d+)?
     # "step 1", "Figure 3"
-    | \b(?:step|figure|fig|option|image|photo|picture|question|page|version|line|row|column|example|sample|part|top
-        |table|section|chapter|index|item|id|batch|epoch)[ \-#]{1,2}\d+\b
+    | \b(?:{alternatives("numbers", "numbered")})[ \-#]{{1,2}}\d+\b
     # "9 out of 10", "9/10 sure"
     | \b\d+(?:\.\d+)?\ ?(?:out\ of|of)\ \d+\b
-    | \b\d+\ ?/\ ?(?:5|10|100)\b(?=[^.\n]*\b(?:sure|confiden|certain|score|rat))
+    | \b\d+\ ?/\ ?(?:5|10|100)\b(?=[^.\n]*\b(?:{alternatives("numbers", "rated_as")}))
     # "I rate this 5/5"
-    | \b(?:rate|rated|score|scored|give|grade|graded)\b[^.\n]{0,30}?\d+(?:\s?/\s?\d+)?
+    | \b(?:{alternatives("numbers", "rates")})\b[^.\n]{{0,30}}?\d+(?:\s?/\s?\d+)?
     # "[12, 4, 30, 41]", "(0.2, 0.8)"
-    | [\[(]\s*-?\d+(?:\.\d+)?(?:\s*[,;]\s*-?\d+(?:\.\d+)?){3,}\s*[\])]
+    | [\[(]\s*-?\d+(?:\.\d+)?(?:\s*[,;]\s*-?\d+(?:\.\d+)?){{3,}}\s*[\])]
     | [\[(]\s*-?\d*\.\d+(?:\s*[,;]\s*-?\d+(?:\.\d+)?)*\s*[\])]
     """,
     re.VERBOSE,
 )
 _LIST_NUMBER = re.compile(r"(?m)^[ \t]*\(?(\d+)[.)][ \t]+(?=\S)")
-_PRONOUN_BEFORE = word_list("pronoun_before")
-_AFTER_PRONOUN = word_list("after_pronoun")
-_UNIT_NOUNS = word_set("of pixel bit segment")
-_NUMBER_NOUNS = word_list("number_nouns")
-_CHINESE = dict(zip("零〇一二三四五六七八九", (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
+_PRONOUN_BEFORE = word_list("numbers", "pronoun_before")
+_AFTER_PRONOUN = word_list("numbers", "after_pronoun")
+_UNIT_NOUNS = word_list("numbers", "unit_nouns")
+_NUMBER_NOUNS = word_list("numbers", "number_nouns")
+_CHINESE = {"〇": 0} | {numeral: value for value, numeral in enumerate(load("numbers")["chinese"].split())}
 _CHINESE_NUMERAL = re.compile(
-    r"(?:数字|數字|数|是|为|為|[:：])\s*[\"“「']?([零〇一二三四五六七八九])(?![十百千万萬亿个個张張位幅只種种些])"
+    rf"(?:{alternatives('numbers', 'chinese_before')})\s*[\"“「']?"
+    r"([零〇一二三四五六七八九])(?![十百千万萬亿个個张張位幅只種种些])"
     r"|^\s*([零〇一二三四五六七八九])\s*[。.!]?\s*$"
 )
 
@@ -118,9 +120,7 @@ def _roman(plain: str, original: str, origin: Sequence[int]) -> list[Hit]:
         numeral = match.group().upper()
         if numeral not in _ROMAN:
             continue
-        called = re.search(
-            r"(?:numeral|number|digit|answer|is)\W{0,4}(?:is\W{0,3})?$", plain[max(0, start - 16) : start]
-        )
+        called = re.search(rf"(?:{_CALLED})\W{{0,4}}(?:is\W{{0,3}})?$", plain[max(0, start - 16) : start])
         if (
             whole == match.group()
             or (len(numeral) > 1 and (letters.isupper() or letters > "\u2000"))

@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import re
 
-from judges.fuzzy.normalize import blank
-from judges.fuzzy.wordlists import word_set
+from judges.fuzzy.text.normalize import blank
+from judges.fuzzy.text.wordlists import alternatives, word_list
 
 # ASCII text without any of these needs no cleaning and has no blanks to join.
 SUSPICIOUS = re.compile(r"[<>{}\[\]\\`~@?:\t\n\v\f\r]|  |www\.")
 
-_HIDDEN = re.compile(r"<!--.*?-->|<(script|style|del|strike)\b[^>]*>.*?(?:</\1\s*>|\Z)|~~[^~\n]+~~", re.I | re.S)
-_THOUGHT = re.compile(r"<(think|thinking|reasoning|scratchpad)>.*?</\1>", re.I | re.S)
-_ANSWER = re.compile(r"<(answer|final_answer|final)>(.*?)(?:</\1>|\Z)|\\boxed\s*\{([^{}]*)\}", re.I | re.S)
+_HIDDEN = re.compile(
+    rf"<!--.*?-->|<({alternatives('markup', 'hidden_tags')})\b[^>]*>.*?(?:</\1\s*>|\Z)|~~[^~\n]+~~", re.I | re.S
+)
+_THOUGHT = re.compile(rf"<({alternatives('markup', 'thought_tags')})>.*?</\1>", re.I | re.S)
+_ANSWER = re.compile(
+    rf"<({alternatives('markup', 'answer_tags')})>(.*?)(?:</\1>|\Z)|\\boxed\s*\{{([^{{}}]*)\}}", re.I | re.S
+)
 _SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|<pad>|<unk>|<image>|<0x[0-9A-F]{2}>", re.I)
 _TAG = re.compile(r"</?([a-zA-Z][\w-]*)(\s[^<>]*)?/?>")
-_TAG_NAMES = word_set(
-    """a abbr answer article b big blockquote body box br center cite class code dd del details div dl dt em figcaption
-    figure final font footer h1 h2 h3 h4 h5 h6 head header hr html i img ins item kbd label li link main mark meta
-    nav object ol output p prediction pre q response result root s samp section small span strong sub summary sup
-    table tag tbody td text th thead title tr tt u ul var xml think"""
-)
+_TAG_NAMES = word_list("markup", "tags")
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{1,6}|#x[0-9a-f]{1,5});", re.I)
 _ESCAPE = re.compile(r"\\[nrt](?![a-z]{3})|\\[nrt](?=[A-Z])|\\(?=[\"'*_])")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\b[\w.+\-]{1,64}@[\w\-]{1,64}(?:\.[\w\-]{1,64}){1,4}", re.I)
 _FENCE = re.compile(r"```[ \t]*[a-zA-Z]*(?=\s*\n)")
 _ROLE_START = re.compile(
-    r"(?:^|\n)[ \t]*(?:#+ *)?(?:\*\*)?(?:assistant|response|gpt|bot|model)(?:\*\*)?[ \t]*:"
+    rf"(?:^|\n)[ \t]*(?:#+ *)?(?:\*\*)?(?:{alternatives('markup', 'assistant')})(?:\*\*)?[ \t]*:"
     r"|<\|?(?:im_start\|>[ \t]*)?assistant\|?>?[ \t]*:?|\[/INST\]|<start_of_turn>model",
     re.I,
 )
 _ROLE_END = re.compile(
-    r"(?:^|\n)[ \t]*(?:#+ *)?(?:\*\*)?(?:user|human|question|instruction)(?:\*\*)?[ \t]*:"
+    rf"(?:^|\n)[ \t]*(?:#+ *)?(?:\*\*)?(?:{alternatives('markup', 'user')})(?:\*\*)?[ \t]*:"
     r"|<\|?(?:im_start\|>[ \t]*)?user\|?>|<\|?(?:im_end|eot_id|end|endoftext)\|>|\[INST\]|<start_of_turn>user",
     re.I,
 )
 _QUESTION = re.compile(
-    r"(?:(?<=[.!?\n:])|\A)\s*(?:question:\s*|q:\s*)?(?:what|which|who|where|why|how|is|are|was|were|does|do|did|can|could"
-    r"|would|should|will|has|have|may|might|so,? what)\b[^.!?\n]*\?",
+    rf"(?:(?<=[.!?\n:])|\A)\s*(?:question:\s*|q:\s*)?(?:{alternatives('markup', 'question_words')})\b[^.!?\n]*\?",
     re.I,
 )
 _PROMPT_ECHO = re.compile(
@@ -47,12 +45,7 @@ _PAIR = re.compile(
     r"""(["'])(?P<key>[^"'\n]{1,60})\1\s*:\s*"""
     r"""(?P<value>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\[[^\]\n]*\]|[^,}\n\]]*)"""
 )
-_ANSWER_KEYS = word_set(
-    """answer label class name object digit number prediction predicted category animal result output response choice
-    option item title text content final class_name classname label_name prediction_label predicted_class
-    predicted_label final_answer flower species type value author genre year top1 main_object subject caption
-    description labels classes objects predictions answers"""
-)
+_ANSWER_KEYS = word_list("markup", "answer_keys")
 
 
 def clean(text: str) -> str:

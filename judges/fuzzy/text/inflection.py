@@ -5,25 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from judges.fuzzy.lexicon import is_word, may_be
+from judges.fuzzy.text.lexicon import is_word, may_be
+from judges.fuzzy.text.wordlists import load, word_list
 
-_IRREGULAR = {
-    "calf": "calves", "child": "children", "foot": "feet", "goose": "geese", "half": "halves", "hoof": "hooves",
-    "knife": "knives", "leaf": "leaves", "loaf": "loaves", "louse": "lice", "man": "men", "mouse": "mice",
-    "ox": "oxen", "scarf": "scarves", "shelf": "shelves", "thief": "thieves", "tooth": "teeth", "wife": "wives",
-    "wolf": "wolves", "woman": "women", "fungus": "fungi", "cactus": "cacti", "bus": "buses", "gladiolus": "gladioli",
-    "hippopotamus": "hippopotami", "octopus": "octopi", "narcissus": "narcissi", "hibiscus": "hibiscus",
-}  # fmt: skip
-_AMERICAN_TO_BRITISH = {
-    "aluminum": "aluminium", "armor": "armour", "armored": "armoured", "center": "centre", "color": "colour",
-    "colored": "coloured", "fiber": "fibre", "gray": "grey", "harbor": "harbour", "jewelry": "jewellery",
-    "mold": "mould", "mustache": "moustache", "pajama": "pyjama", "pajamas": "pyjamas", "plow": "plough",
-    "theater": "theatre", "tire": "tyre", "airplane": "aeroplane", "donut": "doughnut", "catalog": "catalogue",
-}  # fmt: skip
+_IRREGULAR: dict[str, str] = load("english")["irregular_plurals"]
+_END_COMPOUNDS = word_list("english", "endings_of_compounds")
+_AMERICAN_TO_BRITISH: dict[str, str] = load("english")["american_to_british"]
 _OTHER_SPELLING = {**_AMERICAN_TO_BRITISH, **{british: us for us, british in _AMERICAN_TO_BRITISH.items()}}
 # Either part of a split compound ("stop watch") is at least this long, but for "ox cart".
 _SHORTEST_PART = 3
-_SHORT_PARTS = frozenset({"ox"})
+_SHORT_PARTS = word_list("english", "short_parts")
 
 
 def plurals(name: str) -> set[str]:
@@ -35,9 +26,7 @@ def plural(name: str) -> str:
     """Return the usual plural of a name."""
     head, _, last = name.rpartition(" ")
     for singular, many in _IRREGULAR.items():
-        if last == singular or (
-            len(singular) > 2 and last.endswith(singular) and singular in {"man", "woman", "mouse"}
-        ):
+        if last == singular or (singular in _END_COMPOUNDS and last.endswith(singular)):
             return f"{head} {last[: -len(singular)]}{many}".strip()
     if last.endswith(("s", "x", "z", "ch", "sh")):
         last += "es"

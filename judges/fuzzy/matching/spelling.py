@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from judges.fuzzy.lexicon import is_word
-from judges.fuzzy.matcher import Hit, Surface
+from judges.fuzzy.matching.matcher import Hit, Surface
+from judges.fuzzy.text.lexicon import is_word
 
 _SHORTEST = 4
 # Longest answers searched, in words: a page of text is not a misspelt label.

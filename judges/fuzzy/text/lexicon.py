@@ -9,13 +9,13 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from judges.fuzzy.wordlists import word_list
+from judges.fuzzy.text.wordlists import word_list
 
 # WordNet holds no function words.
-FUNCTION_WORDS = word_list("function_words")
+FUNCTION_WORDS = word_list("english", "function_words")
 
 # Words that came up after WordNet 3.0; all nouns.
-RECENT_WORDS = word_list("recent_words")
+RECENT_WORDS = word_list("english", "recent_words")
 
 
 @cache

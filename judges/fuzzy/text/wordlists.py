@@ -1,0 +1,48 @@
+"""The words and phrases of the rules, from data/*.yaml; one file for each use, whose header says what it is for.
+
+Words stand between blanks, phrases between bars or on lines of their own. Phrases for `alternatives` may hold parts of
+regular expressions; in them an asterisk stands for the rest of a word.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+# The C loader reads these files some ten times as fast; not every build of PyYAML has it.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    """Return the lists of data/NAME.yaml by key."""
+    text = (files("judges.fuzzy") / "data" / f"{name}.yaml").read_text("utf-8")
+    lists: dict[str, Any] = yaml.load(text, Loader=_Loader)
+    return lists
+
+
+def word_list(name: str, key: str) -> frozenset[str]:
+    """Return the words of one list."""
+    return frozenset(load(name)[key].split())
+
+
+def phrases(name: str, key: str) -> list[str]:
+    """Return the phrases of one list, in their order."""
+    return [phrase.strip() for line in load(name)[key].strip().splitlines() for phrase in line.split("|")]
+
+
+def alternatives(name: str, key: str) -> str:
+    """Return the phrases of one list as the alternatives of a regular expression, in their order."""
+    return "|".join(phrases(name, key)).replace("*", r"\w*")
+
+
+@cache
+def cue_kinds() -> dict[str, str]:
+    """Return phrase → kind of cue, from data/cues.yaml: a phrase that changes what a label beside it means."""
+    return {phrase: kind for kind in load("cues") for phrase in sorted(set(phrases("cues", kind)))}
+
+
+NUMBER_WORDS = tuple(load("numbers")["up_to_nineteen"].split())
