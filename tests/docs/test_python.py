@@ -30,4 +30,4 @@ def test_the_examples_run(tmp_path, monkeypatch):
     assert (tmp_path / "site" / "index.html").is_file()
     assert names["files"] == [Path("card/results.md")]
     assert callable(names["finetune"])
-    assert callable(names["main"])
+    assert callable(names["evaluate"])
