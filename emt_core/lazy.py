@@ -12,8 +12,8 @@ def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], 
     """Return a package's `__getattr__` and `__dir__`.
 
     `homes` says which module each name comes from: `__getattr__, __dir__ = lazy(__name__, {"read_run":
-    "emt_core.runs"})`, or "module:name" where it has another name there. For type checkers, import the same names under `if TYPE_CHECKING`. No name may be that of a
-    module in the package: importing the module would take its place.
+    "emt_core.runs"})`, or "module:name" where it has another name there. For type checkers, import the same names under
+    `if TYPE_CHECKING`. No name may be that of a module in the package: importing the module would take its place.
     """
 
     def get(name: str) -> Any:
