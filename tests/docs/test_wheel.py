@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import sample_data
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("emt_core", "emt_tasks", "finetune", "judges", "leaderboards")
 
@@ -72,7 +74,9 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_the_installed_wheel_works_outside_the_checkout(installed, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    hidden = ("PYTHONPATH", "EMT_INCLUDE", "EMT_JUDGE")
+    data = {"EMT_DATA_DIR": str(sample_data.write_all(tmp_path / "data", size=4)), "HF_HUB_OFFLINE": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in hidden} | data
 
     def run(*command: str | Path) -> str:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -85,3 +89,21 @@ def test_the_installed_wheel_works_outside_the_checkout(installed, tmp_path):
     tiny = "from emt_tasks.demo.tiny import PATH; print(*sorted(file.name for file in PATH.iterdir()))"
     assert "model.safetensors" in run(installed / "python", "-c", tiny)
     run(installed / "python", "-c", "from finetune import read; print(read('emt_linear').to_yaml())")
+
+    run(installed / "emt", "demo", "--output", tmp_path / "demo")
+    assert (tmp_path / "demo" / "report.html").is_file()
+
+    model = ("--model", "emt_vlm", "--model_args", "pretrained=emt:tiny", "--device", "cpu")
+    run(
+        installed / "python",
+        "-m",
+        "lmms_eval",
+        *model,
+        "--tasks",
+        "emt_cifar10",
+        "--output_path",
+        "run",
+        "--log_samples",
+    )
+    (samples,) = (tmp_path / "run").rglob("*_samples_emt_cifar10.jsonl")
+    assert len(samples.read_text().splitlines()) == 4

@@ -19,7 +19,6 @@ from emt_tasks.datasets.decoding import no_truncated_images
 from emt_tasks.datasets.prepare import tables
 from emt_tasks.datasets.prepare.images import map_ahead, stored_image
 from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Preparation, Split, recognise
-from emt_tasks.datasets.prepare.parquet import write_parquet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,6 +119,9 @@ def _write(
     targets: Mapping[str, Path],
     console: Console,
 ) -> None:
+    # Here, since pyarrow is not needed to say which layouts there are.
+    from emt_tasks.datasets.prepare.parquet import write_parquet
+
     features = preparation.features()
     bar = Progress(console=console, disable=not console.is_terminal)
     with no_truncated_images(), replacing(list(targets.values())) as partials, bar:
