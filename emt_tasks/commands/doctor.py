@@ -154,7 +154,7 @@ def disk() -> Check:
     found = ", ".join(f"{free[path]:.0f} GB free {what}" for path, what in places.items())
     least = min(free.values())
     if least < 1:
-        return Check("disk", "problem", found, "make room, or set HF_HOME to a larger disk")
+        return Check("disk", "problem", found, "free some space, or set HF_HOME to a larger disk")
     if least < LITTLE_SPACE_GB:
         return Check("disk", "note", found, "a model of 7 billion weights takes 14 GB; HF_HOME may name another disk")
     return Check("disk", "ok", found)

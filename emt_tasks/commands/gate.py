@@ -51,7 +51,7 @@ def gate_command(
 
     rules = choose_policy(margin, policy)
     if junit and junit.exists() and not overwrite:
-        raise UserError(f"--junit {junit} exists already: name another file or add --overwrite")
+        raise UserError(f"--junit {junit} already exists: choose another file or add --overwrite")
     chosen = split_names(tasks)
     comparison = compare(
         read_run(base),

@@ -56,7 +56,7 @@ def report_command(
     from leaderboards.report.page import compare_all, write_report
 
     if output.exists() and not overwrite:
-        raise UserError(f"{output} exists already: name another file or add --overwrite")
+        raise UserError(f"{output} already exists: choose another file or add --overwrite")
     reference, *parsed = parse_candidates([str(base), *candidates])
     results = compare_all(
         reference,

@@ -320,5 +320,5 @@ def _end_tokens(model: Any) -> set[int]:
 def _positive(name: str, value: int | str) -> int:
     number = int(value) if str(value).isdecimal() else 0
     if number < 1:
-        raise UserError(f"{name}={value}: expected a whole number of at least 1")
+        raise UserError(f"{name}={value}: expected an integer of at least 1")
     return number

@@ -118,7 +118,7 @@ def check_output(work: Work, out: Path, *, overwrite: bool) -> None:
         raise UserError(f"-o {out}: overlaps the input {work.source}, which is never written to; choose another place")
     if out.exists():
         if not overwrite:
-            raise UserError(f"-o {out}: exists already; choose another place or add --overwrite")
+            raise UserError(f"-o {out}: already exists; choose another place or add --overwrite")
         if out.is_dir() != work.is_run:
             kinds = ("a file", "a folder")
             raise UserError(f"-o {out}: is {kinds[out.is_dir()]}, but the output is {kinds[work.is_run]}")

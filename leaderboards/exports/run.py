@@ -51,7 +51,7 @@ def _publish(scratch: Path, out: Path, *, overwrite: bool) -> list[Path]:
     parts = sorted(file.relative_to(scratch) for file in scratch.rglob("*") if file.is_file())
     existing = [part for part in parts if (out / part).exists()]
     if existing and not overwrite:
-        raise UserError(f"{out / existing[0]} exists already: name another folder or add --overwrite")
+        raise UserError(f"{out / existing[0]} already exists: choose another folder or add --overwrite")
     targets = [out / part for part in parts]
     with replacing(targets) as partials:
         for part, partial in zip(parts, partials, strict=True):

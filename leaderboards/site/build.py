@@ -41,7 +41,7 @@ def build_site(
     """
     index = out / "index.html"
     if index.exists() and not overwrite:
-        raise UserError(f"{index} exists already: name another folder or add --overwrite")
+        raise UserError(f"{index} already exists: choose another folder or add --overwrite")
     summaries = [_summarise(run, matrix, metrics, progress) for run in ([base] if base else []) + list(runs)]
     compared = [
         compare_all(

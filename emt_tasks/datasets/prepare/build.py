@@ -81,7 +81,7 @@ def prepare(
     targets = {chosen: output / name / f"{chosen}.parquet" for chosen in _chosen(found, split, name)}
     present = next((target for target in targets.values() if target.exists()), None)
     if present and not overwrite:
-        raise UserError(f"{present}: exists already; give --overwrite to replace it")
+        raise UserError(f"{present}: already exists; give --overwrite to replace it")
     splits = {chosen: found.splits[chosen]() for chosen in targets}
     for chosen, rows in splits.items():
         _check(dataset, chosen, rows, allow_missing, console)

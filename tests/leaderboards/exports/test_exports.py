@@ -195,7 +195,7 @@ def test_the_same_run_gives_the_same_files_and_none_is_overwritten(
     first = export(summary, name, tmp_path / "1", SETTINGS)
     second = export(summary, name, tmp_path / "2", SETTINGS)
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         export(summary, name, tmp_path / "1", SETTINGS)
     assert export(summary, name, tmp_path / "1", SETTINGS, overwrite=True) == first
     left = {path for path in (tmp_path / "1").rglob("*") if path.is_file()}

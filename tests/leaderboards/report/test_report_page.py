@@ -50,7 +50,7 @@ def test_nothing_is_overwritten_unless_asked(
     out.write_text("mine")
     assert main(["report", *runs, "-o", str(out)]) == 2
     assert out.read_text() == "mine"
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["report", *runs, "-o", str(out), "--overwrite"]) == 0
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
 

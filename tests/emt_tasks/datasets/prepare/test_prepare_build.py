@@ -78,7 +78,7 @@ def test_existing_files_are_replaced_only_when_asked(tmp_path):
     files, _ = prepare("mnist", tmp_path, tmp_path / "data")
     before = files[0].read_bytes()
     write_mnist(tmp_path, "test", noise(1, 28, 28), [3])
-    with pytest.raises(UserError, match=r"test.parquet: exists already; give --overwrite"):
+    with pytest.raises(UserError, match=r"test.parquet: already exists; give --overwrite"):
         prepare("mnist", tmp_path, tmp_path / "data")
     assert files[0].read_bytes() == before
     prepare("mnist", tmp_path, tmp_path / "data", overwrite=True)
