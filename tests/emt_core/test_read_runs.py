@@ -92,7 +92,7 @@ def test_score_key_and_cluster_key_of_the_config(tmp_path: Path) -> None:
 
 def test_a_metric_can_be_chosen_and_a_bad_choice_names_the_good_ones(run: Path) -> None:
     task = read_run(run).tasks["emt_cifar10"]
-    with pytest.raises(UserError, match=r"--metric emt_cifar10=bleu: not a per-sample number .* it has accuracy"):
+    with pytest.raises(UserError, match=r"--metric emt_cifar10=bleu: not a per-sample number .* choose from accuracy"):
         read_samples(task, "bleu")
     # A metric that is better when lower would turn forgetting upside down.
     with pytest.raises(UserError, match="--metric emt_cifar10=incorrect"):
@@ -144,7 +144,7 @@ def test_a_broken_line_in_a_long_file_is_named(tmp_path: Path) -> None:
 def test_repeated_documents_are_refused(tmp_path: Path) -> None:
     rows = [judged_sample(doc_id, "correct") for doc_id in (0, 1, 7, 7, 1)]
     run = write_run(tmp_path, {"emt_cifar10": rows})
-    with pytest.raises(UserError, match=r"holds doc_id 1 2 times \(2 documents are repeated\)"):
+    with pytest.raises(UserError, match=r"contains doc_id 1 2 times \(2 documents are repeated\)"):
         read_samples(read_run(run).tasks["emt_cifar10"])
 
 

@@ -217,5 +217,5 @@ def test_names_and_dates_from_the_run(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_names_those_that_exist(summary: RunSummary, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--to xml: no such format; choose one of hf-eval-results, model-index"):
+    with pytest.raises(UserError, match="--to xml: unknown format; choose one of hf-eval-results, model-index"):
         export(summary, "xml", tmp_path, SETTINGS)
