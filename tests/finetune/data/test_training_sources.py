@@ -89,7 +89,7 @@ def test_the_demo_is_a_source() -> None:
 @pytest.mark.parametrize(
     ("data", "fields", "expected"),
     [
-        ("nothing", {}, "data set 'nothing' is not known"),
+        ("nothing", {}, "unknown data set 'nothing'"),
         ("mnist", {"split": "dev"}, "mnist: no .*dev.parquet .*emt data prepare mnist"),
         ("absent.json", {}, "absent.json cannot be read as JSON"),
     ],
