@@ -188,7 +188,7 @@ def test_adapters_that_do_not_fit(adapter, checkpoint):
     from safetensors.torch import load_file, save_file
 
     base, file = str(checkpoint("llava")), adapter / "adapter_model.safetensors"
-    fails("it holds an adapter: pass it as peft=", pretrained=str(adapter))
+    fails("it contains an adapter: pass it as peft=", pretrained=str(adapter))
     fails("found no adapter_config.json", pretrained=base, peft=base)
     rewrite(adapter, None)
     fails("the adapter does not name its base", peft=str(adapter))
