@@ -84,7 +84,7 @@ def test_templates_given_by_text_and_by_file(processor, tmp_path):
 def test_a_prompt_that_places_its_images_keeps_them(processor):
     prompter = Prompter(processor("llava"))
     assert prompter.render("Is <image> like <image>?", 2) == "USER: Is <image> like <image>? ASSISTANT:"
-    with pytest.raises(UserError, match="<image.* 1 times"):
+    with pytest.raises(UserError, match=r"<image.* 1 times"):
         prompter.render("Is <image> like that?", 2)
 
 
