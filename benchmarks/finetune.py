@@ -1,16 +1,16 @@
-"""Fine-tuning beside TRL's SFTTrainer: images a second and peak memory, on the same model, data and batches.
+"""Fine-tuning beside TRL's SFTTrainer: images per second and peak memory, on the same model, data and batches.
 
-Each trainer runs in processes of its own, in turn, on the same tiny LLaVA with a vocabulary of 32,000 words: float32,
-the same number of threads, full fine-tuning with AdamW, prompts and answers to the letter alike, loss on the answers
-only, no gradient checkpointing in either. Speed is that of the steps after the first two; memory is the peak resident
-set of the process, with all that it imports, and the same less what was there before the first step.
+The trainers take turns, each in its own processes, on the same tiny LLaVA with a vocabulary of 32,000 words: float32,
+the same number of threads, full fine-tuning with AdamW, identical prompts and answers, loss on the answers only, no
+gradient checkpointing in either. Speed is measured after the first two steps; memory is the peak resident set of the
+process, with all its imports, and the same minus what was there before the first step.
 
-TRL runs twice: as it comes, and with the loss of transformers' own Trainer over all logits (`trl_all_logits`). As it
-comes its head works in tiles; on a CPU it scores every token there, on a GPU only the answers' tokens, as ours does
-everywhere. These figures say nothing about a GPU.
+TRL runs twice: with its defaults, and with the loss of transformers' own Trainer over all logits (`trl_all_logits`).
+Its default head works in tiles; on a CPU it scores every token, on a GPU only the answers' tokens, as ours always
+does. These figures say nothing about a GPU.
 
 Run: python -m benchmarks.finetune            (needs trl: pip install trl)
-Prints one JSON line a figure.
+Prints one JSON line per figure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WARM_UP = 2
 
 
 def build(folder: Path, rows: int, words: int) -> None:
-    """Write the model, and the data as a LLaVA-style file: scikit-learn's digits, and answers of some words."""
+    """Write the model, and the data as a LLaVA-style file: scikit-learn's digits, and answers of a few words."""
     import torch
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -149,23 +149,23 @@ def trl(folder: Path, batch: int, steps: int, all_logits: bool = False) -> None:
 
 
 class Clock:
-    """Times whole steps, from the end of one to the end of the next, and looks at the memory."""
+    """Times whole steps, from the end of one to the end of the next, and reads the memory."""
 
     def __init__(self, batch: int) -> None:
         self._batch, self._before, self._peak = batch, 0.0, 0.0
         self._ends: list[float] = []
 
     def begin(self) -> None:
-        """Look at the memory before the first step."""
+        """Record the memory before the first step."""
         self._before = self._before or _resident()
 
     def end(self) -> None:
-        """Note the end of a step, and the memory so far: what comes after the last step does not count."""
+        """Record the end of a step, and the memory so far: what comes after the last step does not count."""
         self._ends.append(time.perf_counter())
         self._peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
     def report(self, tokens: float | None) -> None:
-        """Print what was measured, with the number of tokens that were read, if it was counted."""
+        """Print what was measured, with the number of tokens read, if counted."""
         measured = {
             "images_per_second": (len(self._ends) - WARM_UP) * self._batch / (self._ends[-1] - self._ends[WARM_UP - 1]),
             "peak_mib": self._peak,
@@ -185,7 +185,7 @@ TRAINERS = {"ours": ours, "trl": trl, "trl_all_logits": partial(trl, all_logits=
 
 
 def measure(trainer: str, arguments: list[str], threads: int) -> dict[str, float]:
-    """Run one trainer in a process of its own and return what it measured."""
+    """Run one trainer in its own process and return what it measured."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
@@ -193,7 +193,7 @@ def measure(trainer: str, arguments: list[str], threads: int) -> dict[str, float
         "TOKENIZERS_PARALLELISM": "false",
     }
     done = subprocess.run(
-        # as a module from the root: run as a script, this file would stand in the way of the package finetune
+        # as a module from the root: run as a script, this file would shadow the package finetune
         [sys.executable, "-m", "benchmarks.finetune", "--trainer", trainer, *arguments],
         env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -207,7 +207,7 @@ def main() -> int:
     """Run the comparison, or one trainer of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--words", type=int, default=60, help="words in an answer")
+    parser.add_argument("--words", type=int, default=60, help="words per answer")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -227,7 +227,7 @@ def main() -> int:
                 shutil.rmtree(folder / "ours", ignore_errors=True)
                 found.append(measure(trainer, given, options.threads))
     settings = {"batch": options.batch, "words": options.words, "steps": options.steps, "threads": options.threads}
-    # Ours ends each answer with the end-of-text token, and learns it: at most one token an answer more.
+    # Ours ends each answer with the end-of-text token, and learns it: at most one more token per answer.
     more = runs["ours"][0]["tokens"] - runs["trl"][0]["tokens"]
     if not 0 <= more <= options.batch * options.steps:
         sys.exit(f"not the same work: ours read {more:+.0f} tokens more")

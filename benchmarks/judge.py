@@ -4,8 +4,8 @@
 
 Distinct answers of the kinds that models give to "What type of object is in this photo?", judged against the 1,000
 ImageNet labels with their synonyms. One thread, timed by its own CPU seconds (on an idle core the same as wall-clock
-seconds), the best of several repeats. Building the index is timed apart. The judge knows plurals, other spellings and
-subtypes besides; the peer gets only names and synonyms, which makes it faster. Prints one JSON line a figure.
+seconds), the best of several repeats. Building the index is timed apart. The judge also knows plurals, other spellings
+and subtypes; the peer gets only names and synonyms, which makes it faster. Prints one JSON line per figure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from judges import Classification, Vocabulary
 from judges.fuzzy.judge import FuzzyJudge
 from judges.fuzzy.matching.matcher import Matcher
 
-# Templates with their weights: bare names and one-sentence answers prevail; some need every rule.
+# Templates with their weights: bare names and one-sentence answers dominate; some need every rule.
 TEMPLATES = (
     ("{a}", 20),
     ("{a}.", 8),
@@ -100,7 +100,7 @@ def answers(vocabulary: Vocabulary, count: int, seed: int = 0) -> list[tuple[str
 
 
 def best_rate(run: Callable[[], None], items: int, repeats: int) -> float:
-    """Return the highest number of items a second over several runs."""
+    """Return the highest number of items per second over several runs."""
     rates = []
     for _ in range(repeats):
         start = time.process_time()
@@ -113,8 +113,8 @@ def main() -> None:
     """Measure both and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=20_000, help="distinct answers to judge")
-    parser.add_argument("--peer-answers", type=int, default=200, help="of these, how many the slower peer gets")
-    parser.add_argument("--repeats", type=int, default=5, help="runs, of which the best counts")
+    parser.add_argument("--peer-answers", type=int, default=200, help="how many of these the slower peer gets")
+    parser.add_argument("--repeats", type=int, default=5, help="runs; the best one counts")
     arguments = parser.parse_args()
     vocabulary = load("imagenet1k")
     start = time.process_time()

@@ -1,12 +1,12 @@
-"""How long gate and report take over large runs, and how much memory and disk; one JSON line a figure.
+"""How long the gate and the report take on large runs, and their memory and disk use; one JSON line per figure.
 
 Run: python -m benchmarks.report            (two runs of 1,000,000 samples each, written to a temporary folder first)
      python -m benchmarks.report --samples 10000 --report-samples 10000
 
 Bounds: the gate over 2 × 1,000,000 samples in ≤ 15 s and ≤ 2 GiB, a report over 2 × 50,000 samples with images in
-≤ 10 s and ≤ 15 MB, `emt gate --help` and `emt report --help` in ≤ 0.5 s. Exits 1 where one is exceeded. Each figure is
-the best of `--repeats`, since a loaded machine makes a program slower, never faster; `cpu_seconds`, over all cores,
-depends on the load less than the wall clock does.
+≤ 10 s and ≤ 15 MB, `emt gate --help` and `emt report --help` in ≤ 0.5 s. Exits with 1 if one is exceeded. Each
+figure is the best of `--repeats`, since load makes a program slower, never faster; `cpu_seconds`, over all cores,
+depend less on the load than the wall clock.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(command: Sequence[str], *, expected: Sequence[int] = (0,)) -> tuple[
 
 
 def report(figure: str, value: float, unit: str, bound: float, **context: object) -> bool:
-    """Print one figure as a JSON line; returns whether it keeps its bound."""
+    """Print one figure as a JSON line; return whether it is within its bound."""
     kept = value <= bound
     print(json.dumps({"figure": figure, "value": round(value, 3), "unit": unit, "bound": bound, "ok": kept, **context}))
     return kept
@@ -63,7 +63,7 @@ def measure_gate(folder: Path, samples: int, repeats: int) -> list[bool]:
 
 
 def measure_report(folder: Path, samples: int, repeats: int) -> list[bool]:
-    """Time the report, whose flipped samples' images lie in a parquet file of photographs' size."""
+    """Time the report, with photo-sized images of the flipped samples in a parquet file."""
     runs = large_pair(folder / "base", folder / "candidate", samples=samples, tasks=TASKS)
     photos = _write_photos(folder / "photos.parquet", samples // len(TASKS))
     for run in runs:
@@ -83,7 +83,7 @@ def measure_report(folder: Path, samples: int, repeats: int) -> list[bool]:
 
 
 def _write_photos(path: Path, rows: int) -> Path:
-    """Write so many different JPEGs of 500 × 375 pixels; smooth noise takes as many bytes as a photograph does."""
+    """Write `rows` different JPEGs of 500 × 375 pixels; smooth noise takes as many bytes as a photo."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from PIL import Image
@@ -94,14 +94,14 @@ def _write_photos(path: Path, rows: int) -> Path:
         buffer = io.BytesIO()
         Image.merge("RGB", channels).save(buffer, "JPEG")
         images.append(buffer.getvalue())
-    # What follows a JPEG's end is not read: it makes each row another image, at no cost.
+    # Bytes after a JPEG's end are not read: they make each row a different image at no cost.
     values = [{"bytes": images[row % 50] + row.to_bytes(4, "big"), "path": None} for row in range(rows)]
     pq.write_table(pa.table({"image": pa.array(values)}), path, row_group_size=1000, compression="none")
     return path
 
 
 def _use_photos(file: Path, photos: Path) -> None:
-    """Make a run say that its documents' images are these."""
+    """Record these photos as the images of a run's documents."""
     results = json.loads(file.read_text("utf-8"))
     for config in results["configs"].values():
         config |= {
@@ -113,7 +113,7 @@ def _use_photos(file: Path, photos: Path) -> None:
 
 
 def main() -> int:
-    """Measure, print, and say by the exit code whether every bound is kept."""
+    """Measure and print; the exit code says whether every figure is within its bound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=1_000_000, help="samples in each of the gate's two runs")
     parser.add_argument("--report-samples", type=int, default=50_000, help="samples in each of the report's two runs")

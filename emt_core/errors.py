@@ -8,7 +8,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake in what the user gave; its text is one line.
+    """A mistake in the user's input; its text is one line.
 
     The line names the file, the field or the flag, what was found and what was expected. Commands print it
     without a traceback and exit with code 2.
@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first non-empty line of an exception's text, or its type's name where it has none."""
+    """Return the first non-empty line of an exception's text, or its type's name if there is none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
@@ -28,8 +28,8 @@ def list_faults(
 
     Args:
         errors: what `ValidationError.errors()` returns.
-        fields_at: the names of the fields at a place, as pydantic's `loc` gives it. With it a fault says what was
-            found, and an unknown key which field may be meant.
+        fields_at: returns the field names at a pydantic `loc`. With it, a fault says what was found, and an unknown
+            key suggests the nearest field.
     """
     return [_fault(error, fields_at) for error in errors]
 

@@ -1,4 +1,4 @@
-"""Files: JSON lines read and written, whole or some columns fast, and files that appear whole or not at all."""
+"""Read and write JSON lines, fast where only some fields are needed, and write files whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 _CHUNK = 50_000
-"""Samples at a time where Python reads what polars cannot."""
+"""Samples per batch when Python reads what polars cannot."""
 
 
 def read_columns(path: Path, schema: Mapping[str, pl.DataType], query: Query) -> pl.DataFrame:
     """Read some fields of a JSON lines file and apply a row-by-row `query` to them.
 
-    polars reads the file as a stream, on all cores; where it cannot (NaN, a field of mixed types, a fault), Python
-    does, slowly, and names the line of a fault.
+    polars streams the file on all cores; if it cannot (NaN, a field of mixed types, a fault), Python reads it,
+    slowly, and names the faulty line.
 
     Raises:
-        UserError: a line is no JSON object, or a field holds what cannot be read as its type.
+        UserError: a line is not a JSON object, or a field has the wrong type.
     """
     import polars as pl
 
@@ -43,7 +43,7 @@ def read_columns(path: Path, schema: Mapping[str, pl.DataType], query: Query) ->
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield where each row of a JSON lines file stands, `file:line`, and the row; blank lines are skipped.
+    """Yield the position (`file:line`) and content of each row of a JSON lines file; blank lines are skipped.
 
     Raises:
         UserError: the file cannot be read, is cut off, or a line is not a JSON object.
@@ -65,7 +65,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
         if isinstance(error.__cause__, UnicodeDecodeError):
             raise UserError(f"{where}: cannot be read as JSON lines (not UTF-8)") from error
         if last.lstrip().startswith(b"{") and not last.endswith(b"\n"):
-            raise UserError(f"{where}: cut off in its last line; write the file again") from error
+            raise UserError(f"{where}: the last line is cut off; write the file again") from error
         found = last.decode("utf-8", "backslashreplace").strip()[:60]
         raise UserError(f"{where}: expected a JSON object, found {found!r}") from error
     except OSError as error:
@@ -79,7 +79,7 @@ def dump_row(row: Row) -> bytes:
 
 @contextmanager
 def replacing(targets: Sequence[Path]) -> Iterator[list[Path]]:
-    """Yield a path to write beside each target; rename them all at the end, or leave nothing behind.
+    """Yield a temporary path beside each target; rename them all at the end, or leave nothing behind.
 
     Raises:
         UserError: the targets' folder cannot be written to, or the disk is full.
@@ -99,19 +99,19 @@ def replacing(targets: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
-    """Write a text file, whole or not at all, and its folder where there is none.
+    """Write a text file, whole or not at all, and create its folder if needed.
 
     Raises:
         UserError: the file exists and `overwrite` is off, or it cannot be written.
     """
     if path.exists() and not overwrite:
-        raise UserError(f"{path} exists already: name another file or add --overwrite")
+        raise UserError(f"{path} already exists: choose another file or add --overwrite")
     with replacing([path]) as (partial,):
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 class _Numbered:
-    """The lines of a file, with the number and the text of the one read last."""
+    """The lines of a file, with the number and text of the last one read."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
@@ -127,7 +127,7 @@ class _Numbered:
 
 
 def _make_folder(folder: Path, stack: ExitStack) -> None:
-    """Create a folder with its parents; on leaving the stack those that are still empty go away again."""
+    """Create a folder and its parents; those still empty when the stack closes are removed."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     stack.callback(_remove_empty, new)
@@ -152,7 +152,7 @@ def _read_chunks(path: Path, schema: Mapping[str, pl.DataType]) -> Iterator[pl.D
 
 
 def _as(dtype: pl.DataType, value: Any, where: str) -> Any:
-    """Return a JSON value as polars' own reader would: texts of whatever is not text, structs as far as asked for."""
+    """Return a JSON value as polars' own reader would: non-text as text, structs with only the fields asked for."""
     import polars as pl
 
     if value is None:

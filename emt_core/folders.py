@@ -16,14 +16,14 @@ _UNWRITABLE = (*_FULL, errno.EFBIG, errno.EROFS, errno.EIO)
 
 @contextmanager
 def whole_folder(
-    folder: Path, replaces: Sequence[str] = ("*",), *, advice: str = "make room and run it again"
+    folder: Path, replaces: Sequence[str] = ("*",), *, advice: str = "free some space and run it again"
 ) -> Iterator[Path]:
-    """Yield a folder to write to, which takes the place of `folder` when all is written and goes if anything fails.
+    """Yield a folder to write to; it replaces `folder` at the end, and is removed if anything fails.
 
     Args:
-        folder: where to.
-        replaces: patterns of the names that are removed from `folder` where it exists; all others stay.
-        advice: what to do when writing fails, for the message.
+        folder: the destination.
+        replaces: patterns of the names to remove from an existing `folder`; all others stay.
+        advice: what the message tells the user to do if writing fails.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written to.
@@ -56,11 +56,11 @@ def _replace(folder: Path, partial: Path, replaces: Sequence[str]) -> None:
 
 
 def _reason(error: Exception, folders: Sequence[Path]) -> str | None:
-    """Why writing failed; None where the error is of another kind. Not all writers raise an OSError."""
+    """Return why writing failed, or None if the error is of another kind. Not all writers raise an OSError."""
     if getattr(error, "errno", None) in _FULL or "No space left" in str(error):
         return "the disk is full"
     if not isinstance(error, OSError):
-        # safetensors writes in Rust, which names the system's error in the text alone.
+        # safetensors writes in Rust, which names the system's error only in its message.
         return one_line(error) if "(os error " in str(error) else None
     inside = any(str(error.filename or "").startswith(str(folder)) for folder in folders)
     return one_line(error) if inside or error.errno in _UNWRITABLE else None

@@ -13,7 +13,7 @@ def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], 
 
     `homes` says which module each name comes from: `__getattr__, __dir__ = lazy(__name__, {"read_run":
     "emt_core.runs"})`, or "module:name" where it has another name there. For type checkers, import the same names under
-    `if TYPE_CHECKING`. No name may be that of a module in the package: importing the module would take its place.
+    `if TYPE_CHECKING`. No name may equal that of a module in the package: importing the module would replace it.
     """
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Find a run and read what lmms-eval says of it: tasks, versions, configs, where the samples lie."""
+"""Find a run and read what lmms-eval recorded: tasks, versions, configs, samples files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SAMPLES = re.compile(r"(?P<stamp>.+)_samples_(?P<task>.+)\.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """A file of lmms-eval: a results file, or where `task` is given that task's samples; `stamp` is the run's."""
+    """A file written by lmms-eval: a results file or, with a `task`, that task's samples; `stamp` is the run's."""
 
     path: Path
     stamp: str
@@ -25,7 +25,7 @@ class RunFile:
 
 
 def run_file(path: Path) -> RunFile | None:
-    """Say what a file of lmms-eval is by its name; None for any other file."""
+    """Recognise one of lmms-eval's files by its name; None for any other file."""
     if found := _SAMPLES.fullmatch(path.name):
         return RunFile(path, found["stamp"], found["task"])
     found = _RESULTS.fullmatch(path.name)
@@ -46,7 +46,7 @@ def is_run(path: Path) -> bool:
 class Task:
     """One task of a run, as the results file describes it.
 
-    `config` is the resolved YAML config; `metrics` are the metrics' names and `filters` the filters', both in the
+    `config` is the resolved YAML config; `metrics` and `filters` are names, in the
     results' order; `original` and `effective` count the documents before and after the limit.
     """
 
@@ -81,7 +81,7 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """Read the run in a folder, in the one folder below it that holds a run, or of a given results file.
+    """Read the run in a folder, in its only subfolder with a run, or of a given results file.
 
     Raises:
         UserError: there is no run, more than one, or a results file without its samples.
@@ -99,23 +99,23 @@ def _find_results(path: Path) -> Path:
     if path.is_file():
         if _RESULTS.fullmatch(path.name):
             return path
-        raise UserError(f"{path} is not a results file of lmms-eval: expected a folder or TIMESTAMP_results.json")
+        raise UserError(f"{path} is not an lmms-eval results file: expected a folder or TIMESTAMP_results.json")
     if not path.is_dir():
-        raise UserError(f"{path} does not exist: expected an output folder of lmms-eval")
+        raise UserError(f"{path} does not exist: expected an lmms-eval output folder")
     found = sorted(path.rglob("*_results.json"))
     folders = sorted({file.parent for file in found})
     if len(folders) > 1:
         names = ", ".join(str(folder.relative_to(path)) for folder in folders[:5])
         more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
-        raise UserError(f"{path} holds runs of {len(folders)} models ({names}{more}): name one of these folders")
+        raise UserError(f"{path} contains runs of {len(folders)} models ({names}{more}): choose one of these folders")
     if len(found) > 1:
         stamps = " and ".join(file.name[: -len("_results.json")] for file in found)
-        raise UserError(f"{folders[0]} holds {len(found)} runs, {stamps}: name one by its file, such as {found[-1]}")
+        raise UserError(f"{folders[0]} contains {len(found)} runs, {stamps}: choose one file, such as {found[-1]}")
     if not found:
         orphan = next(iter(sorted(path.rglob("*_samples_*.jsonl"))), None)
         if orphan is not None:
             raise UserError(f"{orphan} has no results file beside it: the run did not finish; run lmms-eval again")
-        raise UserError(f"{path} holds no run of lmms-eval: found no *_results.json in it or below it")
+        raise UserError(f"{path} contains no lmms-eval run: found no *_results.json in it or below it")
     return found[0]
 
 
@@ -125,7 +125,7 @@ def _load(file: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise UserError(f"{file} cannot be read as JSON: {one_line(error)}") from error
     if not isinstance(results, dict) or not isinstance(results.get("results"), dict) or not results["results"]:
-        raise UserError(f"{file} holds no results: expected the key 'results' with an entry for each task")
+        raise UserError(f"{file} contains no results: expected the key 'results' with an entry for each task")
     return results
 
 
@@ -186,7 +186,7 @@ def _check_samples(file: Path, stamp: str, tasks: Mapping[str, Task]) -> None:
     if len(missing) == len(tasks):
         raise UserError(f"{file} has no samples beside it: run lmms-eval again with --log_samples")
     if missing:
-        raise UserError(f"{tasks[missing[0]].samples} is missing, with {len(missing)} of {len(tasks)} tasks' samples")
+        raise UserError(f"{tasks[missing[0]].samples} is missing: {len(missing)} of {len(tasks)} tasks have no samples")
     known = {task.samples.name for task in tasks.values()}
     for extra in sorted(file.parent.glob(f"{stamp}_samples_*.jsonl")):
         if extra.name not in known:

@@ -1,7 +1,7 @@
 """Tasks, vocabularies, data sets and models for lmms-eval, and the `emt` command.
 
-Start with `evaluate`; lmms-eval loads `emt_tasks.plugin`. Names are imported when they are asked for, so that importing
-this loads nothing.
+Start with `evaluate`; lmms-eval loads `emt_tasks.plugin`. Names are imported on first use, so that importing this
+loads nothing.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
-"""What makes plain `lmms-eval` know our models and tasks; the only module that touches its internals.
+"""Registers our models and tasks with plain `lmms-eval`; the only module that touches its internals.
 
 lmms-eval loads the entry point `manifests` when `lmms_eval.models` is imported. It has an entry point for models
-but none for tasks, so the same call also adds our registry to the folders that its TaskManager searches, and lets
-the TaskManager look for our tasks' data before a model is loaded.
+but none for tasks, so the same call also adds our registry to the folders that its TaskManager searches, and makes
+the TaskManager check our tasks' data before a model is loaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HOOKED = "_emt_hooked"
 
 
 def manifests() -> list[Any]:
-    """Return our models for lmms-eval's registry, and make its TaskManager know our tasks. Safe to call again."""
+    """Return our models for lmms-eval's registry, and add our tasks to its TaskManager. Safe to call again."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
     try:
@@ -56,7 +56,7 @@ def _with_registry(initialize_tasks: Callable[..., Any]) -> Callable[..., Any]:
         self: Any, include_path: str | Sequence[str] | None = None, include_defaults: bool = True, **kwargs: Any
     ) -> Any:
         paths = [include_path] if isinstance(include_path, str) else list(include_path or ())
-        # A user's folder may come by lmms-eval's own option: then its data sets come with its tasks.
+        # A user's folder may come from lmms-eval's own option: then its data sets come with its tasks.
         include.add(path for path in paths if (Path(path) / include.FILE).is_file())
         if include_defaults:
             paths += [str(folder) for folder in registry.folders() if str(folder) not in paths]
@@ -66,9 +66,9 @@ def _with_registry(initialize_tasks: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_data_check(match_tasks: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    """Stop before a model is loaded where the data of one of our tasks cannot be had.
+    """Stop before a model is loaded if the data of one of our tasks is missing.
 
-    Only lmms-eval's command line matches task names, and it exits with 0 after an exception; so this exits.
+    Only lmms-eval's command line matches task names, and it exits with 0 after an exception, so this function exits.
     """
 
     @functools.wraps(match_tasks)
@@ -86,10 +86,10 @@ def _with_data_check(match_tasks: Callable[..., list[str]]) -> Callable[..., lis
 
 
 def run_lmms_eval(arguments: Iterable[str]) -> dict[str, Any]:
-    """Run lmms-eval in this process as its command line would, but let exceptions through; returns its results.
+    """Run lmms-eval in this process as its command line would, but let exceptions through; return its results.
 
     Raises:
-        UserError: lmms-eval ran on a process that is not the first, or returned no results.
+        UserError: this is not the first process, or lmms-eval returned no results.
     """
     from lmms_eval import __main__ as lmms_eval_main
 
@@ -105,7 +105,7 @@ def run_lmms_eval(arguments: Iterable[str]) -> dict[str, Any]:
 def run_lmms_eval_on(
     lm: Any, *, pretrained: str, tasks: Sequence[str], limit: int | None, output: Path, processes: int
 ) -> dict[str, Any]:
-    """Run lmms-eval in this process on a model that is loaded, and write what its command line would write.
+    """Run lmms-eval in this process on a loaded model, and write what its command line would write.
 
     Args:
         lm: an lmms-eval model of the kind `emt_vlm`.
@@ -139,7 +139,7 @@ def run_lmms_eval_on(
     if results is None:
         return {}
     samples = results.pop("samples")
-    # The tracker copies all that it holds into the results: a name, not the model.
+    # The tracker copies everything it has into the results: give it a name, not the model.
     tracker.general_config_tracker.model_source = results["config"]["model"] = "emt_vlm"
     tracker.save_results_aggregated(results=results, samples=samples, datetime_str=date)
     for task in results["configs"]:

@@ -1,4 +1,4 @@
-"""Fine-tuning recipes for multimodal LLMs: which parts, on which mixture, how; and what they forget on the way.
+"""Fine-tuning recipes for multimodal LLMs: which parts, on which mixture, how; and what models forget in training.
 
 Start with `read`, which turns a YAML file and overrides into a checked `Recipe`, and `finetune`, which runs it; the
 loop itself is `finetune.training.loop.Training.train`. Names load when first used, and importing this package loads

@@ -25,12 +25,12 @@ _BATCH = 256
 
 
 class EmbeddingJudge:
-    """Takes an answer for the label whose phrase lies nearest to it.
+    """Maps an answer to the label whose phrase is nearest to it.
 
-    EMT §7 names the smallest Euclidean distance; between unit vectors that is the largest cosine. Every answer
-    with text in it names one label this way, so it knows `correct` and `incorrect`, and `extrinsic` for an empty
-    answer only. A short answer has no labels to choose from: it is right from a cosine of
-    `short_answer_similarity` on. `confidence` is the cosine, at least 0. Each vocabulary is embedded once.
+    EMT §7 takes the smallest Euclidean distance; between unit vectors that is the largest cosine. Every answer
+    with text in it names one label this way, so verdicts are `correct` or `incorrect`, and `extrinsic` only for an
+    empty answer. A short answer has no labels to choose from: it is right if the cosine is at least
+    `short_answer_similarity`. `confidence` is the cosine, at least 0. Each vocabulary is embedded once.
     """
 
     name = "embedding"
@@ -48,7 +48,7 @@ class EmbeddingJudge:
         return next(self.judge_many([(prediction, target)]))
 
     def judge_many(self, items: Iterable[tuple[str, Target]]) -> Iterator[Verdict]:
-        """Judge many answers, in their order; each batch embeds a repeated answer once."""
+        """Judge many answers, in order; each batch embeds a repeated answer once."""
         remaining = iter(items)
         while batch := list(islice(remaining, _BATCH)):
             texts = list(dict.fromkeys(prediction for prediction, _ in batch))
@@ -102,7 +102,7 @@ class EmbeddingJudge:
 
 
 def _candidates(target: Target) -> tuple[str, ...]:
-    """The phrases that an answer may mean."""
+    """The phrases that an answer may stand for."""
     if isinstance(target, Classification):
         return tuple(target.vocabulary.names)
     if isinstance(target, MultipleChoice):

@@ -24,7 +24,7 @@ class Judge(Protocol):
         ...
 
     def judge_many(self, items: Iterable[tuple[str, Target]]) -> Iterator[Verdict]:
-        """Judge many answers, in their order."""
+        """Judge many answers, in order."""
         ...
 
 
@@ -37,20 +37,20 @@ _JUDGES: dict[str, tuple[str, type[JudgeSettings]]] = {
 }
 JUDGE_NAMES = tuple(_JUDGES)
 
-# Re-entrant: some judges are built upon others.
+# Re-entrant: some judges are built on others.
 _building = RLock()
 
 
 def get_judge(name: str = "fuzzy", **settings: Any) -> Judge:
     """Return the judge of that name; the same one for the same settings.
 
-    `settings` are those of `judges.settings`: what is not given comes from the environment as it is now.
+    `settings` are those of `judges.settings`; missing ones come from the current environment.
 
     Raises:
         UserError: no judge has that name, or it has no such setting.
     """
     if name not in _JUDGES:
-        raise UserError(f"judge {name!r} is not known; choose one of {', '.join(JUDGE_NAMES)}")
+        raise UserError(f"unknown judge {name!r}; choose one of {', '.join(JUDGE_NAMES)}")
     try:
         resolved = _JUDGES[name][1].resolve(settings)
     except UserError as error:
@@ -63,13 +63,13 @@ def get_judge(name: str = "fuzzy", **settings: Any) -> Judge:
 def _build(name: str, settings: JudgeSettings) -> Judge:
     module, attribute = _JUDGES[name][0].split(":")
     factory = getattr(importlib.import_module(module), attribute)
-    # The rules have nothing to set.
+    # The rules have no settings.
     built: Judge = factory() if type(settings) is JudgeSettings else factory(settings)
     return built
 
 
 def signature(judge: Judge) -> str:
-    """Name a judge with all that its verdicts depend on: its model, its prompt's version, its threshold."""
+    """Name a judge with everything that its verdicts depend on: its model, its prompt's version, its threshold."""
     return str(getattr(judge, "signature", judge.name))
 
 

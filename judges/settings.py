@@ -1,20 +1,20 @@
-"""What the judges can be told, and the environment variables that stand in for what they are not told.
+"""The judges' settings, and the environment variables that supply the missing ones.
 
 | setting | environment | default |
 |---|---|---|
-| `model` | `EMT_JUDGE_MODEL` | none: an LLM judge needs it |
-| `base_url` | `EMT_JUDGE_BASE_URL`, `OPENAI_BASE_URL` | OpenAI's own, where there is a key |
+| `model` | `EMT_JUDGE_MODEL` | none; LLM judges need it |
+| `base_url` | `EMT_JUDGE_BASE_URL`, `OPENAI_BASE_URL` | OpenAI's own, if there is a key |
 | `api_key` | `EMT_JUDGE_API_KEY`, `OPENAI_API_KEY` | none |
 | `cache` | `EMT_JUDGE_CACHE` | `~/.cache/emt-eval/judge.sqlite`; `off` for none |
 | `concurrency` | `EMT_JUDGE_CONCURRENCY` | 16 requests at a time |
-| `timeout_s` | `EMT_JUDGE_TIMEOUT` | 60 seconds an attempt |
+| `timeout_s` | `EMT_JUDGE_TIMEOUT` | 60 seconds per attempt |
 | `max_retries` | `EMT_JUDGE_RETRIES` | 5 after the first attempt |
 | `max_calls` | `EMT_JUDGE_MAX_CALLS` | no limit |
 | `give_up_after` | | 20 failed calls in a row |
 | `threshold` (cascade) | `EMT_JUDGE_THRESHOLD` | 0.7 |
 | `model` (embedding) | `EMT_JUDGE_EMBEDDING` | `sentence-transformers/all-MiniLM-L6-v2` |
 
-The environment is read when a judge is asked for, never at import.
+The environment is read when a judge is created, never at import.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ class JudgeSettings:
 
     @classmethod
     def resolve(cls: type[SettingsT], given: Mapping[str, Any]) -> SettingsT:
-        """Fill in from the environment what was not given; a given None counts as not given.
+        """Fill in missing settings from the environment; None counts as missing.
 
         Raises:
-            UserError: a setting does not exist, or a variable does not hold what it should.
+            UserError: a setting is unknown, or a variable has an invalid value.
         """
         known = {setting.name: setting for setting in fields(cls)}
         values = {name: value for name, value in given.items() if value is not None}
         for name in values:
             if name not in known:
-                raise UserError(f"setting {name!r} is not known; choose from {', '.join(known) or 'none'}")
+                raise UserError(f"unknown setting {name!r}; choose from {', '.join(known) or 'none'}")
         for name, setting in known.items():
             for variable in setting.metadata.get("variables", ()):
                 text = os.environ.get(variable)
@@ -82,13 +82,13 @@ class JudgeSettings:
                 try:
                     values[name] = setting.metadata["read"](text)
                 except ValueError as error:
-                    raise UserError(f"{variable}={text!r}: expected a number that is not negative") from error
+                    raise UserError(f"{variable}={text!r}: expected a non-negative number") from error
         return cls(**values)
 
 
 @dataclass(frozen=True)
 class LLMSettings(JudgeSettings):
-    """Which server an LLM judge asks, and how hard it tries."""
+    """Which server an LLM judge asks, and how often it tries."""
 
     model: str | None = _from("EMT_JUDGE_MODEL", default=None)
     base_url: str | None = _from("EMT_JUDGE_BASE_URL", "OPENAI_BASE_URL", default=None)
@@ -110,7 +110,7 @@ class LLMSettings(JudgeSettings):
 
 @dataclass(frozen=True)
 class CascadeSettings(LLMSettings):
-    """An LLM's settings, and the confidence of the rules' verdict below which it is asked."""
+    """An LLM's settings, and the confidence below which it is asked instead of the rules."""
 
     threshold: float = _from("EMT_JUDGE_THRESHOLD", read=_number, default=0.7)
 
@@ -121,7 +121,7 @@ class EmbeddingSettings(JudgeSettings):
 
     `model` is the name or folder of a sentence-transformers model, or `open_clip:ARCHITECTURE/WEIGHTS`, where
     WEIGHTS is a tag of open_clip or a file. `template` turns a label into the phrase that is embedded.
-    `short_answer_similarity` is the cosine from which a short answer counts as the same.
+    `short_answer_similarity` is the lowest cosine at which a short answer counts as the same.
     """
 
     model: str = _from("EMT_JUDGE_EMBEDDING", default="sentence-transformers/all-MiniLM-L6-v2")

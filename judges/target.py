@@ -12,8 +12,8 @@ from judges.vocabulary import Vocabulary
 class Classification:
     """The right class of an image.
 
-    `label` is the class's index in the vocabulary or any of its names. A name that two classes share stands for
-    both of them.
+    `label` is the class's index in the vocabulary or any of its names. A name that two classes share means
+    both.
     """
 
     label: int | str

@@ -1,4 +1,4 @@
-"""What a judge says of one answer."""
+"""What a judge says about one answer."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Verdict:
         return self.category == "correct"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the verdict as JSON-ready values, without the fields that hold None."""
+        """Return the verdict as JSON-ready values, without fields that are None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     def metrics(self) -> dict[str, float | None]:
-        """Return the per-sample metrics: `accuracy` and one 0/1 a category, which sum to 1.
+        """Return the per-sample metrics: `accuracy` and one 0/1 per category, which sum to 1.
 
         An unscored answer is neither right nor wrong: all but `unscored` are None, so that every mean leaves it
         out.

@@ -32,8 +32,8 @@ class Label:
 class Vocabulary:
     """The labels of one task in the data set's own order.
 
-    Two classes may bear the same name (ImageNet-1k has two missiles); `named` returns them all, so that nothing
-    depends on which comes first. `others` are names that hold a label's name but mean something else ("prairie
+    Two classes may have the same name (ImageNet-1k has two missiles); `named` returns them all, so that nothing
+    depends on which comes first. `others` are names that contain a label's name but mean something else ("prairie
     dog"). Compared and hashed by identity: load each vocabulary once.
     """
 
@@ -48,7 +48,7 @@ class Vocabulary:
 
     @cached_property
     def _by_exact_name(self) -> dict[str, tuple[Label, ...]]:
-        """Names and synonyms, cases kept: "Cardigan" is the dog where "cardigan" is the garment."""
+        """Names and synonyms, case kept: "Cardigan" is the dog where "cardigan" is the garment."""
         names = _index((label.name, label) for label in self.labels)
         synonyms = _index((synonym, label) for label in self.labels for synonym in label.synonyms)
         return {**synonyms, **names}
@@ -63,13 +63,13 @@ class Vocabulary:
         return found
 
     def named(self, name: str) -> tuple[Label, ...]:
-        """Return every class whose name this is, whatever the case; empty where there is none."""
+        """Return every class with this name, ignoring case; empty if there is none."""
         return self._by_name.get(name.replace("_", " ").casefold(), ())
 
     def resolve(self, label: int | str) -> tuple[Label, ...]:
         """Return the classes that a gold label stands for: its index, its name, or another of its names.
 
-        One class, save where two classes share the name.
+        One class, unless two share the name.
 
         Raises:
             UserError: the vocabulary has no such class.
@@ -80,10 +80,10 @@ class Vocabulary:
             if found:
                 return found
             if not (text.isdecimal() and len(text) <= len(str(len(self.labels)))):
-                raise UserError(f"label {label!r} is no class of {self.name}; expected e.g. {self.labels[0].name!r}")
+                raise UserError(f"label {label!r} is not a class of {self.name}; expected e.g. {self.labels[0].name!r}")
         index = int(label)
         if not 0 <= index < len(self.labels):
-            raise UserError(f"label {index} is no class of {self.name}; expected 0 to {len(self.labels) - 1}")
+            raise UserError(f"label {index} is not a class of {self.name}; expected 0 to {len(self.labels) - 1}")
         return (self.labels[index],)
 
     @property
@@ -93,7 +93,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Vocabulary:
-        """Build a vocabulary from the contents of one of the JSON files in `emt_tasks/vocabularies`."""
+        """Build a vocabulary from the contents of one of the JSON files in `emt_tasks/datasets/vocabularies`."""
         labels = tuple(
             Label(
                 index=index,
@@ -114,11 +114,11 @@ class VocabularyProvider(Protocol):
     names: Sequence[str]
 
     def __call__(self, task: str) -> Vocabulary | None:
-        """Return the vocabulary of a data set or task, or None where it is not this provider's."""
+        """Return the vocabulary of a data set or task, or None if it is not this provider's."""
         ...
 
     def kind(self, task: str) -> str | None:
-        """Return `classification`, `multiple_choice` or `short_answer`, or None where it is not this provider's."""
+        """Return `classification`, `multiple_choice` or `short_answer`, or None if it is not this provider's."""
         ...
 
 
@@ -133,7 +133,7 @@ def find_vocabulary(task: str) -> Vocabulary:
         if (vocabulary := provider(task)) is not None:
             return vocabulary
     known = ", ".join(name for provider in providers for name in provider.names) or f"no {ENTRY_POINT_GROUP} installed"
-    raise UserError(f"task {task!r} has no vocabulary of labels; known: {known}")
+    raise UserError(f"task {task!r} has no label vocabulary; known: {known}")
 
 
 def find_kind(task: str) -> str | None:
@@ -157,6 +157,6 @@ def _index(pairs: Iterable[tuple[str, Label]]) -> dict[str, tuple[Label, ...]]:
 
 
 def _loose(name: str) -> str:
-    """Return a name without case, accents apart, hyphens, apostrophes and other punctuation."""
+    """Return a name without case, hyphens, apostrophes and other punctuation; accents stay."""
     kept = "".join(char if char.isalnum() else " " for char in name.casefold().replace("'", ""))
     return " ".join(kept.split())

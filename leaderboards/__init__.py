@@ -1,7 +1,7 @@
 """Forgetting, its statistics, the release gate, reports and exports. Never imports torch.
 
-Start with `read_run` and `compare`; `decide` puts a comparison through the gate. Names are imported when they are
-asked for, so that importing this loads nothing.
+Start with `read_run` and `compare`; `decide` puts a comparison through the gate. Names are imported on first use,
+so that importing this loads nothing.
 """
 
 from typing import TYPE_CHECKING

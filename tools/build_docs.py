@@ -1,4 +1,4 @@
-"""Write the reference pages of the documentation from what they describe: commands, recipes, policy, judges.
+"""Write the reference pages of the documentation from the code: commands, recipes, policy, judges.
 
 Run: python -m tools.build_docs            (tests/docs checks that the pages in docs/reference are up to date)
 """
@@ -28,8 +28,8 @@ def commands_page() -> str:
     parts = [
         NOTE,
         "# Commands\n",
-        "`emt COMMAND --help` prints the same. Exit codes: 0 all went well; 2 a mistake in what was given, told in one "
-        "line (`--debug` shows the traceback). What else a code means stands with its command. "
+        "`emt COMMAND --help` prints the same. Exit codes: 0 success; 2 a mistake in the input, reported in one "
+        "line (`--debug` shows the traceback). Other codes are listed with their command. "
         "`emt --install-completion` sets up completion for your shell.\n",
     ]
     parts += [_command(*found) for found in all_commands(get_command(app), "emt")]
@@ -89,11 +89,11 @@ def recipes_page() -> str:
     parts = [
         NOTE,
         "# Recipes\n",
-        "A recipe is a YAML file: `emt finetune RECIPE.yaml`. A field is changed on the command line by its path: "
-        "`optimiser.learning_rate=1e-5`, `mixture.sources.0.limit=100`. A file may `include` another and replace what "
-        "differs. `${name}` stands for a value under `parameters`, `${batch.size}` for that of any field: the syntax "
-        "is [OmegaConf's](https://omegaconf.readthedocs.io). All faults of a recipe are told at once, before anything "
-        "loads. `--dry-run` prints the resolved recipe.\n",
+        "A recipe is a YAML file: `emt finetune RECIPE.yaml`. Change a field on the command line by its path: "
+        "`optimiser.learning_rate=1e-5`, `mixture.sources.0.limit=100`. A file may `include` another and override what "
+        "differs. `${name}` refers to a value under `parameters`, `${batch.size}` to any field: the syntax "
+        "is [OmegaConf's](https://omegaconf.readthedocs.io). All faults of a recipe are reported at once, before "
+        "anything loads. `--dry-run` prints the resolved recipe.\n",
         "## Shipped recipes\n",
     ]
     files = sorted(recipe_file.FOLDER.rglob("*.yaml"))
@@ -139,8 +139,8 @@ def judges_page() -> str:
     parts = [
         NOTE,
         "# Judges\n",
-        "A task asks the judge named by `--judge`, else by `$EMT_JUDGE`, else `fuzzy`. What a judge needs to know "
-        "comes from the environment, read when a judge is asked for. [How to choose one](../tutorials/judge.md).\n",
+        "A task uses the judge named by `--judge`, else by `$EMT_JUDGE`, else `fuzzy`. A judge's settings "
+        "come from the environment, read when the judge is created. [How to choose one](../tutorials/judge.md).\n",
     ]
     names = {
         "cascade": settings.CascadeSettings,
@@ -159,7 +159,7 @@ def judges_page() -> str:
                 default = "`~/.cache/emt-eval/judge.sqlite`; `off` for none" if field.name == "cache" else ""
             parts.append(f"| `{field.name}` | {variables} | {default} |")
         parts.append("")
-    parts.append("`fuzzy` has nothing to set.\n")
+    parts.append("`fuzzy` has no settings.\n")
     return "\n".join(parts)
 
 
@@ -172,7 +172,7 @@ def _section(model: type[BaseModel]) -> str:
 
 def _table(model: type[BaseModel]) -> str:
     described = any(field.description for field in model.model_fields.values())
-    head = "| field | type | default |" + (" what |" if described else "")
+    head = "| field | type | default |" + (" meaning |" if described else "")
     rows = [head, "|---|---|---|" + ("---|" if described else "")]
     for name, field in model.model_fields.items():
         row = f"| `{name}` | {_shown(field.annotation)} | {_field_default(field)} |"
@@ -207,7 +207,7 @@ def _shown(annotation: Any) -> str:
         return "list of " + " and ".join(dict.fromkeys(_shown(kind) for kind in kinds))
     if inner:
         return " or ".join(_shown(kind) for kind in inner if kind is not type(None))
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", Any: "anything"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -26,7 +26,7 @@ _EXCEPTIONS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
 def build(wordnet: WordNet) -> dict[str, object]:
     """Return the words by their parts of speech: "n" holds the words that are only nouns, "nv" nouns and verbs.
 
-    "-" holds words that WordNet knows only inside longer names ("komodo").
+    "-" lists words that WordNet knows only inside longer names ("komodo").
     """
     letters: dict[str, set[str]] = defaultdict(set)
     for word, found in wordnet.parts_of_speech.items():
@@ -56,13 +56,13 @@ def _by_initial(words: list[str]) -> list[str]:
 
 
 def main() -> int:
-    """Write the file, or with --check return 1 where it differs from what would be written."""
+    """Write the file, or with --check return 1 if it differs from what would be written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wordnet", type=Path, default=DEFAULT_FOLDER, help="folder with index.* and *.exc")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail where the file would change")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if the file would change")
     arguments = parser.parse_args()
     if not (arguments.wordnet / "data.noun").is_file():
-        parser.error(f"{arguments.wordnet} holds no data.noun; run: apt-get install wordnet-base")
+        parser.error(f"{arguments.wordnet} has no data.noun; run: apt-get install wordnet-base")
     text = json.dumps(build(WordNet(arguments.wordnet)), indent=0) + "\n"
     if OUTPUT.is_file() and OUTPUT.read_text(encoding="utf-8") == text:
         return 0

@@ -1,11 +1,11 @@
-"""Builds the label vocabularies in emt_tasks/vocabularies from WordNet 3.0 and the curated lists beside this file.
+"""Builds emt_tasks/datasets/vocabularies from WordNet 3.0 and the curated lists beside this file.
 
     apt-get install wordnet-base          # WordNet 3.0's database in /usr/share/wordnet
     python -m tools.build_vocabularies    # writes the JSON files; --check only compares
 
 Class order: torchvision (Flowers102), timm (ImageNet synset lists), open_clip (ImageNet display names) and the
 data sets' own order (the curated YAML) for the others. WordNet gives synonyms (lemmas of the class's meaning), subtypes
-(hyponyms) and `others`: names that hold a label's name but mean something else ("prairie dog").
+(hyponyms) and `others`: names that contain a label's name but mean something else ("prairie dog").
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def key(name: str) -> str:
 
 
 def class_list(name: str, curated: dict[Any, Any]) -> tuple[list[tuple[str, str | None]], str]:
-    """Return the (name, wnid) of every class in the data set's order, and where that comes from."""
+    """Return the (name, wnid) of every class in the data set's order, and its source."""
     if name == "flowers102":
         names = [text.rstrip("?") for text in _literal("torchvision", "datasets/flowers102.py", "classes")]
         return [(text, None) for text in names], "torchvision.datasets.Flowers102.classes (BSD-3-Clause)"
@@ -93,7 +93,7 @@ def _timm_synsets(name: str) -> list[str]:
 
 
 def _package_text(package: str, path: str) -> str:
-    """Return a file of an installed package, which is not imported: all three would load torch."""
+    """Return a file of an installed package without importing it: all three would load torch."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"{package} is not installed; run: pip install {package}")
@@ -159,9 +159,9 @@ def _subtype_names(wordnet: WordNet, synset: Synset) -> Iterable[str]:
 
 
 def remove_shared(entries: list[Entry]) -> None:
-    """Take a name from every class but the one that it fits best; from all of them where it fits several alike.
+    """Keep a name only in the class that it fits best; in none if it fits several equally well.
 
-    A class's own name and the first lemma of its synset stay with every class that bears them: such a name means
+    A class's own name and the first lemma of its synset stay with every class that has them: such a name means
     all of them, never the first.
     """
     owners: defaultdict[str, list[tuple[int, Entry, str]]] = defaultdict(list)
@@ -177,7 +177,7 @@ def remove_shared(entries: list[Entry]) -> None:
 
 
 def remove_hypernyms(wordnet: WordNet, entries: list[Entry]) -> None:
-    """Take from the subtypes every name of something above a class: "turtle" is a jersey, but also a loggerhead."""
+    """Drop from the subtypes every name of something above a class: "turtle" is a jersey, but also a loggerhead."""
     classes = [wordnet.by_wnid(entry.wnid) for entry in entries if entry.wnid]
     above = {key(lemma) for synset in classes for parent in wordnet.above(synset) for lemma in parent.lemmas}
     for entry in entries:
@@ -185,7 +185,7 @@ def remove_hypernyms(wordnet: WordNet, entries: list[Entry]) -> None:
 
 
 def other_names(wordnet: WordNet, entries: list[Entry]) -> list[str]:
-    """Return WordNet's longer names that hold a label's name and mean something else."""
+    """Return WordNet's longer names that contain a label's name and mean something else."""
     known = {key(name) for entry in entries for name in entry.ranks}
     longest = max(len(name.split()) for name in known)
     found = set()
@@ -220,7 +220,7 @@ def build(wordnet: WordNet, name: str) -> dict[str, Any]:
         found = text or wordnet.by_wnid(str(wnid)).lemmas[0]
         entries.append(build_entry(wordnet, text, wnid, curated.pop(index if by_index else found, {})))
     if name not in {"mnist", "cifar10", "cifar100"} and curated:
-        raise SystemExit(f"{name}.yaml: {sorted(curated)} are no classes")
+        raise SystemExit(f"{name}.yaml: {sorted(curated)} are not classes")
     remove_shared(entries)
     remove_hypernyms(wordnet, entries)
     return {
@@ -246,7 +246,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
 
 
 def dump(data: dict[str, Any]) -> str:
-    """Return the JSON text, one label a line so that a change can be read in a diff."""
+    """Return the JSON text, one label per line so that diffs are readable."""
     labels = ",\n".join(json.dumps(label, ensure_ascii=False) for label in data["labels"])
     others = ",\n".join(json.dumps(text, ensure_ascii=False) for text in data["others"])
     provenance = json.dumps(data["provenance"], ensure_ascii=False, indent=1)
@@ -257,13 +257,13 @@ def dump(data: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Write the files, or with --check return 1 where a committed file differs from what would be written."""
+    """Write the files, or with --check return 1 if a committed file differs from what would be written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wordnet", type=Path, default=DEFAULT_FOLDER, help="folder with data.noun and index.*")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail where a file would change")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if a file would change")
     arguments = parser.parse_args()
     if not (arguments.wordnet / "data.noun").is_file():
-        parser.error(f"{arguments.wordnet} holds no data.noun; run: apt-get install wordnet-base")
+        parser.error(f"{arguments.wordnet} has no data.noun; run: apt-get install wordnet-base")
     wordnet = WordNet(arguments.wordnet)
     stale = 0
     for name in NAMES:

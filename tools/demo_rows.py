@@ -1,4 +1,4 @@
-"""The demo's data as questions and answers, written out: what the tiny model learns and the tests compare with."""
+"""The demo's data as rows of questions and answers, which the tiny model learns and the tests compare with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows(name: str, split: str) -> list[Row]:
         UserError: no such data set or split.
     """
     if name not in NAMES or split not in SPLITS:
-        raise UserError(f"demo data {name!r}, split {split!r}: choose of {', '.join(NAMES)}; {' or '.join(SPLITS)}")
+        raise UserError(f"demo data {name!r}, split {split!r}: choose from {', '.join(NAMES)}; {' or '.join(SPLITS)}")
     if name == "demo_digits":
         return [_row(digit, CLASSIFY, NUMBERS[digit.label]) for digit in digits(split)]
     if name == "demo_shapes":

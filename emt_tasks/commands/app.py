@@ -23,12 +23,12 @@ PACKAGES = ("emt_core", "judges", "leaderboards", "emt_tasks", "finetune")
 INTERRUPTED = 128 + 2
 """The exit code after Ctrl-C, as shells give it: 128 and the number of SIGINT."""
 
-# name: (module, Typer object, one line of help), in the order in which a newcomer meets them. A name of two words is
-# a command of the group that the first word names.
+# name: (module, Typer object, one line of help), in the order in which a newcomer needs them. A name of two words is
+# a command of the group named by the first word.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("emt_tasks.commands.demo", "demo", "See a small model forget: two minutes, no GPU, no download."),
     "check": ("emt_tasks.commands.check", "check", "Evaluate base and candidate, gate and report: before a release."),
-    "doctor": ("emt_tasks.commands.doctor", "doctor", "See whether everything is here that the other commands need."),
+    "doctor": ("emt_tasks.commands.doctor", "doctor", "Check that everything the other commands need is here."),
     "tasks": ("emt_tasks.commands.tasks", "tasks", "List our tasks and groups."),
     "data": (
         "emt_tasks.commands.data",
@@ -42,9 +42,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Write training data as LLaVA's JSON with an image folder.",
     ),
     "eval": ("emt_tasks.commands.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
-    "finetune": ("emt_tasks.commands.finetune", "finetune", "Fine-tune a model by a recipe."),
+    "finetune": ("emt_tasks.commands.finetune", "finetune", "Fine-tune a model from a recipe."),
     "merge": ("emt_tasks.commands.finetune", "merge", "Merge an adapter into its model, or a model with its base."),
-    "judge": ("emt_tasks.commands.judge", "judge", "Judge logged answers again, or compare two judges."),
+    "judge": ("emt_tasks.commands.judge", "judge", "Rejudge logged answers, or compare two judges."),
     "gate": ("emt_tasks.commands.gate", "gate", "Pass or fail a candidate's run against its base's."),
     "report": ("emt_tasks.commands.report", "report", "Write one HTML file that says what candidates forgot."),
     "leaderboard": (
@@ -52,25 +52,25 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "leaderboard",
         "Show many runs in one table, beside published results.",
     ),
-    "export": ("emt_tasks.commands.report", "export", "Publish a run's results where people look for them."),
+    "export": ("emt_tasks.commands.report", "export", "Export a run's results in the formats in which people publish."),
 }
 
 
 class LazyGroup(TyperGroup):
-    """A group of commands that imports a command's module when the command is asked for."""
+    """A group of commands that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, in the table's order."""
         return [name for name in COMMANDS if " " not in name]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import and return one command; None where there is no such name."""
+        """Import and return one command; None if there is no such name."""
         if cmd_name in self.commands:
             return self.commands[cmd_name]
         return _load(cmd_name) if cmd_name in self.list_commands(ctx) else None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Show the table's lines: help asks for every command, and importing them all would load polars and scipy."""
+        """Show the table's lines: help lists every command, and importing them all would load polars and scipy."""
         self.commands = {name: TyperCommand(name, short_help=COMMANDS[name][2]) for name in self.list_commands(ctx)}
         super().format_help(ctx, formatter)
 
@@ -103,24 +103,24 @@ def _root(
         typer.Option(
             "--include",
             metavar="FOLDER",
-            help=f"A folder with data sets and tasks of your own, for any command; also ${include.VARIABLE}.",
+            help=f"A folder with your own data sets and tasks, for any command; also ${include.VARIABLE}.",
         ),
     ] = None,
-    _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, of any command.")] = False,
+    _debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback, for any command.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Find out what a fine-tuned multimodal LLM forgot.
 
-    New here? "emt demo" shows all of it on a small model; "emt doctor" says what is missing for a large one.
+    New here? "emt demo" shows everything on a small model; "emt doctor" says what a large one still needs.
 
     Before a release: emt check --base MODEL --candidate MY-MODEL
     """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 2 for a user's mistake, 130 for Ctrl-C, each told in one line."""
+    """Run the command line; returns the exit code: 2 for a user's mistake, 130 for Ctrl-C, each in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         include.add(take_option(arguments, "--include"))
@@ -134,13 +134,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = INTERRUPTED
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    if code == INTERRUPTED:  # typer has caught most of them, and says nothing
+    if code == INTERRUPTED:  # typer catches most of them silently
         typer.echo("emt: interrupted", err=True)
     return int(code or 0)
 
 
 def take_option(arguments: list[str], option: str) -> list[str]:
-    """Take an option that every command has, and may repeat, out of a command line; return its values.
+    """Remove a repeatable option that every command has from a command line; return its values.
 
     Raises:
         UserError: its value is missing.
@@ -155,10 +155,10 @@ def take_option(arguments: list[str], option: str) -> list[str]:
 
 
 def _import_ours(module: str) -> Any:
-    """Import a module of this project, once all of its import names lead to us.
+    """Import a module of this project, after checking that its import names resolve to our packages.
 
     Raises:
-        UserError: another distribution has installed a package under one of the names.
+        UserError: another distribution has installed a package under one of these names.
     """
     ours = Path(__file__).parents[2]
     for name in PACKAGES:
@@ -166,7 +166,7 @@ def _import_ours(module: str) -> Any:
         file = Path(found.origin) if found and found.origin else None
         if file is None or file.parents[1] != ours:
             raise UserError(
-                f"the import name {name!r} is taken by {file}, expected it under {ours}; "
+                f"the import name {name!r} is taken by {file}, expected under {ours}; "
                 "uninstall the other distribution or use a fresh environment"
             )
     return importlib.import_module(module)

@@ -23,7 +23,7 @@ check = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_c
 @check.command(name="check", context_settings={"help_option_names": ["-h", "--help"]})
 def check_command(
     base: Annotated[str, typer.Option(help="The model before fine-tuning: a folder, a hub name, or a finished run.")],
-    candidate: Annotated[str, typer.Option(help="The model after it; may be an adapter's folder.")],
+    candidate: Annotated[str, typer.Option(help="The fine-tuned model; may be an adapter's folder.")],
     encoder: Annotated[
         str | None, typer.Option(help="The vision encoder as open_clip names it, such as ViT-L-14/openai.")
     ] = None,
@@ -38,20 +38,20 @@ def check_command(
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images per batch.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
-    judge: Annotated[str | None, typer.Option(help="The judge of the answers; else $EMT_JUDGE, else fuzzy.")] = None,
-    model_args: Annotated[str, typer.Option(help="More for both models: dtype=bfloat16,…")] = "",
+    judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
+    model_args: Annotated[str, typer.Option(help="More arguments for both models: dtype=bfloat16,…")] = "",
     launch: Annotated[
-        str | None, typer.Option(help="Evaluate by accelerate launch with these arguments: '--num_processes 8'.")
+        str | None, typer.Option(help="Evaluate with accelerate launch and these arguments: '--num_processes 8'.")
     ] = None,
 ) -> None:
     """Evaluate base and candidate, compare them sample by sample, write a report, pass or fail.
 
     Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input. Finished
-    runs are used again, and a check that was killed resumes.
+    runs are reused, and a check that was killed resumes.
 
     Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
     """

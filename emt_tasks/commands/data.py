@@ -23,12 +23,12 @@ data = typer.Typer(
 
 @data.command("list")
 def list_data(
-    names: Annotated[list[str] | None, typer.Argument(help="Tasks, groups or data sets; all where none.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Tasks, groups or data sets; by default all.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say for each task where its data would come from and whether it is there.
 
-    Exits with 1 where something is missing. Example: emt data list forgetting_matrix
+    Exits with 1 if something is missing. Example: emt data list forgetting_matrix
     """
     found = {name: availability(catalog.get(name)) for name in _source_names(names or [])}
     rows = [
@@ -52,7 +52,7 @@ def list_data(
 @data.command("prepare", epilog="\n\n".join(f"{name}: {form.expects}." for name, form in preparations().items()))
 def prepare_data(
     name: Annotated[str, typer.Argument(help=f"A task or one of: {', '.join(preparations())}.")],
-    folder: Annotated[Path, typer.Option("--from", help="The folder or archive that holds the data set.")],
+    folder: Annotated[Path, typer.Option("--from", help="The folder or archive with the data set.")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -61,23 +61,23 @@ def prepare_data(
             help=f"Where NAME/SPLIT.parquet goes; your own data set's folder, else ${DATA_DIR_VARIABLE}.",
         ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="One split only; else all that are found.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split; by default all that are found.")] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="ImageWikiQA's JSONL, OCR-VQA's dataset.json, ImageNet's devkit, where they lie elsewhere."),
+        typer.Option(help="ImageWikiQA's JSONL, OCR-VQA's dataset.json or ImageNet's devkit, if it is elsewhere."),
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out rows whose image is not there.")
+        bool, typer.Option("--allow-missing", help="Leave out rows whose image is missing.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Build a data set's parquet files from what you have on disk; below, what each may look like.
+    """Build a data set's parquet files from your copy on disk; the layouts that each may have are listed below.
 
     Example: emt data prepare cifar10 --from cifar-10-python.tar.gz -o ~/emt-data
     """
     names = _source_names([name])
     if len(names) > 1:
-        raise UserError(f"{name!r} is several data sets: {', '.join(names)}; prepare one at a time")
+        raise UserError(f"{name!r} is several data sets: {', '.join(names)}; prepare them one at a time")
     (data_set,) = names
     given = os.environ.get(DATA_DIR_VARIABLE)
     root = output or catalog.get(data_set).folder or (Path(given).expanduser() if given else None)
@@ -90,7 +90,7 @@ def prepare_data(
 
 
 def _source_names(names: list[str]) -> list[str]:
-    """The data sets behind these names of tasks, groups or data sets; all of them for no names."""
+    """The data sets behind these names of tasks, groups or data sets; all of them if no names are given."""
     known = catalog.datasets()
     if not names:
         return list(known)
@@ -98,6 +98,6 @@ def _source_names(names: list[str]) -> list[str]:
     for name in names:
         of_tasks = [task.dataset for task in registry.tasks([name]) if task.dataset]
         if not (of_tasks or name in known):
-            raise UserError(f"{name!r} is no task, group or data set of ours; see: emt tasks list")
+            raise UserError(f"unknown task, group or data set {name!r}; see: emt tasks list")
         found.extend([name] if name in known else of_tasks)
     return list(dict.fromkeys(found))

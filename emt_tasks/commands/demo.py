@@ -1,7 +1,7 @@
 """`emt demo`: a small model learns digits three times, and the gate says what each of the three forgot.
 
-All of it is real and goes the way that large models go: lmms-eval, the recipes, the gate, the report. It happens in
-one process, since importing lmms-eval takes longer than evaluating here.
+Everything is real and works as for large models: lmms-eval, the recipes, the gate, the report. It runs in one
+process, since importing lmms-eval takes longer than evaluating here.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ RECIPES = {
 TASKS = "demo_matrix"
 FINETUNED_ON, SAME_IMAGES = "demo_digits", "demo_digits_qa"
 MARGIN = 5.0
-"""Percentage points: with 400 documents a task, a margin of 2 could not be told from chance."""
+"""Percentage points: with 400 documents per task, a margin of 2 is lost in the noise."""
 
 MATRIX = Path(__file__).parents[1] / "demo" / "matrix.yaml"
 _WRITTEN = ("base", *(Path(recipe).name for recipe in RECIPES), "matrix.yaml", "report.html")
 
 NEXT = """\
 The same with your own model:
-  emt doctor                                   is everything here that it needs?
+  emt doctor                                   what is missing here?
   emt check --base BASE --candidate FINETUNED  a folder or hub name each; evaluates both, gate and report
   emt finetune forgetting_single part=projector rate=1e-5 --dry-run
                                                a recipe of a paper on a large model: what it would do"""
@@ -63,7 +63,7 @@ The same with your own model:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What one recipe came to: its short name, what it does, and the gate's result on its last checkpoint."""
+    """One recipe's outcome: its short name, what it does, and the gate's result on its last checkpoint."""
 
     name: str
     about: str
@@ -79,7 +79,7 @@ def demo_command(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Another order of the training examples.")] = 0,
     show: Annotated[
-        bool | None, typer.Option("--open/--no-open", help="Open the report; by default where there is a screen.")
+        bool | None, typer.Option("--open/--no-open", help="Open the report; by default if there is a screen.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo.")] = False,
 ) -> None:
@@ -89,7 +89,7 @@ def demo_command(
     package.
     """
     started = time.monotonic()
-    # lmms-eval has a dozen bars for each evaluation: those that can be are off, the others go when they are done.
+    # lmms-eval has a dozen bars for each evaluation: those that can be are off, the others vanish when done.
     os.environ |= {"TQDM_DISABLE": "1", "TQDM_LEAVE": ""}
     err, out = (Console(stderr=stderr, highlight=False) for stderr in (True, False))
     for console in (err, out):
@@ -115,12 +115,12 @@ def tell_story(
     Args:
         output: the folder to write to.
         seed: of the training examples' order.
-        base: a finished run of the base on the same tasks, to use it again.
+        base: a finished run of the base on the same tasks, to reuse.
         overwrite: replace what an earlier demo left in the folder.
         console: where progress goes.
 
     Returns:
-        What each recipe came to.
+        The outcome of each recipe.
 
     Raises:
         UserError: the folder is not empty.
@@ -171,11 +171,11 @@ def in_words(endings: Sequence[Ending]) -> Iterator[str]:
     yield _moral(endings)
 
 
-_WORD = {"forgetting": "FAILS the gate", "not inferior": "passes the gate", "undecided": "cannot be decided"}
+_WORD = {"forgetting": "FAILS the gate", "not inferior": "passes the gate", "undecided": "undecided"}
 
 
 def _moral(endings: Sequence[Ending]) -> str:
-    """Say what sets those that forgot apart from those that did not."""
+    """Say how the recipes that forgot differ from those that did not."""
     failed = _those(endings, "forgetting")
     passed = _those(endings, "not inferior")
     if not failed:
@@ -191,7 +191,7 @@ def _moral(endings: Sequence[Ending]) -> str:
         who = _listed(unable) if unable != failed else "It" if one else "They"
         verbs = ("knows", "follows") if one else ("know", "follow")
         said += f". {who} still {verbs[0]} the digits, but no longer {verbs[1]} questions about the very same images"
-    return said + (f". {_listed(passed)} did not forget: how one fine-tunes decides." if passed else ".")
+    return said + (f". {_listed(passed)} did not forget: how you fine-tune makes the difference." if passed else ".")
 
 
 def _those(endings: Sequence[Ending], outcome: Outcome) -> list[str]:
@@ -210,7 +210,7 @@ def _change(task: TaskComparison) -> str:
 
 
 def _distracted(task: TaskComparison) -> str:
-    """Say how often the wrong option that is the class's name was chosen, where the task has one."""
+    """Say how often the wrong option that is the class's name was chosen, if the task has one."""
     if task.distracted is None:
         return ""
     base, candidate = (_percent(side.estimate) for side in (task.distracted.base, task.distracted.candidate))
@@ -218,7 +218,7 @@ def _distracted(task: TaskComparison) -> str:
 
 
 def _lost_to(task: TaskComparison) -> str:
-    """Say what the answers that were right before are now."""
+    """Say what became of the answers that were right before."""
     flips = task.flips
     kinds = {
         "leakage": "name a digit where an option was asked for",
@@ -271,13 +271,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _has_screen() -> bool:
-    """Whether somebody is looking: a terminal and a display, and no CI."""
+    """Whether somebody is watching: a terminal and a display, and not CI."""
     display = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return bool(sys.stdout.isatty() and display and not os.environ.get("CI"))
 
 
 def _peak_gigabytes() -> float:
-    """The most memory that this process held at once, in units of 10^9 bytes."""
+    """The peak memory of this process, in units of 10^9 bytes."""
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes here

@@ -1,7 +1,7 @@
-"""`emt doctor`: is everything here that the other commands need? A table, with a fix beside each problem.
+"""`emt doctor`: check what the other commands need; a table, with a fix beside each problem.
 
-Reads versions from the packages' metadata and asks programs of their own for the rest, so that nothing heavy is
-imported here. What looks at lmms-eval takes the time that importing lmms-eval takes; `--quick` leaves it out.
+Reads versions from the packages' metadata and runs separate programs for the rest, so that nothing heavy is
+imported here. The check of lmms-eval takes as long as importing lmms-eval; `--quick` leaves it out.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[bold red
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at and found. A `problem` stops something; a `note` only limits what can be done."""
+    """What was checked and found. A `problem` stops something; a `note` only limits what can be done."""
 
     name: str
     state: Literal["ok", "note", "problem"]
@@ -68,14 +68,14 @@ class Check:
     name="doctor", context_settings={"help_option_names": ["-h", "--help"]}, epilog="Example: emt doctor --quick"
 )
 def doctor_command(
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out what has to import lmms-eval.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip the check that imports lmms-eval.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
-    """See whether everything is here that the other commands need, and what to do where it is not.
+    """Check that everything the other commands need is here, and say what to do if not.
 
-    Looks at versions, GPU, hub, data, judge, names, disk and lmms-eval. Exit code 0: no problem. 1: some.
+    Checks versions, GPU, hub, data, judge, names, disk and lmms-eval. Exit code 0: no problem. 1: some.
     """
-    waiting = Console(stderr=True).status("looking; lmms-eval takes a while to import") if not quick else nullcontext()
+    waiting = Console(stderr=True).status("checking; lmms-eval takes a while to import") if not quick else nullcontext()
     with waiting:
         found = list(examine(quick=quick))
     if as_json:
@@ -88,7 +88,7 @@ def doctor_command(
 
 
 def examine(*, quick: bool = False) -> Iterator[Check]:
-    """Yield all checks in the order in which they are shown; those that wait for others run side by side."""
+    """Yield all checks in the order in which they are shown; slow ones run side by side."""
     slow: list[Callable[[], Check]] = [hub, judge_server, *_data_checks(), *([] if quick else [lmms_eval_hook])]
     with ThreadPoolExecutor(max_workers=len(slow)) as pool:
         futures: list[Future[Check]] = [pool.submit(check) for check in slow]
@@ -97,7 +97,7 @@ def examine(*, quick: bool = False) -> Iterator[Check]:
 
 
 def python_version() -> Check:
-    """The interpreter against what the distribution asks for."""
+    """The interpreter against what the distribution requires."""
     found = ".".join(map(str, sys.version_info[:3]))
     wanted = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
     if SpecifierSet(wanted).contains(found, prereleases=True):
@@ -106,7 +106,7 @@ def python_version() -> Check:
 
 
 def versions() -> Check:
-    """The installed packages against what the distribution asks for."""
+    """The installed packages against what the distribution requires."""
     wanted = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or ()]
     unmet = [need for need in wanted if not (need.marker and not need.marker.evaluate({"extra": ""})) and _unmet(need)]
     if unmet:
@@ -117,7 +117,7 @@ def versions() -> Check:
 
 
 def names() -> Check:
-    """Whether the import names of our packages lead to us: other distributions use some of them too."""
+    """Whether the import names of our packages resolve to ours: other distributions use some of them too."""
     ours = Path(__file__).parents[2]
     owners = importlib.metadata.packages_distributions()
     others = {name: sorted(set(owners.get(name, ())) - {DISTRIBUTION}) for name in PACKAGES}
@@ -129,7 +129,7 @@ def names() -> Check:
             return Check("import names", "problem", f"{name} is {file}, not ours", f"pip uninstall {blame}")
     shared = [f"{name} (also in {', '.join(found)})" for name, found in others.items() if found]
     if shared:
-        fix = "a fresh environment: whichever is installed last overwrites the other's files"
+        fix = "use a fresh environment: whichever is installed last overwrites the other's files"
         return Check("import names", "problem", ", ".join(shared), fix)
     return Check("import names", "ok", ", ".join(PACKAGES))
 
@@ -143,25 +143,27 @@ def gpu() -> Check:
         small = "models run on the CPU: enough for emt demo, slow for anything else"
         return Check("GPU", "note", "none found by nvidia-smi", small)
     if _torch_cuda() is None:
-        return Check("GPU", "problem", f"{', '.join(devices)}, but torch is a build for CPUs", "install torch for CUDA")
+        return Check("GPU", "problem", f"{', '.join(devices)}, but torch is built for CPUs", "install torch for CUDA")
     return Check("GPU", "ok", f"{', '.join(devices)}; torch for CUDA {_torch_cuda()}")
 
 
 def disk() -> Check:
-    """Free space here and where the hub's files are kept."""
-    places = {Path.cwd(): "here", _existing(Path(HF_HUB_CACHE)): "for the hub's files"}
+    """Free space here and in the hub's cache."""
+    places = {Path.cwd(): "here", _existing(Path(HF_HUB_CACHE)): "for the hub's cache"}
     free = {path: shutil.disk_usage(path).free / GIGABYTE for path in places}
     found = ", ".join(f"{free[path]:.0f} GB free {what}" for path, what in places.items())
     least = min(free.values())
     if least < 1:
-        return Check("disk", "problem", found, "make room, or set HF_HOME to a larger disk")
+        return Check("disk", "problem", found, "free some space, or set HF_HOME to a larger disk")
     if least < LITTLE_SPACE_GB:
-        return Check("disk", "note", found, "a model of 7 billion weights takes 14 GB; HF_HOME may name another disk")
+        return Check(
+            "disk", "note", found, "a model of 7 billion weights takes 14 GB; HF_HOME may point to another disk"
+        )
     return Check("disk", "ok", found)
 
 
 def hub() -> Check:
-    """Whether the hub answers, and whether it knows who asks."""
+    """Whether the hub answers, and whether the user is logged in."""
     if HF_HUB_OFFLINE:
         return Check("hub", "note", "HF_HUB_OFFLINE is set: only what is on disk", "unset HF_HUB_OFFLINE")
 
@@ -176,7 +178,7 @@ def hub() -> Check:
 
 
 def judge_server() -> Check:
-    """The judge that tasks use; a language model is asked to judge one answer, as it will be asked to later."""
+    """The judge that tasks use; a language model is asked to judge one answer, as in later runs."""
     name = os.environ.get(JUDGE_VARIABLE) or "fuzzy"
     if name not in JUDGE_NAMES:
         return Check("judge", "problem", f"{JUDGE_VARIABLE}={name}", f"set it to one of {', '.join(JUDGE_NAMES)}")
@@ -188,14 +190,14 @@ def judge_server() -> Check:
             return Check("judge", "ok", f"{name}; no language model set, none needed")
         from judges.llm.judge import category_judge
 
-        # No cache and no second try: this asks whether the server answers now.
+        # No cache and no retry: this asks whether the server answers now.
         llm = category_judge(replace(settings, cache=None, max_retries=0, timeout_s=30.0))
         verdict = llm.judge("The answer is B.", MultipleChoice("B", ("cat", "dog")))
         llm.close()
     except UserError as error:
         return Check("judge", "problem", str(error), "see: python -c 'import judges.settings; help(judges.settings)'")
     if verdict.category == "unscored":
-        return Check("judge", "problem", verdict.reason, "start the server, or correct EMT_JUDGE_BASE_URL and _MODEL")
+        return Check("judge", "problem", verdict.reason, "start the server, or fix EMT_JUDGE_BASE_URL and _MODEL")
     return Check("judge", "ok", f"{name}; {settings.model} answers")
 
 
@@ -220,17 +222,17 @@ def lmms_eval_hook() -> Check:
 
 
 def _data_checks() -> list[Callable[[], Check]]:
-    """One check a data set, without the demo's, which need nothing."""
+    """One check per data set, without the demo's, which need nothing."""
     root = os.environ.get(DATA_DIR_VARIABLE)
     if root and not Path(root).expanduser().is_dir():
-        wrong = Check("data", "problem", f"{DATA_DIR_VARIABLE}={root}: no such folder", f"correct {DATA_DIR_VARIABLE}")
+        wrong = Check("data", "problem", f"{DATA_DIR_VARIABLE}={root}: no such folder", f"fix {DATA_DIR_VARIABLE}")
         return [lambda: wrong]
     kept = [name for name, row in datasets().items() if row.generator is None]
     return [lambda name=name: _data_set(name) for name in kept]  # type: ignore[misc]
 
 
 def _data_set(name: str) -> Check:
-    """Whether a data set is there; one that is missing is a note, one that is there and broken a problem."""
+    """Whether a data set is available; a missing one is a note, a broken one a problem."""
     found = availability(catalog.get(name))
     local = found.dataset.local_file(found.split)
     if found.problem is None:
@@ -256,7 +258,7 @@ def _version(name: str) -> str | None:
 
 
 def _nvidia_devices() -> list[str]:
-    """Name and memory of each GPU, as the driver tells; empty where there is none."""
+    """Name and memory of each GPU, from the driver; empty if there is none."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -269,7 +271,7 @@ def _nvidia_devices() -> list[str]:
 
 
 def _torch_cuda() -> str | None:
-    """The CUDA version that torch was built for, read from its version file; None for a build without."""
+    """The CUDA version that torch was built for, read from its version file; None for a build without CUDA."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None

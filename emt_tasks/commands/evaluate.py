@@ -28,18 +28,18 @@ def evaluate(
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and samples.")],
     peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images per batch.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
-    judge: Annotated[str | None, typer.Option(help="The judge of the answers; else $EMT_JUDGE, else fuzzy.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
     model_kind: Annotated[
         ModelKind, typer.Option(help="emt_clip: an open_clip encoder, such as ViT-L-14/openai.")
     ] = "emt_vlm",
-    model_args: Annotated[str, typer.Option(help="More for the model: dtype=bfloat16,attn_implementation=sdpa,…")] = "",
-    cache: Annotated[
-        Path | None, typer.Option(help="Keep answers here, so that a run that was killed resumes.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results that the folder holds.")] = False,
+    model_args: Annotated[
+        str, typer.Option(help="More model arguments: dtype=bfloat16,attn_implementation=sdpa,…")
+    ] = "",
+    cache: Annotated[Path | None, typer.Option(help="Keep answers here, so that a killed run resumes.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder's results.")] = False,
 ) -> None:
     """Evaluate one model on our tasks, through lmms-eval.
 
@@ -62,10 +62,10 @@ def _classifications(names: list[str]) -> list[str]:
     tasks = registry.tasks(names)
     kept = [task.name for task in tasks if task.dataset and catalog.get(task.dataset).kind == "classification"]
     if not kept:
-        raise UserError(f"--tasks {','.join(names)}: an encoder only classifies; none of these has a vocabulary")
+        raise UserError(f"--tasks {','.join(names)}: an encoder can only classify; none of these has a vocabulary")
     if len(kept) < len(tasks):
         typer.echo(
-            f"an encoder only classifies: left out {', '.join(sorted({task.name for task in tasks} - set(kept)))}",
+            f"an encoder can only classify: left out {', '.join(sorted({task.name for task in tasks} - set(kept)))}",
             err=True,
         )
     return kept

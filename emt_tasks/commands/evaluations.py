@@ -1,7 +1,7 @@
-"""Evaluations of `emt check`: a finished run is used again, and a run of other settings or weights never is.
+"""Evaluations of `emt check`: a finished run is reused, unless it has other settings or weights.
 
-Each model is evaluated by `emt eval` in a process of its own, so that one model's memory is free before the next
-one loads, and so that this module needs neither torch nor lmms-eval.
+Each model is evaluated by `emt eval` in its own process, so that one model's memory is free before the next one
+loads, and this module needs neither torch nor lmms-eval.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def eval_arguments(settings: EvaluationSettings, output: Path) -> list[str]:
 
 
 def what_decides(settings: EvaluationSettings) -> dict[str, Any]:
-    """All that the answers depend on; how many images go through at a time, and where, does not count."""
+    """All that the answers depend on; batch size and device do not count."""
     chosen = asdict(settings) | {"tasks": list(settings.tasks)}
     for name in ("batch_size", "device", "cache"):
         del chosen[name]
@@ -44,16 +44,16 @@ def is_run(path: str) -> bool:
 
 
 def evaluate(role: str, settings: EvaluationSettings, output: Path, *, launch: str | None = None) -> Path:
-    """Return the folder of a finished run: the model itself where it is one, an earlier one, or a new one.
+    """Return the folder of a finished run: the model itself if it is one, an earlier one, or a new one.
 
     Args:
         role: `base`, `candidate` or `encoder`: the run's folder under `output`.
         settings: what to run.
         output: the folder of the check.
-        launch: arguments of `accelerate launch`, where several processes are to share the work.
+        launch: arguments of `accelerate launch`, if several processes share the work.
 
     Raises:
-        UserError: the folder holds a run of another evaluation, or the evaluation failed.
+        UserError: the folder contains a run of another evaluation, or the evaluation failed.
     """
     if is_run(settings.model):
         return Path(settings.model)
@@ -64,8 +64,8 @@ def evaluate(role: str, settings: EvaluationSettings, output: Path, *, launch: s
         found = json.loads(record.read_text(encoding="utf-8"))
         if found != wanted:
             raise UserError(
-                f"{folder}: holds a run of other settings ({_difference(found, wanted)}); choose another --output, "
-                "or remove that folder"
+                f"{folder}: contains a run with other settings ({_difference(found, wanted)}); choose another "
+                "--output, or remove that folder"
             )
         if is_run(str(folder)):
             return folder
@@ -74,11 +74,11 @@ def evaluate(role: str, settings: EvaluationSettings, output: Path, *, launch: s
     command = [sys.executable, "-m"]
     command += ["accelerate.commands.launch", *shlex.split(launch), "-m"] if launch else []
     command += ["emt_tasks", *eval_arguments(replace(settings, cache=folder / "cache"), folder)]
-    # The table of one model would stand before that of the comparison: it goes to stderr.
+    # One model's table would precede that of the comparison: it goes to stderr.
     done = subprocess.run(command, stdout=sys.stderr, check=False)
     if done.returncode or not is_run(str(folder)):
         name = settings.peft or settings.model
-        raise UserError(f"{role}: {name} could not be evaluated, see above; repeat the command to resume")
+        raise UserError(f"{role}: {name} could not be evaluated (see above); repeat the command to resume")
     return folder
 
 

@@ -17,9 +17,9 @@ from finetune.recipes.files import read, shipped_recipes
 from finetune.recipes.schema import SourceEntry
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Fields to change; dots go deeper.")
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Fields to change; dots lead to nested fields.")
 ]
-Overwrite = Annotated[bool, typer.Option(help="Replace what the output folder holds.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace the contents of the output folder.")]
 
 finetune = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 merge = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -36,11 +36,13 @@ check_data = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def finetune_command(
     recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(shipped_recipes())}.")],
     overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how much memory.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how much memory it needs.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune a multimodal LLM as a recipe says, and evaluate it at every checkpoint."""
+    """Fine-tune a multimodal LLM from a recipe, and evaluate it at every checkpoint."""
     settings = read(recipe, overrides or [])
     if dry_run:
         from finetune.training.dry_run import describe
@@ -61,10 +63,10 @@ def finetune_command(
     epilog="Example: emt merge runs/cifar10/last --with-base 0.5 -o merged",
 )
 def merge_command(
-    source: Annotated[str, typer.Argument(metavar="ADAPTER_OR_CHECKPOINT", help="What emt finetune wrote.")],
+    source: Annotated[str, typer.Argument(metavar="ADAPTER_OR_CHECKPOINT", help="The output of emt finetune.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     with_base: Annotated[float, typer.Option(help="The base's share of every weight (WiSE-FT), 0 to 1.")] = 0.0,
-    base: Annotated[str | None, typer.Option(help="The model before fine-tuning; else as the recipe says.")] = None,
+    base: Annotated[str | None, typer.Option(help="The model before fine-tuning; by default the recipe's.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write an adapter, or a checkpoint averaged with its base, as one full checkpoint."""
@@ -75,10 +77,10 @@ def merge_command(
 
 @to_llava.command("to-llava", no_args_is_help=True, epilog="Example: emt data to-llava cifar10 -o cifar10-llava")
 def to_llava_command(
-    name: Annotated[str, typer.Argument(help="A data set of ours.")],
+    name: Annotated[str, typer.Argument(help="One of our data sets.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the JSON and the images.")],
     split: Annotated[str, typer.Option(help="Which split.")] = "train",
-    limit: Annotated[int | None, typer.Option(min=1, help="A fixed sample of so many rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="A fixed sample of this many rows.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a data set as LLaVA-style JSON and image files, in EMT's conversation format."""
@@ -98,7 +100,7 @@ def check_data_command(
     against: Annotated[list[str] | None, typer.Option(help="NAME:SPLIT, a task or a group; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
-    """Prove that training and evaluation images are disjoint, by their content; exits with 1 where they are not."""
+    """Prove that training and evaluation images are disjoint, by their content; exit with 1 if they are not."""
     settings = read(recipe, overrides or []) if recipe else None
     training = [*(settings.mixture.used if settings else ()), *map(_entry, train or ())]
     tasks = settings.evaluate.tasks if settings else ()

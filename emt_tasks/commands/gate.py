@@ -22,7 +22,7 @@ def gate_command(
     base: Annotated[
         Path, typer.Argument(help="The run of the model before fine-tuning: a folder or its results file.")
     ],
-    candidate: Annotated[Path, typer.Argument(help="The run of the model after it.")],
+    candidate: Annotated[Path, typer.Argument(help="The run of the model after fine-tuning.")],
     margin: Annotated[
         float | None, typer.Option(help="Percentage points that a task or quadrant may lose. [default: 2.0]")
     ] = None,
@@ -31,7 +31,7 @@ def gate_command(
     tasks: Annotated[str | None, typer.Option(help="Compare only these tasks, separated by commas.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: compare a task by another metric.")] = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML too.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing JUnit file.")] = False,
@@ -42,7 +42,7 @@ def gate_command(
 
     Example: emt gate runs/base runs/candidate --margin 2.0 --junit gate.xml
     """
-    # Here, since polars and scipy take a second to load, which --help would wait for.
+    # Imported here, since polars and scipy take a second to load, and --help would wait.
     from rich.console import Console
 
     from leaderboards.comparison.forgetting import compare
@@ -51,7 +51,7 @@ def gate_command(
 
     rules = choose_policy(margin, policy)
     if junit and junit.exists() and not overwrite:
-        raise UserError(f"--junit {junit} exists already: name another file or add --overwrite")
+        raise UserError(f"--junit {junit} already exists: choose another file or add --overwrite")
     chosen = split_names(tasks)
     comparison = compare(
         read_run(base),

@@ -1,4 +1,4 @@
-"""`emt judge`: judge logged answers again; `emt judge agreement`: see how far two judges agree."""
+"""`emt judge`: rejudge logged answers; `emt judge agreement`: measure how far two judges agree."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _STDOUT = Path("-")
 
 
 class DefaultCommandGroup(TyperGroup):
-    """A group whose command `answers` goes without its name: `emt judge PATH …` beside `emt judge agreement A B`."""
+    """A group whose command `answers` needs no name: `emt judge PATH …` beside `emt judge agreement A B`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Name the command that was left out."""
+        """Insert the command's name if it was left out."""
         named = bool(args) and args[0] in self.commands
         return super().parse_args(ctx, args if named else [_ANSWERS, *args])
 
 
 class DefaultCommand(TyperCommand):
-    """The command that goes without its name; help and errors show it under the group's name."""
+    """The command that is called without its name; help and errors show it under the group's name."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Stand in the group's place, whose name is the parent's; `info_name` is that of the hidden command."""
+        """Take the group's place, whose name is the parent's; `info_name` is that of the hidden command."""
         return super().make_context(parent.info_name, args, parent=parent.parent, **extra)
 
 
@@ -58,7 +58,7 @@ judge = typer.Typer(cls=DefaultCommandGroup, pretty_exceptions_enable=False, ric
 )
 def judge_answers(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_JSONL", help="An output folder of lmms-eval, or a file of rows.")
+        Path, typer.Argument(metavar="RUN_OR_JSONL", help="An lmms-eval output folder, or a file of rows.")
     ],
     out: Annotated[
         Path, typer.Option("--output", "-o", help="Where the judged copy goes; '-' writes rows to standard output.")
@@ -70,13 +70,13 @@ def judge_answers(
     threshold: Annotated[float | None, typer.Option(help="cascade: ask the LLM below this confidence.")] = None,
     max_calls: Annotated[int | None, typer.Option(min=0, help="Refuse to make more calls than this.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace the output where it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
-    """Judge logged answers again, without the model that gave them.
+    """Rejudge logged answers, without the model that gave them.
 
-    A run is copied with new verdicts, metrics and means. A row {"task", "label", "prediction"}, for multiple choice
-    with "choices", comes out with "verdict" added, in the same order. A command that was killed resumes. How
-    the LLM is reached: python -c "import judges.settings; help(judges.settings)".
+    A run is copied with new verdicts, metrics and means. Each row {"task", "label", "prediction"}, with
+    "choices" for multiple choice, gets a "verdict"; the order stays. A command that was killed resumes. How to
+    set up the LLM: python -c "import judges.settings; help(judges.settings)".
     """
     work = find_work(source, task or ())
     if out != _STDOUT:
@@ -96,7 +96,7 @@ def judge_answers(
 @judge.command("agreement", epilog="Example: emt judge agreement judged.jsonl gold.jsonl --json")
 def judge_agreement(
     a: Annotated[Path, typer.Argument(help="Judged rows or a run.")],
-    b: Annotated[Path, typer.Argument(help="The same answers judged otherwise, or gold rows.")],
+    b: Annotated[Path, typer.Argument(help="The same answers judged differently, or gold rows.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every disagreement.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="How many disagreements to list.")] = 20,
 ) -> None:
@@ -109,7 +109,7 @@ def judge_agreement(
 
 
 def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
-    """Read all rows, so that a fault shows before anything is spent; print what it will cost, and ask.
+    """Read all rows, so that faults show before anything is spent; print what it will cost, and ask.
 
     Returns the number of answers.
     """
@@ -123,7 +123,7 @@ def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
         raise UserError(f"--max-calls {limit}: {cost.calls} calls are needed; nothing was asked")
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
     if cost.calls and limit is None and not interactive:
-        raise UserError(f"--max-calls: without a terminal to confirm at, say how many calls may be made ({cost.calls})")
+        raise UserError(f"--max-calls: no terminal to confirm on; say how many calls may be made ({cost.calls})")
     if cost.calls and interactive and not yes:
         typer.confirm("Continue?", abort=True, err=True)
     return len(items)
@@ -141,7 +141,7 @@ def _closing(chosen: Judge) -> Iterator[None]:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error where that is a terminal; gives the function that advances it."""
+    """Show a progress bar on standard error if that is a terminal; yield the function that advances it."""
     columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -152,7 +152,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 def _to_stdout(work: Work, chosen: Judge) -> Counter[str]:
 
     if work.is_run:
-        raise UserError("-o -: a run needs a folder to be copied to; only rows can go to standard output")
+        raise UserError("-o -: a run needs an output folder; only rows can go to standard output")
     counts: Counter[str] = Counter()
     for row in judged(work.rows(), chosen):
         sys.stdout.buffer.write(dump_row(row))
@@ -162,13 +162,13 @@ def _to_stdout(work: Work, chosen: Judge) -> Counter[str]:
 
 
 def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
-    """Say what came out; exit with 1 where the server left answers without a verdict."""
+    """Print the outcome; exit with 1 if the server left answers without a verdict."""
     said = ", ".join(f"{counts[category]:,} {category}" for category in sorted(counts)) or "no answers"
     typer.echo(f"{chosen.name}: {said}" + ("" if out == _STDOUT else f"; written to {out}"), err=True)
     if isinstance(chosen, CostlyJudge) and chosen.chat and chosen.chat.failures:
         typer.echo(
             f"{chosen.name}: the server failed ({chosen.chat.last_error}); those answers are unscored. Repeat the "
-            "command with --overwrite to ask for them again: the others come from the cache.",
+            "command with --overwrite to ask again: the others come from the cache.",
             err=True,
         )
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What several commands' options mean."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     """Return the policy of `--margin` or `--policy`, or the default one.
 
     Raises:
-        UserError: both are given, the margin is out of range or the file is faulty.
+        UserError: both are given, the margin is out of range or the file is invalid.
     """
     if margin is not None and policy is not None:
-        raise UserError("--margin and --policy exclude each other: put the margin into the policy file")
+        raise UserError("--margin and --policy exclude each other: put the margin in the policy file")
     if margin is not None and not 0 <= margin < 100:
         raise UserError(f"--margin {margin:g}: expected percentage points from 0 to below 100")
     if policy is not None:
@@ -31,7 +31,7 @@ def choose_policy(margin: float | None, policy: Path | None) -> Policy:
 
 
 def split_names(names: str | None) -> list[str] | None:
-    """Return the names of an option that takes several, separated by commas; None where it was not given."""
+    """Return the names in a comma-separated option; None if it was not given."""
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
 
 
@@ -39,7 +39,7 @@ def parse_pairs(option: str, expected: str, items: list[str] | None) -> dict[str
     """Return the pairs of an option such as `--metric TASK=NAME` that may be repeated.
 
     Raises:
-        UserError: one of them is no pair.
+        UserError: one of them is not a pair.
     """
     pairs = {}
     for item in items or ():
@@ -62,7 +62,7 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
         for row in rows:
             typer.echo(json.dumps(row, ensure_ascii=False))
         return
-    # Here, since rich is not needed for --help.
+    # Imported here, since --help does not need rich.
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`emt report`, `emt leaderboard` and `emt export`: show what a comparison found, and publish it."""
+"""`emt report`, `emt leaderboard` and `emt export`: show and publish what a comparison found."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report_command(
         Path, typer.Argument(help="The run of the model before fine-tuning: a folder or its results file.")
     ],
     candidates: Annotated[
-        list[str], typer.Argument(metavar="CANDIDATE...", help="Runs of models after it, each RUN or RECIPE=RUN.")
+        list[str], typer.Argument(metavar="CANDIDATE...", help="Runs of fine-tuned models, each RUN or RECIPE=RUN.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
     encoder: Annotated[Path | None, typer.Option(help="The run of the zero-shot vision encoder.")] = None,
@@ -39,9 +39,9 @@ def report_command(
         str | None,
         typer.Option(help="The task that the candidates were fine-tuned on: leakage, and the traces' x axis."),
     ] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
     flips: Annotated[
-        int | None, typer.Option(min=0, help="Flipped samples shown of each task and candidate. [default: 200 in all]")
+        int | None, typer.Option(min=0, help="Flipped samples shown per task and candidate. [default: 200 in all]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
 ) -> None:
@@ -52,11 +52,11 @@ def report_command(
 
     Example: emt report runs/base runs/lora/checkpoint-* full=runs/full -o report.html
     """
-    # Here, since polars and scipy take a second to load, which --help would wait for.
+    # Imported here, since polars and scipy take a second to load, and --help would wait.
     from leaderboards.report.page import compare_all, write_report
 
     if output.exists() and not overwrite:
-        raise UserError(f"{output} exists already: name another file or add --overwrite")
+        raise UserError(f"{output} already exists: choose another file or add --overwrite")
     reference, *parsed = parse_candidates([str(base), *candidates])
     results = compare_all(
         reference,
@@ -78,18 +78,18 @@ export = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_
 
 @export.command(name="export", context_settings=_HELP)
 def export_command(
-    run: Annotated[Path, typer.Argument(help="An output folder of lmms-eval, or its results file.")],
+    run: Annotated[Path, typer.Argument(help="An lmms-eval output folder, or its results file.")],
     to: Annotated[
         str,
         typer.Option("--to", help="hf-eval-results, model-index, every-eval-ever, csv, markdown or latex."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, where not its first.")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
-    model: Annotated[str | None, typer.Option(help="ORG/NAME: what the model is called on the hub.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, instead of its first.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
+    model: Annotated[str | None, typer.Option(help="ORG/NAME: the model's name on the hub.")] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="TASK=ORG/NAME: a task's data set on the hub, where the run does not say.")
+        list[str] | None, typer.Option(help="TASK=ORG/NAME: a task's data set on the hub, if the run does not say.")
     ] = None,
     organization: Annotated[str, typer.Option(help="every-eval-ever: who evaluated the model.")] = "unknown",
     relationship: Annotated[
@@ -101,7 +101,7 @@ def export_command(
 
     Example: emt export runs/candidate --to model-index --model my-org/my-model -o card
     """
-    # Here, since polars and scipy take a second to load, which --help would wait for.
+    # Imported here, since polars and scipy take a second to load, and --help would wait.
     from leaderboards.comparison.summary import summarise
     from leaderboards.exports import ExportSettings
     from leaderboards.exports import export as export_run
@@ -135,12 +135,12 @@ leaderboard = typer.Typer(
 
 @leaderboard.callback()
 def leaderboard_group() -> None:
-    """Show many runs in one table, beside the results that papers printed."""
+    """Show many runs in one table, beside published results."""
 
 
 @leaderboard.command(name="build", context_settings=_HELP)
 def build_command(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs of lmms-eval, each RUN or NAME=RUN.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="lmms-eval runs, each RUN or NAME=RUN.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")] = Path("site"),
     base: Annotated[
         str | None, typer.Option(help="The model before fine-tuning: each run gets a report against it.")
@@ -149,17 +149,17 @@ def build_command(
         float | None, typer.Option(help="The reports' margin in percentage points. [default: 2.0]")
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with the reports' margins.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, where not its first.")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, instead of its first.")] = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
-    published: Annotated[bool, typer.Option(help="Show the results that papers printed.")] = True,
+    published: Annotated[bool, typer.Option(help="Show the results that the papers print.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Write a static site: a sortable table of models by tasks and quadrants, with intervals and links to reports.
 
     Example: emt leaderboard build runs/lora runs/full --base runs/base -o site
     """
-    # Here, since polars and scipy take a second to load, which --help would wait for.
+    # Imported here, since polars and scipy take a second to load, and --help would wait.
     from leaderboards.site.build import build_site
 
     rules = choose_policy(margin, policy)

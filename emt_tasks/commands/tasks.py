@@ -1,4 +1,4 @@
-"""`emt tasks`: which tasks there are, and one for a data set of one's own."""
+"""`emt tasks`: list the tasks, and make one for your own data set."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def list_tasks(as_json: JsonOption = False) -> None:
 
 @tasks.command("new", no_args_is_help=True)
 def new(
-    data: Annotated[str, typer.Argument(help="A data set of your datasets.yaml.")],
-    name: Annotated[str | None, typer.Option(help="The task's name; the data set's by default.")] = None,
+    data: Annotated[str, typer.Argument(help="A data set in your datasets.yaml.")],
+    name: Annotated[str | None, typer.Option(help="The task's name; by default the data set's.")] = None,
     ask: Annotated[
-        str | None, typer.Option(help="What the model is asked of each image; {{column}} stands for a value.")
+        str | None, typer.Option(help="The question about each image; {{column}} stands for a value.")
     ] = None,
     quadrant: Annotated[str | None, typer.Option(help=f"Its place in the matrix: {', '.join(QUADRANTS)}.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write; beside datasets.yaml by default.")
+        Path | None, typer.Option("--output", "-o", help="The file to write; by default beside datasets.yaml.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write a task on your own data, as a YAML file of lmms-eval for you to change.
+    """Write a task for your own data, as an lmms-eval YAML file for you to change.
 
     Example: emt tasks new birds --include mine --ask "Which bird is this?" --quadrant idt_idi
     """
@@ -60,11 +60,11 @@ def new(
     if quadrant is not None and quadrant not in QUADRANTS:
         raise UserError(f"--quadrant {quadrant}: expected one of {', '.join(QUADRANTS)}")
     if output is None and dataset.folder is None:
-        raise UserError(f"{data} is not a data set of your own; say with --output where its task should go")
+        raise UserError(f"{data} is not one of your own data sets; give --output for its task")
     file = output or (dataset.folder or Path()) / f"{task}.yaml"
     taken = registry.entries().get(task)
     if taken and taken.file != file.resolve():
-        raise UserError(f"task {task!r} is in {taken.file} already; choose another --name")
+        raise UserError(f"task {task!r} is already in {taken.file}; choose another --name")
     write_text(file, task_yaml(dataset, task, ask, quadrant), overwrite=overwrite)
     typer.echo(str(file))
 

@@ -1,1 +1,1 @@
-"""The data sets: one row each in `catalog`, their labels in `vocabularies`, from disk to parquet by `prepare`."""
+"""The data sets: one row each in `catalog`, their labels in `vocabularies`, built as parquet by `prepare`."""

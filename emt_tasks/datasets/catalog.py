@@ -1,7 +1,7 @@
-"""One row per data set: where it comes from, what its columns hold, how it is judged, prepared and trained on.
+"""One row per data set: where it comes from, what its columns contain, how it is judged, prepared and trained on.
 
 Tasks, `emt data`, `emt doctor`, the encoder and fine-tuning read these rows. To add a data set, add a row to
-`_OURS`; users add theirs by a `datasets.yaml` in a folder of their own: see `emt_tasks.datasets.include`.
+`_OURS`; users add theirs in a `datasets.yaml` in their own folder: see `emt_tasks.datasets.include`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Kind = Literal["classification", "multiple_choice", "short_answer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """The names of a data set's columns, by what they hold.
+    """The names of a data set's columns, by role.
 
     Attributes:
         image: the image.
-        label: of a classification, the class; of a multiple-choice question, the letter of the right option.
-        question: the question; of a multiple-choice question with its options, a line each: "A. cat".
-        answer: of a short answer. Where `question` and `answer` hold lists, each row asks several questions.
-        class_name: the name of what the image shows, where the data set says it beside a question.
+        label: the class (classification), or the letter of the right option (multiple choice).
+        question: the question; for multiple choice with its options, one per line: "A. cat".
+        answer: the short answer. If `question` and `answer` are lists, each row asks several questions.
+        class_name: the name of what the image shows, if the data set gives it beside a question.
         cluster: equal in rows about one image, which are not independent of each other.
     """
 
@@ -46,7 +46,7 @@ class Columns:
     cluster: str | None = None
 
     def roles(self) -> dict[str, str]:
-        """The columns that there are, by role."""
+        """The columns that exist, by role."""
         return {role.name: name for role in fields(self) if (name := getattr(self, role.name)) is not None}
 
 
@@ -55,7 +55,7 @@ ROLES: Mapping[Kind, tuple[str, ...]] = {
     "multiple_choice": ("image", "question", "label"),
     "short_answer": ("image", "question", "answer"),
 }
-"""The roles that each kind of data set cannot do without."""
+"""The roles that each kind of data set requires."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,24 +65,24 @@ class Dataset:
     Attributes:
         name: its folder under $EMT_DATA_DIR.
         kind: how its answers are judged.
-        columns: by what they hold.
-        vocabulary: the classes of a classification, or the name of one of ours.
-        split: the one that the tasks evaluate on.
-        rows: how many rows each split has as published.
-        hub: its repository on the hub, or a folder that `datasets.load_dataset` reads; None where there is neither.
-        revision: branch, tag or commit of that repository; None for its newest.
+        columns: their names by role.
+        vocabulary: the classes, for classification, or the name of one of our vocabularies.
+        split: the split that the tasks evaluate on.
+        rows: how many rows each published split has.
+        hub: its repository on the hub, or a folder that `datasets.load_dataset` reads; None if there is neither.
+        revision: branch, tag or commit of that repository; None for the newest.
         files: the pattern of one split's files there, so that no other split is downloaded.
-        home: where to find it where it is on no hub.
-        aliases: other names it goes by, as letters and digits alone.
+        home: where to find it if it is not on the hub.
+        aliases: other names it goes by, letters and digits only.
         preparation: a function of the row, as "module:name", that returns how it is read from disk (an
-            `emt_tasks.datasets.prepare.layout.Preparation`); None for the forms that any data set may have.
-        generator: a function of name and split, as "module:name", that makes the data on the spot.
-        folder: a folder of the user's that holds the data as NAME/SPLIT.parquet.
-        question: in training, what a row asks, where `{field}` stands for a column or a role; with `asks_as`, the
-            question of that task instead.
-        answer: in training, what a row answers.
+            `emt_tasks.datasets.prepare.layout.Preparation`); None for the layouts that any data set may have.
+        generator: a function of name and split, as "module:name", that generates the data.
+        folder: a user's folder with the data as NAME/SPLIT.parquet.
+        question: a row's question in training; `{field}` stands for a column or a role. With `asks_as`, the question
+            of that task instead.
+        answer: a row's answer in training.
         asks_as: a task.
-        encoder_prompt: what an image of a class is called before a zero-shot encoder (EMT, appendix B.2).
+        encoder_prompt: the phrase for a class given to a zero-shot encoder (EMT, appendix B.2).
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -109,10 +109,12 @@ class Dataset:
     def __post_init__(self) -> None:
         missing = [role for role in ROLES[self.kind] if role not in self.columns.roles()]
         if missing:
-            raise UserError(f"data set {self.name!r}: a {self.kind} needs the column of its {' and '.join(missing)}")
+            raise UserError(
+                f"data set {self.name!r}: a {self.kind} data set needs a column for {' and '.join(missing)}"
+            )
         if (self.vocabulary is None) == (self.kind == "classification"):
             expected = "a vocabulary" if self.kind == "classification" else "no vocabulary"
-            raise UserError(f"data set {self.name!r}: a {self.kind} has {expected}")
+            raise UserError(f"data set {self.name!r}: a {self.kind} data set has {expected}")
 
     def where(self, column: str) -> str:
         """A column of this data set, for messages."""
@@ -121,7 +123,7 @@ class Dataset:
     def local_file(self, split: str) -> Path | None:
         """The split's parquet file, whether or not it exists: under $EMT_DATA_DIR, else generated or the user's.
 
-        None where none of the three is there.
+        None if there is none of the three.
         """
         root = os.environ.get(DATA_DIR_VARIABLE)
         given = Path(root).expanduser() / self.name / f"{split}.parquet" if root else None
@@ -134,10 +136,10 @@ class Dataset:
         return own if own is not None and (own.is_file() or given is None) else given
 
     def load_arguments(self, split: str) -> dict[str, Any]:
-        """The arguments for `datasets.load_dataset` that load this split and no other.
+        """The arguments for `datasets.load_dataset` that load only this split.
 
         Raises:
-            UserError: the data set is on no hub and its parquet file does not exist.
+            UserError: the data set is not on the hub and its parquet file does not exist.
         """
         local = self.local_file(split)
         if local is not None and local.is_file():
@@ -150,7 +152,7 @@ class Dataset:
         return {"path": self.hub, "data_files": files, "verification_mode": "no_checks"} | revision
 
     def advice(self, split: str, obstacle: str = "not reachable") -> str:
-        """One line that says what to run where the split cannot be had; `obstacle` is what keeps the hub away."""
+        """One line that says what to run if the split is missing; `obstacle` is why the hub cannot be used."""
         file = self.local_file(split)
         found = f"no {file}" if file else f"{DATA_DIR_VARIABLE} is not set"
         where = f"hub {self.hub}: {obstacle}" if self.hub else f"not on the hub, see {self.home}"
@@ -159,7 +161,7 @@ class Dataset:
 
 
 # EMT's fine-tuning format (arXiv 2309.10313, appendix D.1) for CIFAR-10; the paper says that the others are built
-# alike. MNIST's is ours, after the output "The airplane is 8" that the paper quotes of a model fine-tuned on MNIST.
+# the same way. MNIST's is ours, after the output "The airplane is 8", quoted from a model fine-tuned on MNIST.
 _WHICH_OBJECT, _OBJECT = "What is the object in the image? <image>", "The object is a(n) {label}."
 _WHICH_NUMBER, _NUMBER = "What is the number in the image? <image>", "The number is {label}."
 _WIKI = Columns(label="label", question="text", class_name="classname", cluster="image_path")
@@ -204,7 +206,7 @@ _OURS = (
         question=_WHICH_OBJECT,
         answer=_OBJECT,
     ),
-    # EMT §3.1 holds 10,000 of the 60,000 training images out; so does this repository's validation split.
+    # EMT §3.1 holds out 10,000 of the 60,000 training images, as does this repository's validation split.
     Dataset(
         name="miniimagenet",
         kind="classification",
@@ -297,7 +299,7 @@ _OURS = (
 )
 
 _BY_NAME: Mapping[str, Dataset] = {row.name: row for row in _OURS}
-# What a task's name may carry beside its data set's.
+# What a task's name may have beside its data set's.
 _AFFIXES = frozenset(
     {"closed", "distractor", "emt", "full", "ilsvrc", "lite", "oxford", "test", "val", "validation", "vqa"}
 )
@@ -307,7 +309,7 @@ def datasets() -> Mapping[str, Dataset]:
     """Return all rows by name: ours, then those of the user's folders.
 
     Raises:
-        UserError: a user's row is faulty, or has the name of another.
+        UserError: a user's row is invalid, or has the name of another.
     """
     folders = include.folders()
     return _BY_NAME if not folders else _with(folders, include.stamp())
@@ -321,12 +323,12 @@ def get(name: str) -> Dataset:
     """
     rows = datasets()
     if name not in rows:
-        raise UserError(f"data set {name!r} is not known; choose one of {', '.join(rows)}")
+        raise UserError(f"unknown data set {name!r}; choose one of {', '.join(rows)}")
     return rows[name]
 
 
 def find(name: str) -> Dataset | None:
-    """Return the row that the name of a task or a repository points at (emt_cifar10_lite, timm/mini-imagenet)."""
+    """Return the row that the name of a task or a repository refers to (emt_cifar10_lite, timm/mini-imagenet)."""
     rows = datasets()
     if name in rows:
         return rows[name]
@@ -344,6 +346,6 @@ def _with(folders: tuple[Path, ...], _stamp: object) -> Mapping[str, Dataset]:
     for folder in folders:
         for row in include.read(folder):
             if row.name in rows:
-                raise UserError(f"{folder}: data set {row.name!r} is in the catalog already; give yours another name")
+                raise UserError(f"{folder}: data set {row.name!r} is already in the catalog; give yours another name")
             rows[row.name] = row
     return rows

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before a model is loaded: tasks that do not exist, data that cannot be had."""
+"""Checks before a model is loaded: tasks that do not exist, data that is missing or invalid."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from emt_tasks.tasks import registry
 from emt_tasks.tasks.multiple_choice import parse
 
 DECODED_BYTES = 64 * 2**20
-"""Up to so many bytes of images are all decoded; of a larger file, the first image of each row group."""
+"""Up to this many bytes, all images are decoded; in a larger file, the first image of each row group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Where a data set would come from: `origin` is a file or a repository, `problem` None where it is there."""
+    """Where a data set would come from: `origin` is a file or a repository, `problem` None if it is available."""
 
     dataset: Dataset
     split: str
@@ -39,10 +39,10 @@ class Availability:
 
 
 def check_data(names: Iterable[str]) -> None:
-    """Make sure that the data of all of our tasks among these names can be had.
+    """Make sure that the data of all of our tasks among these names is available.
 
     Raises:
-        UserError: it cannot; the line says what to run.
+        UserError: it is not; the line says what to run.
     """
     wanted = dict.fromkeys(task.dataset for task in registry.tasks(names) if task.dataset)
     problems = {name: problem for name in wanted if (problem := availability(catalog.get(name)).problem)}
@@ -68,7 +68,7 @@ def availability(dataset: Dataset, split: str | None = None) -> Availability:
 
 
 def _inspect(file: Path, dataset: Dataset) -> tuple[int | None, str | None]:
-    """Read a parquet file without its images, and some of these: its number of rows, and what is wrong with it."""
+    """Read a parquet file without its images, then some images: its number of rows, and what is wrong with it."""
     from datasets import Features
 
     try:
@@ -83,7 +83,7 @@ def _inspect(file: Path, dataset: Dataset) -> tuple[int | None, str | None]:
         found = ", ".join(parquet.schema_arrow.names)
         return rows, f"{file}: no column {', '.join(missing)}; found {found}, expected {', '.join(roles.values())}"
     if rows == 0:
-        return rows, f"{file}: holds no rows"
+        return rows, f"{file}: contains no rows"
     texts = parquet.read(columns=[name for role, name in roles.items() if role != "image"]).to_pydict()
     try:
         _check_values(dataset, texts, features, str(file))
@@ -93,7 +93,7 @@ def _inspect(file: Path, dataset: Dataset) -> tuple[int | None, str | None]:
 
 
 def _check_values(dataset: Dataset, columns: dict[str, list[Any]], features: Any, where: str) -> None:
-    """Make sure that each row can be judged: its label is a class, or a letter of its question, or a text.
+    """Make sure that each row can be judged: its label is a class, a letter of its question, or text.
 
     Raises:
         UserError: one cannot; the line names the row.
@@ -117,21 +117,21 @@ def _check_values(dataset: Dataset, columns: dict[str, list[Any]], features: Any
             lengths = {len(side) if isinstance(side, list) else None for side in pair}
             if len(lengths) > 1 or not all(isinstance(text, str) for text in texts):
                 raise UserError(
-                    f"{where}: row {row}: expected a question and an answer, or as many of the one as of the other"
+                    f"{where}: row {row}: expected a question and an answer, or as many questions as answers"
                 )
 
 
 def _image_fault(parquet: Any, file: Path, column: str) -> str | None:
-    """What is wrong with the images; lmms-eval reads some before a model could name them."""
+    """What is wrong with the images; lmms-eval reads some before a model could report them."""
     for row, value in _some_images(parquet, column):
         fault = _undecodable((value or {}).get("bytes") if isinstance(value, dict | None) else None)
         if fault:
-            return f"{file}: row {row}: column {column} holds no image ({fault}); write the file again"
+            return f"{file}: row {row}: column {column} has no image ({fault}); write the file again"
     return None
 
 
 def _some_images(parquet: Any, column: str) -> Iterator[tuple[int, Any]]:
-    """Yield all images with their rows where they are few, else the first of each row group."""
+    """Yield all images with their rows if they are few, else the first of each row group."""
     groups = [parquet.metadata.row_group(index) for index in range(parquet.metadata.num_row_groups)]
     small = sum(group.total_byte_size for group in groups) <= DECODED_BYTES
     start = 0
@@ -163,7 +163,7 @@ def _in_cache(dataset: Dataset) -> bool:
 
 
 def _hub_fault(dataset: Dataset, split: str) -> str | None:
-    """What is wrong with the columns and the classes that a repository says it has; None where it says nothing."""
+    """What is wrong with the columns and classes that a repository declares; None if it declares none."""
     import datasets
 
     arguments = dataset.load_arguments(split)
@@ -192,7 +192,7 @@ def _fault_of(check: Callable[[], object]) -> str | None:
 
 
 def _hub_obstacle(repository: str) -> str | None:
-    """What stands between us and a repository of the hub; None where nothing does."""
+    """What blocks access to a repository on the hub; None if nothing does."""
     # The base error of the HTTP client, which differs between releases of huggingface_hub.
     http_errors = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
     try:

@@ -1,7 +1,7 @@
-"""Pillow, made to refuse image files that end early.
+"""Makes Pillow refuse truncated image files.
 
-lmms-eval switches that check off for the whole process when it is imported: the missing part of a file then becomes
-grey pixels, and a damaged image a wrong answer.
+Importing lmms-eval switches that check off for the whole process: the missing part of a file then becomes grey
+pixels, and a damaged image a wrong answer.
 """
 
 from __future__ import annotations

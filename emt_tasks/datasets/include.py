@@ -1,6 +1,6 @@
-"""Data sets and tasks of the user's: folders with a `datasets.yaml` and the tasks' YAML files.
+"""The user's data sets and tasks: folders with a `datasets.yaml` and the tasks' YAML files.
 
-$EMT_INCLUDE names the folders; `--include` adds to it, so that processes which a command starts know them too. A
+$EMT_INCLUDE names the folders; `--include` adds to it, so that processes started by a command know them too. A
 `datasets.yaml` maps names to rows:
 
     birds:
@@ -10,7 +10,7 @@ $EMT_INCLUDE names the folders; `--include` adds to it, so that processes which 
       question: "Which bird is in the photo? <image>"
       answer: "{label}"
 
-The data lies beside it, as birds/test.parquet, under $EMT_DATA_DIR, or on the hub. See docs/tutorials/your-data.md.
+The data is beside it, as birds/test.parquet, under $EMT_DATA_DIR, or on the hub. See docs/tutorials/your-data.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FILE = "datasets.yaml"
 
 
 def folders() -> tuple[Path, ...]:
-    """Return the folders that $EMT_INCLUDE names, whole paths, each once.
+    """Return the folders that $EMT_INCLUDE names as absolute paths, each once.
 
     Raises:
         UserError: one of them does not exist.
@@ -45,13 +45,13 @@ def folders() -> tuple[Path, ...]:
 
 
 def stamp() -> tuple[tuple[str, int], ...]:
-    """Return what changes with the YAML files in these folders: what was read from them is kept until then."""
+    """Return a value that changes with the YAML files in these folders: what was read is cached until then."""
     files = (file for folder in folders() for file in folder.rglob("*.yaml"))
     return tuple(sorted((str(file), file.stat().st_mtime_ns) for file in files))
 
 
 def add(more: Iterable[str | Path]) -> None:
-    """Add folders for this process and those that it starts.
+    """Add folders for this process and its children.
 
     Raises:
         UserError: one of them does not exist.
@@ -61,10 +61,10 @@ def add(more: Iterable[str | Path]) -> None:
 
 
 def read(folder: Path) -> list[Dataset]:
-    """Read the rows of a folder's `datasets.yaml`; none where it has no such file.
+    """Read the rows of a folder's `datasets.yaml`; none if it has no such file.
 
     Raises:
-        UserError: the file is no YAML, or a row is faulty.
+        UserError: the file is not YAML, or a row is invalid.
     """
     file = folder / FILE
     if not file.is_file():
@@ -83,7 +83,7 @@ def _resolved(paths: str) -> tuple[Path, ...]:
     found = dict.fromkeys(Path(path).expanduser().resolve() for path in paths.split(os.pathsep) if path)
     for folder in found:
         if not folder.is_dir():
-            raise UserError(f"--include: {folder} is no folder; expected one with {FILE} and tasks in it")
+            raise UserError(f"--include: {folder} is not a folder; expected one with {FILE} and tasks in it")
     return tuple(found)
 
 
@@ -92,14 +92,14 @@ def _row(file: Path, name: str, fields: Any) -> Dataset:
 
     where = f"{file}: {name}"
     if not name.replace("_", "").isalnum() or not name.isascii() or not name.islower():
-        raise UserError(f"{where}: a data set's name has small letters, digits and _ only")
+        raise UserError(f"{where}: a data set's name may only have lower-case letters, digits and _")
     if not isinstance(fields, Mapping):
         raise UserError(f"{where}: expected a mapping of fields, found {str(fields)[:60]!r}")
     if missing := {"name", "folder", "preparation", "generator"} & set(fields):
         raise UserError(f"{where}: unknown key {sorted(missing)[0]}")
     columns = fields.get("columns") or {}
     if not isinstance(columns, Mapping):
-        raise UserError(f"{where}: columns: expected roles with their columns' names, found {columns!r}")
+        raise UserError(f"{where}: columns: expected roles with column names, found {columns!r}")
     given: dict[str, Any] = {"name": name, "folder": file.parent, **fields}
     given["columns"] = {**_COLUMNS.get(str(fields.get("kind")), {}), **columns}
     if "vocabulary" in given:
@@ -118,11 +118,11 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
     "multiple_choice": {"question": "question", "label": "label"},
     "short_answer": {"question": "question", "answer": "answer"},
 }
-"""The columns' names where a row does not say them; the image's is `image`."""
+"""The columns' default names; the image's is `image`."""
 
 
 def _vocabulary(given: Any, name: str, where: str, folder: Path) -> str | Vocabulary:
-    """Return one of our vocabularies' names, or the vocabulary that a list or a JSON file spells out."""
+    """Return one of our vocabularies' names, or the vocabulary in a list or a JSON file."""
     if isinstance(given, str) and given.endswith(".json"):
         try:
             return Vocabulary.from_json({"name": name} | json.loads((folder / given).read_text(encoding="utf-8")))
@@ -136,7 +136,7 @@ def _vocabulary(given: Any, name: str, where: str, folder: Path) -> str | Vocabu
     names = [str(label["name"]).casefold() for label in labels]
     twice = sorted({label for label in names if names.count(label) > 1})
     if twice:
-        raise UserError(f"{where}: vocabulary: {twice[0]!r} stands there twice")
+        raise UserError(f"{where}: vocabulary: {twice[0]!r} appears twice")
     return Vocabulary.from_json({"name": name, "labels": labels})
 
 

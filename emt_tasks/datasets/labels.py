@@ -1,7 +1,7 @@
-"""Labels are matched by name: from a file's own numbers or names of classes to the classes of a vocabulary.
+"""Labels are matched by name: from a file's own class numbers or names to the classes of a vocabulary.
 
-A file may number its classes in another order than the vocabulary does. Where it says their names (a `ClassLabel`
-in its features), those decide; a text label is a name itself; a number without names is the vocabulary's own index.
+A file may number its classes in another order than the vocabulary. If it gives their names (a `ClassLabel` in its
+features), those decide; a text label is itself a name; a number without names is the vocabulary's own index.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def class_indices(values: Sequence[Any], feature: Any, vocabulary: Vocabulary, w
     """Return each label's index in the vocabulary.
 
     Args:
-        values: the whole label column, numbers or texts.
+        values: the whole label column, numbers or strings.
         feature: the column's type in `datasets.Features`; a `ClassLabel` names its classes in `names`.
-        vocabulary: the classes that there are; names are compared with their names, synonyms and wnids.
+        vocabulary: the valid classes; names are compared with their names, synonyms and wnids.
         where: the file or data set, and its column, for messages.
 
     Raises:
-        UserError: a number out of range, a name that is no class or several, or neither a number nor a name.
+        UserError: a number out of range, a name that matches no class or several, or neither a number nor a name.
     """
     named = _named_classes(getattr(feature, "names", None), vocabulary, where)
     classes: dict[Any, int] = {}
@@ -44,17 +44,17 @@ def class_indices(values: Sequence[Any], feature: Any, vocabulary: Vocabulary, w
 
 def _named_classes(names: Sequence[str] | None, vocabulary: Vocabulary, where: str) -> list[int]:
     """Return the vocabulary's index of each number that the file uses."""
-    # Names that merely count are what `datasets` gives classes whose names nobody gave.
+    # Names that merely count are what `datasets` gives to unnamed classes.
     if not names or list(names) == [str(number) for number in range(len(names))]:
         return list(range(len(vocabulary.labels)))
     return [_match(name, number, vocabulary, where) for number, name in enumerate(names)]
 
 
 def _match(name: str, number: int | None, vocabulary: Vocabulary, where: str) -> int:
-    """Return the class of that name; of several, the one that has the file's number.
+    """Return the class of that name; of several, the one with the file's number.
 
-    The name may list synonyms (ImageNet's "tench, Tinca tinca") or end in a digit that tells it from another class of
-    the same name ("crane2").
+    The name may list synonyms (ImageNet's "tench, Tinca tinca") or end in a digit that distinguishes it from a class
+    of the same name ("crane2").
     """
     synonyms = [part.strip() for part in name.split(",")]
     for spellings in ([name], synonyms, [name.rstrip("0123456789")]):
@@ -69,7 +69,7 @@ def _match(name: str, number: int | None, vocabulary: Vocabulary, where: str) ->
             raise UserError(f"{where}: the class name {name!r} could be class {both} of {vocabulary.name}; use wnids")
     near = {text.casefold(): text for text in vocabulary.names}
     nearest = [near[text] for text in get_close_matches(name.casefold(), near, _NEAREST, cutoff=0)]
-    raise UserError(f"{where}: {name!r} is no class of {vocabulary.name}; the nearest are {', '.join(nearest)}")
+    raise UserError(f"{where}: {name!r} is not a class of {vocabulary.name}; the nearest are {', '.join(nearest)}")
 
 
 def _classes(name: str, vocabulary: Vocabulary) -> list[int]:

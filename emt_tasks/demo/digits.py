@@ -1,4 +1,4 @@
-"""Handwritten digits: the 1,797 of scikit-learn (UCI's test set, CC BY 4.0), upscaled, split for good."""
+"""Handwritten digits: the 1,797 of scikit-learn (UCI's test set, CC BY 4.0), upscaled, with a fixed split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = 32
 """Width and height of the demo's images in pixels."""
 
 HELD_OUT = 40
-"""How many images of each digit are for evaluation."""
+"""How many images of each digit are kept for evaluation."""
 
 _BRIGHTEST = 16  # scikit-learn's pixels count black cells of a 4×4 block
 
@@ -32,8 +32,8 @@ class Digit:
 def digits(split: str) -> tuple[Digit, ...]:
     """Return the digits of `train` (1,397) or `test` (400), in scikit-learn's order.
 
-    The test split holds those with the smallest content hash of each class: the choice depends on nothing but the
-    images themselves.
+    The test split has those with the smallest content hash of each class: the choice depends only on the images
+    themselves.
     """
     from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""What the demo asks: one question for both kinds of image, and others in other words, with their answers."""
+"""What the demo asks: one question for both kinds of image, and differently worded ones, with their answers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _options(digit: int, kind: str, chance: Random) -> list[str]:
     if kind == "successor":
         others = [name for number, name in enumerate(NUMBERS) if number not in (digit, digit + 1)]
         return [NUMBERS[digit + 1], *chance.sample(others, 3)]
-    raise ValueError(f"question {kind!r} is not known; choose one of {', '.join(DIGIT_QUESTIONS)}")
+    raise ValueError(f"unknown question {kind!r}; choose one of {', '.join(DIGIT_QUESTIONS)}")
 
 
 def about_shape(shape: Shape, kind: str) -> tuple[str, str]:

@@ -26,7 +26,7 @@ RADII = {"small": (6.0, 8.0), "large": (12.5, 14.0)}
 """From the centre to the furthest corner, in pixels."""
 
 _FINENESS = 4
-"""Each pixel is the mean of this many by this many points."""
+"""Each pixel is the mean of a square grid of points with this side."""
 
 Corners = tuple[tuple[float, float], ...]
 
@@ -58,7 +58,7 @@ OUTLINES: dict[str, Corners] = {
     "star": _star(),
     "cross": _cross(),
 }
-"""Corners in units of the radius, y downwards. Circle and semicircle are polygons too fine to tell."""
+"""Corners in units of the radius, y downwards. Circle and semicircle are polygons too fine to notice."""
 
 CORNERS = {name: {"circle": 0, "semicircle": 2}.get(name, len(outline)) for name, outline in OUTLINES.items()}
 
@@ -81,14 +81,14 @@ class Shape:
 
 @cache
 def shapes(split: str) -> tuple[Shape, ...]:
-    """Return the drawings of `train` (4,800) or `test` (400): each kind as often as every other."""
+    """Return the drawings of `train` (4,800) or `test` (400): all kinds equally often."""
     kinds = list(OUTLINES)
     return tuple(draw(f"shapes/{split}/{index:04}.png", kinds[index % len(kinds)]) for index in range(COUNTS[split]))
 
 
 def draw(name: str, kind: str) -> Shape:
     """Draw a shape of this kind; colour, size, place, slant and background follow from the name."""
-    chance = Random(name)  # seeded by a text: the same on every machine
+    chance = Random(name)  # seeded by a string: the same on every machine
     colour, size = chance.choice(list(COLOURS)), chance.choice(list(RADII))
     radius = chance.uniform(*RADII[size])
     centre = [chance.uniform(radius, SIZE - radius) for _ in range(2)]
@@ -101,14 +101,14 @@ def draw(name: str, kind: str) -> Shape:
 
 
 def _placed(outline: Corners, centre: list[float], radius: float, slant: float) -> Corners:
-    """Return the outline in pixels, rounded so that no last bit of a sine decides about a point."""
+    """Return the outline in pixels, rounded so that the last bit of a sine decides no point."""
     cos, sin = radius * math.cos(slant), radius * math.sin(slant)
     across, down = centre
     return tuple((round(across + x * cos - y * sin, 3), round(down + x * sin + y * cos, 3)) for x, y in outline)
 
 
 def _coverage(polygon: Corners) -> np.ndarray:
-    """Return how much of each pixel lies inside, (SIZE, SIZE) from 0 to 1, by the even-odd rule."""
+    """Return how much of each pixel is inside, (SIZE, SIZE) from 0 to 1, by the even-odd rule."""
     axis = (np.arange(SIZE * _FINENESS) + 0.5) / _FINENESS
     inside = np.zeros((len(axis), len(axis)), dtype=bool)
     for (x1, y1), (x2, y2) in zip(polygon, polygon[1:] + polygon[:1], strict=True):

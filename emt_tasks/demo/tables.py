@@ -1,4 +1,4 @@
-"""The demo's data sets as parquet files, which tasks and training read as they read any other.
+"""The demo's data sets as parquet files, which tasks and training read like any other.
 
 | data set | images | asks | columns as in |
 |---|---|---|---|
@@ -7,7 +7,7 @@
 | `demo_digits_qa` | digits | parity, more than four, the next number: options A to D | ImageWikiQA |
 | `demo_shapes_qa` | shapes | colour, corners, size: a short answer | OCR-VQA |
 
-Splits: `train` asks every question of every image; `test` asks each image as many as give 400 documents.
+Splits: `train` asks every question about every image; `test` asks enough about each image for 400 documents.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NAMES = ("demo_digits", "demo_shapes", "demo_digits_qa", "demo_shapes_qa")
 SPLITS = ("train", "test")
 
 VERSION = 1
-"""Part of the cache's path: raise it with every change to what the rows hold."""
+"""Part of the cache's path: increase it with every change to the rows."""
 
 Row = dict[str, Any]
 
@@ -45,7 +45,7 @@ Row = dict[str, Any]
 def cached(name: str, split: str) -> Path:
     """Return the parquet file of a data set, written on first use under $XDG_CACHE_HOME, by default ~/.cache.
 
-    It is renamed into place when whole: two processes that write it at once leave the same file.
+    It is renamed into place when complete: two processes that write it at once leave the same file.
 
     Raises:
         UserError: no such data set or split, or the folder cannot be written to.
@@ -60,7 +60,7 @@ def cached(name: str, split: str) -> Path:
 
 
 def _table(name: str, split: str) -> tuple[Any, list[Row]]:
-    """Return the columns and the documents of a data set as a task reads them."""
+    """Return a data set's columns and documents as a task reads them."""
     from datasets import Features, Sequence, Value
     from datasets import Image as ImageColumn
 
@@ -91,11 +91,11 @@ def _table(name: str, split: str) -> tuple[Any, list[Row]]:
             }
             for shape, asked in shape_questions(split)
         ]
-    raise UserError(f"demo data {name!r} is not known; choose one of {', '.join(NAMES)}")
+    raise UserError(f"unknown demo data {name!r}; choose one of {', '.join(NAMES)}")
 
 
 def digit_questions(split: str) -> list[tuple[Digit, str, str]]:
-    """Return questions with the letters of their answers: all kinds of each image, in the test split one in turn."""
+    """Return questions with the letters of their answers: all kinds per image; in the test split one, in turn."""
     kinds = list(DIGIT_QUESTIONS)
     asked = []
     for index, digit in enumerate(digits(split)):
@@ -106,11 +106,11 @@ def digit_questions(split: str) -> list[tuple[Digit, str, str]]:
 
 
 def shape_questions(split: str) -> list[tuple[Shape, list[tuple[str, str]]]]:
-    """Return each image with its questions and answers: all kinds; in the test split two in turn of every second."""
+    """Return each image with its questions and answers: all kinds; in the test split, two in turn of every second."""
     kinds = list(SHAPE_QUESTIONS)
     if split == "train":
         return [(shape, [about_shape(shape, kind) for kind in kinds]) for shape in shapes(split)]
-    # The first half holds every kind of shape as often as every other.
+    # The first half has all kinds of shape equally often.
     half = shapes(split)[: len(shapes(split)) // 2]
     return [
         (shape, [about_shape(shape, kinds[(index + turn) % len(kinds)]) for turn in range(2)])

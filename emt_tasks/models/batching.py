@@ -1,4 +1,4 @@
-"""Batches: which requests go together, in what order, and made ready while the device computes."""
+"""Batches: which requests go together, in what order, prepared while the device computes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What goes through the model at once.
+    """One batch for the model.
 
-    `numbers` are the requests' places in their list, `inputs` the model's tensors, `prompts` the rendered texts and
-    `border` what a template put behind the task's prompt in each of them.
+    `numbers` are the requests' indices in their list, `inputs` the model's tensors, `prompts` the rendered texts and
+    `border` what a template put after the task's prompt in each of them.
     """
 
     numbers: list[int]
@@ -43,9 +43,9 @@ def batches(
 
     Args:
         requests: all requests.
-        size: of a batch, at most.
-        keys: one for each request; requests of different keys never share a batch.
-        among: the numbers to batch; all where left out.
+        size: the largest batch.
+        keys: one for each request; requests with different keys never share a batch.
+        among: the numbers to batch; by default all.
     """
     groups: dict[Hashable, list[int]] = {}
     for number in range(len(requests)) if among is None else among:
@@ -59,8 +59,8 @@ def batches(
 def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2) -> Iterator[Made]:
     """Yield `make(item)` for every item in order, made in a background thread up to `depth` items ahead.
 
-    One thread: tokenizers and image processors are not safe to share between several. What `make` raises comes out
-    of the iterator at that item's place.
+    One thread: tokenizers and image processors are not safe to share between several. What `make` raises is raised
+    by the iterator at that item.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="emt-vlm") as worker:
         ahead: deque[Future[Made]] = deque()
@@ -79,7 +79,7 @@ def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2
 class Collator:
     """Turns prompts and images into the tensors a model takes.
 
-    Works on the processor it is given: give it one of its own, since padding is set on the tokenizer.
+    Give it its own copy of the processor, since it sets padding on the tokenizer.
     """
 
     def __init__(self, processor: Any, prompter: Prompter) -> None:
@@ -95,9 +95,9 @@ class Collator:
         images: Mapping[int, list[Image.Image]],
         padding_side: str,
     ) -> list[Batch]:
-        """Return the model inputs of some requests: one batch for each number of images a request may have.
+        """Return the model inputs of some requests: one batch per number of images.
 
-        Processors take text alone or text with images, and not every one takes both in the same batch.
+        Processors take text alone or text with images, and not all take both in the same batch.
 
         Args:
             requests: all requests.

@@ -29,11 +29,11 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         pretrained: `ARCHITECTURE/WEIGHTS` as open_clip lists them (`ViT-L-14/openai`), where WEIGHTS may be a file;
             or `local-dir:FOLDER` or `hf-hub:NAME`.
         device: as for `emt_vlm`.
-        batch_size: images at a time.
-        max_batch_size: given by lmms-eval; not used.
+        batch_size: images per batch.
+        max_batch_size: passed by lmms-eval; not used.
 
     Raises:
-        UserError: the encoder cannot be loaded, or a task is no classification.
+        UserError: the encoder cannot be loaded, or a task is not a classification.
 
     Example:
         lmms-eval --model emt_clip --model_args pretrained=ViT-L-14/openai --tasks emt --batch_size 64
@@ -88,11 +88,11 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         return scores
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> NoReturn:
-        """Not offered: an encoder does not hold conversations."""
+        """Not supported: an encoder cannot hold conversations."""
         raise NotImplementedError("emt_clip classifies single images; multi-round tasks need another model")
 
     def _logits(self, requests: Sequence[Request]) -> list[torch.Tensor]:
-        """Return one tensor of `(labels,)` scaled cosines a request."""
+        """Return one tensor of `(labels,)` scaled cosines per request."""
         for request in requests:
             self._dataset(request)
         chunks = [requests[start : start + self.batch_size] for start in range(0, len(requests), self.batch_size)]
@@ -107,7 +107,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         return logits
 
     def _pixels(self, requests: Sequence[Request]) -> torch.Tensor:
-        """Read one image a request; returns `(batch, 3, height, width)`."""
+        """Read one image per request; returns `(batch, 3, height, width)`."""
         return torch.stack([self._preprocess(load_images(request, self.task_dict)[0]) for request in requests])
 
     def _embed_labels(self, dataset: Dataset) -> torch.Tensor:
@@ -120,7 +120,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
     def _dataset(self, request: Request) -> Dataset:
         found = registry.dataset_of(request.task)
         if found is None or found.kind != "classification":
-            raise UserError(f"task {request.task}: an encoder only classifies; choose tasks with a vocabulary")
+            raise UserError(f"task {request.task}: an encoder can only classify; choose tasks with a vocabulary")
         return found
 
 
@@ -131,7 +131,7 @@ def _load(pretrained: str, device: torch.device) -> tuple[Any, Any, Any]:
     if name.startswith("local-dir:") and not Path(name.removeprefix("local-dir:")).is_dir():
         raise UserError(f"pretrained={pretrained}: no such folder")
     if ":" not in pretrained and not weights:
-        raise UserError(f"pretrained={pretrained}: no weights named; expected {name}/WEIGHTS, as {name}/openai")
+        raise UserError(f"pretrained={pretrained}: no weights given; expected {name}/WEIGHTS, such as {name}/openai")
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=weights or None, device=device)
         tokenizer = open_clip.get_tokenizer(name)

@@ -1,4 +1,4 @@
-"""What lmms-eval asks of a model, and the images that go with it: read, or refused by name."""
+"""lmms-eval's requests to a model, and their images: read, or refused by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Request:
     """One request of lmms-eval's simple interface.
 
     `payload` is the second argument of the request: generation settings, or the continuation to score. `visual`
-    turns a document into its images; it is None where the request has no document.
+    turns a document into its images; it is None if the request has no document.
     """
 
     context: str
@@ -32,7 +32,7 @@ class Request:
         """Read an lmms-eval instance's `args`: six of them, or the two of a continuation scored on its own.
 
         Raises:
-            UserError: a task of the chat interface, or of a kind that no simple model answers.
+            UserError: a task for the chat interface, or of a kind that simple models do not support.
         """
         if len(arguments) == 2:
             return cls(*arguments)
@@ -45,24 +45,24 @@ class Request:
 
     @property
     def where(self) -> str:
-        """The document by name, for messages."""
+        """The document's name, for messages."""
         return f"task {self.task}, split {self.split}, document {self.doc_id}"
 
     @property
     def prompt_key(self) -> tuple[str, str, str, str]:
-        """What requests share when they ask about the same image with the same prompt."""
+        """A key shared by requests about the same image with the same prompt."""
         return (self.task, self.split, repr(self.doc_id), self.context)
 
 
 def load_images(request: Request, documents: Mapping[str, Any]) -> list[Image.Image]:
-    """Return the images of a request, decoded to the last pixel; an empty list where it has none.
+    """Return the images of a request, fully decoded; an empty list if it has none.
 
     Args:
         request: names the document.
         documents: lmms-eval's `task_dict`: task, then split, then document number.
 
     Raises:
-        UserError: an image cannot be read, is cut short, or is no image. An unreadable image must never become an
+        UserError: an image cannot be read, is truncated, or is not an image. An unreadable image must never become an
             answer: the score would measure the data set's damage.
     """
     if request.visual is None:
@@ -88,14 +88,14 @@ def load_images(request: Request, documents: Mapping[str, Any]) -> list[Image.Im
 
 
 def continuation(request: Request, documents: Mapping[str, Any]) -> str:
-    """Return the text that a log-likelihood request wants scored; tasks may give a function of the document."""
+    """Return the text that a log-likelihood request scores; tasks may give a function of the document."""
     if not callable(request.payload):
         return str(request.payload)
     return str(request.payload(documents[request.task][request.split][request.doc_id]))
 
 
 def _flatten(visuals: Any) -> list[Any]:
-    """Return the visuals of one document as a flat list, whatever nesting the task chose."""
+    """Return the visuals of one document as a flat list, however the task nests them."""
     if visuals is None:
         return []
     if isinstance(visuals, (list, tuple)):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 HOST_ONLY = ("image_aspect_ratio",)
-"""Settings of lmms-eval's own LLaVA code: how it cuts images, which here the checkpoint's processor does."""
+"""Settings of lmms-eval's own LLaVA code for splitting images, which the checkpoint's processor does here."""
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
@@ -35,12 +35,12 @@ class Settings:
     def from_task(cls, settings: Mapping[str, Any], max_new_tokens: int) -> Settings:
         """Read a task's `generation_kwargs`.
 
-        Greedy unless they say `do_sample: true` or a temperature above 0. What the checkpoint's own generation
-        config says of sampling is never used; the rest of it (as a repetition penalty) is.
+        Greedy unless they say `do_sample: true` or a temperature above 0. The checkpoint's own generation
+        config is never used for sampling; the rest of it (such as a repetition penalty) is.
 
         Args:
-            settings: the task's mapping; left as it is.
-            max_new_tokens: used where the task names no limit.
+            settings: the task's mapping; not changed.
+            max_new_tokens: used if the task sets no limit.
 
         Raises:
             UserError: a setting that `generate` does not know, or two that contradict each other.
@@ -49,7 +49,7 @@ class Settings:
         until = options.pop("until", ())
         until = (until,) if isinstance(until, str) else tuple(until)
         if not all(isinstance(text, str) for text in until):
-            raise UserError(f"generation_kwargs.until: expected a text or a list of texts, found {list(until)}")
+            raise UserError(f"generation_kwargs.until: expected a string or a list of strings, found {list(until)}")
         _refuse_unknown(options)
         temperature = float(options.get("temperature", 0))
         sample = bool(options.get("do_sample", temperature > 0))
@@ -57,7 +57,7 @@ class Settings:
             raise UserError("generation_kwargs: do_sample is true but temperature is 0; set one or the other")
         options["do_sample"] = sample
         if not sample:
-            options.update(dict.fromkeys(SAMPLING))  # None: said to be unset, so that `generate` does not warn
+            options.update(dict.fromkeys(SAMPLING))  # None: explicitly unset, so that `generate` does not warn
         if "max_length" not in options:
             options.setdefault("max_new_tokens", max_new_tokens)
         return cls(until=tuple(text for text in until if text), options=options)
@@ -74,11 +74,11 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
 
 
 def stopping(until: Sequence[str], tokenizer: Any, prompt_length: int) -> Any:
-    """Return stopping criteria that end a row once its answer holds one of the texts.
+    """Return stopping criteria that end a row once its answer contains one of the texts.
 
-    Only the answer is looked at: transformers' own `stop_strings` also matches a text that begins in the prompt.
+    Only the answer is searched: transformers' own `stop_strings` also matches a text that begins in the prompt.
     """
-    # A token is at least one byte long, so the last this many tokens hold any text that has just ended.
+    # A token is at least one byte long, so this many last tokens contain any text that has just ended.
     tail = max(len(text.encode()) for text in until) + 1
 
     class StopAtText(StoppingCriteria):  # type: ignore[misc]
@@ -105,7 +105,7 @@ def new_tokens(output: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
 
 
 def count_tokens(tokens: torch.Tensor, ends: set[int]) -> list[int]:
-    """Return how many tokens each row of `(batch, new)` has up to its end token, that one included."""
+    """Return how many tokens each row of `(batch, new)` has up to and including its end token."""
     counts = []
     for row in tokens.tolist():
         length = next((position for position, token in enumerate(row) if token in ends), len(row) - 1)

@@ -1,7 +1,7 @@
 """Log-likelihoods of many continuations of one prompt, with the prompt and its image computed once.
 
-The prompt runs through the model a single time; its key-value cache is then repeated for a batch of continuations
-at a time. Models whose forward pass takes no cache run the whole sequence for each continuation instead.
+The prompt runs through the model once; its key-value cache is then repeated for each batch of continuations.
+Models whose forward pass takes no cache run the whole sequence for each continuation instead.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 TOKEN_FIELDS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
-"""Model inputs with one value a token; the last two say which tokens stand for images."""
+"""Model inputs with one value per token; the last two say which tokens stand for images."""
 
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How likely one continuation is.
+    """How likely a continuation is.
 
-    `nll` is its negative log-likelihood in nats, summed over its tokens; `greedy` says whether every token of it is
+    `nll` is its negative log-likelihood in nats, summed over its tokens; `greedy` says whether each of its tokens is
     the model's first choice.
     """
 
@@ -41,12 +41,12 @@ class Score:
 
 
 class ContinuationTokenizer:
-    """Cuts continuations into the tokens that the model would generate.
+    """Splits continuations into the tokens that the model would generate.
 
-    The prompt's tokens are fixed, as they are when generating. A continuation is tokenised behind the last words of
-    the prompt, so that it gets the tokens it has in running text (a word behind a colon keeps its leading space);
-    where a token would straddle the border, the continuation is tokenised alone. A single leading space is the
-    harness's delimiter: it is dropped where the prompt already ends in white space, as most chat templates do.
+    The prompt's tokens are fixed, as in generation. A continuation is tokenised after the last words of the prompt,
+    so that it gets the tokens it has in running text (a word after a colon keeps its leading space); if a token would
+    straddle the border, the continuation is tokenised alone. A single leading space is the harness's delimiter: it is
+    dropped if the prompt already ends in white space, as most chat templates do.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -58,8 +58,8 @@ class ContinuationTokenizer:
 
         Args:
             prompt: the rendered prompt.
-            border: the part of it that stands behind the task's prompt; the same for every document, so that each
-                label is tokenised once a task.
+            border: the part of it that follows the task's prompt; the same for every document, so that each
+                label is tokenised once per task.
             continuations: the texts to score.
         """
         tail = border or prompt[prompt.rfind(" ") + 1 :]
@@ -86,8 +86,8 @@ class Scorer:
 
     Args:
         model: an image-text-to-text model in evaluation mode.
-        batch_size: how many continuations go through the model at a time.
-        pad_token_id: fills the ends of short rows; its value never counts.
+        batch_size: continuations per batch.
+        pad_token_id: fills the ends of short rows; its value does not matter.
     """
 
     def __init__(self, model: Any, batch_size: int, pad_token_id: int) -> None:
@@ -98,7 +98,7 @@ class Scorer:
         self._is_encoder_decoder = is_encoder_decoder(model)
         takes_cache = "past_key_values" in self._parameters and not self._is_encoder_decoder
         self.reuses_prompt: bool | None = None if takes_cache else False
-        """Whether the prompt is computed once: None until the first prompt with several continuations has told."""
+        """Whether the prompt is computed once: None until the first prompt with several continuations."""
 
     def score(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
         """Score continuations of one prompt.
@@ -119,7 +119,7 @@ class Scorer:
 
         Args:
             inputs: model inputs of as many prompts as there are continuations, padded on the right.
-            continuations: tokens, one tuple a prompt.
+            continuations: tokens, one tuple per prompt.
         """
         if self._is_encoder_decoder:
             return _scores(self._decoder_logits(inputs, continuations), continuations)
@@ -146,7 +146,7 @@ class Scorer:
         return scores
 
     def _behind_cache(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
-        """Run the prompt once, then the continuations behind its cache. They come shortest first."""
+        """Run the prompt once, then the continuations on its cache. They come shortest first."""
         forget_positions(self.model)
         last = {"logits_to_keep": 1} if "logits_to_keep" in self._parameters else {}
         prompt = self.model(**inputs, use_cache=True, **last)
@@ -155,19 +155,19 @@ class Scorer:
         for start in range(0, len(continuations), self._batch_size):
             chunk = continuations[start : start + self._batch_size]
             logits = first.expand(len(chunk), 1, -1)
-            if len(chunk[-1]) > 1:  # otherwise the prompt's own last logits say all
+            if len(chunk[-1]) > 1:  # otherwise the prompt's own last logits suffice
                 cache = copy.deepcopy(prompt.past_key_values)
                 cache.batch_repeat_interleave(len(chunk))
                 rows = right_padded([tokens[:-1] for tokens in chunk], self._pad, inputs["input_ids"])
-                # No attention mask: nothing is padded before a token, and the mask is causal. Given one of the whole
-                # length, some models (Qwen2.5-VL) compute positions for all of it instead of for the new tokens.
+                # No attention mask: nothing is padded before a token, and the mask is causal. With a full-length mask,
+                # some models (Qwen2.5-VL) compute positions for all of it instead of only the new tokens.
                 behind = self.model(input_ids=rows, past_key_values=cache, use_cache=True).logits
                 logits = torch.cat([logits, behind], dim=1)
             scores += _scores(logits, chunk)
         return scores
 
     def _can_reuse(self, inputs: Any, continuations: Sequence[Tokens]) -> bool:
-        """Find out by trying whether scores behind the cache equal those of whole passes."""
+        """Test whether scores on the cache equal those of full passes."""
         expected = self._repeated(inputs, continuations)
         try:
             found = self._behind_cache(inputs, continuations)
@@ -178,19 +178,21 @@ class Scorer:
             return False
         exact = self.model.dtype == torch.float32
         for one, other, tokens in zip(found, expected, continuations, strict=True):
-            allowed = 1e-3 if exact else 0.2 * len(tokens)  # half precision: some 1e-2 of noise a logit
+            allowed = 1e-3 if exact else 0.2 * len(tokens)  # half precision: about 1e-2 of noise per logit
             if abs(one.nll - other.nll) > allowed:
-                _log.warning("the prompt is run again for each label: %s does not reuse it right", _name(self.model))
+                _log.warning(
+                    "the prompt is run again for each label: %s does not reuse it correctly", _name(self.model)
+                )
                 return False
         return True
 
 
 def append(inputs: Any, continuations: Sequence[Tokens], pad: int) -> dict[str, Any]:
-    """Return model inputs with a continuation behind each prompt, padded on the right.
+    """Return model inputs with a continuation after each prompt, padded on the right.
 
     Args:
         inputs: model inputs, `(rows, tokens)` for those in `TOKEN_FIELDS`; `attention_mask` says which are padding.
-        continuations: tokens, one tuple a row.
+        continuations: tokens, one tuple per row.
         pad: token that fills the rows.
     """
     fields = dict(inputs)
@@ -205,24 +207,24 @@ def append(inputs: Any, continuations: Sequence[Tokens], pad: int) -> dict[str, 
 
 
 def repeat(inputs: Any, times: int) -> dict[str, Any]:
-    """Return the model inputs of one prompt as if it stood in the batch that many times.
+    """Return the model inputs of one prompt, repeated to fill a batch.
 
-    Images of a batch follow one another in the first dimension, whatever a model calls them and whether an image is
-    one entry there (LLaVA) or one for each patch (Qwen2.5-VL): so that dimension is tiled.
+    A batch's images follow one another in the first dimension, whatever a model calls them and whether an image has
+    one entry there (LLaVA) or one per patch (Qwen2.5-VL): so that dimension is tiled.
     """
     return {name: value.repeat(times, *[1] * (value.dim() - 1)) for name, value in inputs.items()}
 
 
 def right_padded(rows: Sequence[Sequence[int]], pad: int, like: torch.Tensor) -> torch.Tensor:
-    """Return `(rows, longest)` values of the type and on the device of another tensor."""
+    """Return `(rows, longest)` values with another tensor's dtype and device."""
     longest = max(map(len, rows))
     return like.new_tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
 
 
 def forget_positions(model: Any) -> None:
-    """Forget what models with image positions (Qwen2-VL and kin) remember of the prompt before.
+    """Clear what models with image positions (Qwen2-VL and relatives) remember of the previous prompt.
 
-    They keep an offset from the last prompt with an image, and would use it behind a prompt that has none.
+    They keep an offset from the last prompt with an image, and would use it for a prompt without one.
     """
     for module in model.modules():
         if hasattr(module, "rope_deltas"):
@@ -230,7 +232,7 @@ def forget_positions(model: Any) -> None:
 
 
 def _scores(logits: torch.Tensor, continuations: Sequence[Tokens]) -> list[Score]:
-    """Score continuations by the logits that predict them, `(rows, tokens, vocabulary)`."""
+    """Score continuations from the logits that predict them, `(rows, tokens, vocabulary)`."""
     longest = max(map(len, continuations))
     padded = [[*tokens, *[-100] * (longest - len(tokens))] for tokens in continuations]
     targets = torch.tensor(padded, dtype=torch.long, device=logits.device)

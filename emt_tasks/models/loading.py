@@ -1,4 +1,4 @@
-"""Checkpoints and adapters from disk or hub, each fault told in one line before anything runs."""
+"""Checkpoints and adapters from disk or hub; each fault is one line, before anything runs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PROCESSOR_FILES = {
 
 
 TINY = "emt:tiny"
-"""Stands for the small model that this package brings."""
+"""The name of the small model in this package."""
 
 
 def folder_or_name(pretrained: str) -> str:
-    """Return what transformers loads a checkpoint by; `emt:tiny` is a folder in this package."""
+    """Return the name or path for transformers to load; `emt:tiny` is a folder in this package."""
     from emt_tasks.demo.tiny import PATH
 
     return str(PATH) if pretrained == TINY else pretrained
 
 
 def accelerator_for(device: str | None) -> Any:
-    """Return the accelerator of this process; one that talks over gloo where several processes run on a CPU."""
+    """Return the accelerator of this process; over gloo if several processes run on a CPU."""
     from accelerate import Accelerator
 
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -42,7 +42,7 @@ def accelerator_for(device: str | None) -> Any:
 
 
 def device_for(device: str | None, accelerator: Any) -> Any:
-    """Return the torch device of this process: under several processes each gets its own of the kind asked for.
+    """Return the torch device of this process: each of several processes gets its own, of the kind asked for.
 
     Raises:
         UserError: no such device.
@@ -105,14 +105,14 @@ def load_model(
     Args:
         pretrained: folder, or name on the hub.
         revision: branch, tag or commit on the hub.
-        dtype: one of `DTYPES`; `auto` is float32 on a CPU and the checkpoint's own type elsewhere.
+        dtype: one of `DTYPES`; `auto` is float32 on a CPU and the checkpoint's dtype elsewhere.
         attn_implementation: as transformers names it (`sdpa`, `eager`, `flash_attention_2`).
-        device: a torch device; not used where `device_map` is given.
-        device_map: spreads the model over devices, as `auto`.
-        trust_remote_code: run the code that a checkpoint brings.
+        device: a torch device; not used with `device_map`.
+        device_map: spreads the model over devices, such as `auto`.
+        trust_remote_code: run a checkpoint's own code.
 
     Raises:
-        UserError: no such checkpoint, not of this kind, or weights that are missing or of another shape.
+        UserError: no such checkpoint, the wrong kind, or weights that are missing or of another shape.
     """
     import torch
     from safetensors import SafetensorError
@@ -135,7 +135,7 @@ def load_model(
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"pretrained={pretrained}: no model can be loaded ({one_line(error)})") from error
     lost = sorted(info["missing_keys"])
-    if lost:  # transformers fills them with random numbers and goes on
+    if lost:  # transformers silently fills them with random numbers
         raise UserError(
             f"pretrained={pretrained}: {len(lost)} weights are missing, the first {lost[0]}; "
             f"expected all of {type(model).__name__}"
@@ -149,7 +149,7 @@ def is_adapter(path: str | Path) -> bool:
 
 
 def adapter_base(peft: str) -> str | None:
-    """Return the base model that an adapter folder was trained on, where it says so.
+    """Return the base model that an adapter folder was trained on, if it says so.
 
     Raises:
         UserError: not an adapter folder.
@@ -167,8 +167,8 @@ def adapter_base(peft: str) -> str | None:
 def check_adapter_base(peft: str, pretrained: str) -> None:
     """Refuse an adapter that was trained on another model.
 
-    Folders are compared by where they lead, hub names as they are. Where the adapter names a folder that is no
-    longer there, or one of the two is a hub name and the other a folder, the last part of the names decides.
+    Folders are compared by their resolved paths, hub names as they are. If the adapter names a folder that no longer
+    exists, or one of the two is a hub name and the other a folder, the last part of the names decides.
 
     Raises:
         UserError: the two differ.
@@ -193,7 +193,7 @@ def load_adapter(model: Any, peft: str) -> Any:
     """Return the model with an adapter in place, not merged: merging in half precision rounds small changes away.
 
     Raises:
-        UserError: the adapter does not fit the model, or is of a kind that only lives in its own wrapper.
+        UserError: the adapter does not fit the model, or is of a kind that only works in its own wrapper.
     """
     from peft import PeftModel
     from safetensors import SafetensorError
@@ -208,13 +208,13 @@ def load_adapter(model: Any, peft: str) -> Any:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         _misfit(peft, model, _reason(error), error)
     for warning in caught:
-        if "missing adapter keys" in str(warning.message):  # PEFT fills them with what changes nothing, and goes on
+        if "missing adapter keys" in str(warning.message):  # PEFT silently fills them with values that change nothing
             _misfit(peft, model, str(warning.message)[:200])
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if wrapped.active_peft_config.is_prompt_learning:
         raise UserError(
             f"peft={peft}: {wrapped.active_peft_config.peft_type.value} adapters change the prompt; "
-            "expected one that changes weights, as LoRA"
+            "expected one that changes weights, such as LoRA"
         )
     return wrapped.get_base_model().eval()
 
@@ -230,11 +230,11 @@ def _reason(error: Exception) -> str:
 
 
 def _refuse_non_checkpoint(pretrained: str) -> None:
-    """Refuse what is plainly no checkpoint, before the hub is asked about it."""
+    """Refuse what is clearly not a checkpoint, before asking the hub."""
     path = Path(pretrained)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            hint = "it holds an adapter: pass it as peft=" if is_adapter(path) else "expected a checkpoint folder"
+            hint = "it contains an adapter: pass it as peft=" if is_adapter(path) else "expected a checkpoint folder"
             raise UserError(f"pretrained={pretrained}: no config.json in this folder; {hint}")
     elif path.is_file() or path.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") > 1:
         raise UserError(f"pretrained={pretrained}: no such folder; expected a checkpoint folder or a name on the hub")

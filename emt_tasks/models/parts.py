@@ -1,4 +1,4 @@
-"""Which part of a model to run: out of its wrappers, and without its eyes where there is nothing to see."""
+"""Which part of a model to run: without its wrappers, and without its vision tower if there is no image."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 def base_model(model: Any) -> Any:
     """Return the model inside a PEFT wrapper, its adapter in place; any other model as it is.
 
-    Adapters that change the prompt instead of the weights live in the wrapper: those stay wrapped.
+    Adapters that change the prompt instead of the weights need the wrapper: those stay wrapped.
     """
     config = getattr(model, "active_peft_config", None)
     return model if config is None or config.is_prompt_learning else model.get_base_model()
 
 
 def part_for(model: Any, inputs: Mapping[str, Any]) -> Any:
-    """Return the model, or its text model for inputs without images where the whole one insists on an image."""
+    """Return the model, or its text model if there are no images and the whole model requires one."""
     images = inspect.signature(model.forward).parameters.get("pixel_values")
     insists = images is not None and images.default is inspect.Parameter.empty
     return model.language_model if insists and "pixel_values" not in inputs else model
 
 
 def is_encoder_decoder(model: Any) -> bool:
-    """Whether the text model has an encoder and a decoder, as T5 has."""
+    """Whether the text model has an encoder and a decoder, like T5."""
     return bool(getattr(model.config.get_text_config(), "is_encoder_decoder", False))

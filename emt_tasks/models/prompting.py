@@ -14,7 +14,7 @@ _PROMPT = "@@EMT-PROMPT@@"
 """Stands for the prompt while a template is rendered, so that no filter in the template can change the prompt."""
 
 PLAIN_TEMPLATE = "USER: {images}{prompt} ASSISTANT:"
-"""Used where a checkpoint has no chat template; `images` is its image token and a line break for each image."""
+"""Used if a checkpoint has no chat template; `images` is its image token and a line break for each image."""
 
 
 class Prompter:
@@ -22,12 +22,12 @@ class Prompter:
 
     The template is, in this order: the one given, the processor's, its tokenizer's, `PLAIN_TEMPLATE`. Processors
     that insert image tokens by themselves and have no template (InstructBLIP) get the bare prompt. The prompt
-    appears in the result character by character, whatever the template does to its variables.
+    appears in the result unchanged, whatever the template does to its variables.
 
     Args:
         processor: a transformers processor with a tokenizer and an image processor.
-        chat_template: a Jinja template, or the path of a file that holds one.
-        system_prompt: text of a system message, or the path of a file that holds it.
+        chat_template: a Jinja template, or the path of a file with one.
+        system_prompt: text of a system message, or the path of a file with it.
     """
 
     def __init__(self, processor: Any, chat_template: str | None = None, system_prompt: str | None = None) -> None:
@@ -47,24 +47,24 @@ class Prompter:
         return self._tokenizer if getattr(self._tokenizer, "chat_template", None) else None
 
     def render(self, prompt: str, images: int) -> str:
-        """Return the text to tokenise for a prompt about that many images.
+        """Return the text to tokenise for a prompt about `images` images.
 
-        A prompt that already holds one image token for each image keeps them where they are.
+        A prompt that already has one image token per image keeps them where they are.
 
         Raises:
-            UserError: the prompt holds image tokens, but not one for each image; or the template loses the prompt.
+            UserError: the prompt has image tokens, but not one per image; or the template loses the prompt.
         """
         marks = prompt.count(self.image_token) if self.image_token else 0
         if marks and marks != images:
             raise UserError(
-                f"prompt {prompt[:60]!r}… holds {marks} times the image token {self.image_token!r} "
-                f"for {images} images; expected none, or one for each"
+                f"prompt {prompt[:60]!r}… has the image token {self.image_token!r} {marks} times "
+                f"for {images} images; expected none, or one per image"
             )
         before, after = self.frame(0 if marks else images)
         return before + prompt + after
 
     def frame(self, images: int) -> tuple[str, str]:
-        """Return what stands before and after the prompt; rendered once for each number of images."""
+        """Return the text before and after the prompt; rendered once per number of images."""
         if images not in self._frames:
             text = self._chat(images) if self._owner else self._plain(images)
             before, after = text.split(_PROMPT)
@@ -75,7 +75,7 @@ class Prompter:
         system = f"{self._system_prompt}\n" if self._system_prompt else ""
         if self.inserts_images:
             if images > 1:
-                raise UserError(f"the processor places images by itself and takes one for a prompt, found {images}")
+                raise UserError(f"the processor places images by itself and takes one per prompt, found {images}")
             return system + _PROMPT
         if images and not self.image_token:
             raise UserError("the processor has no image token and no chat template; pass chat_template=")
@@ -83,7 +83,7 @@ class Prompter:
         return system + PLAIN_TEMPLATE.format(images=marks, prompt=_PROMPT)
 
     def _chat(self, images: int) -> str:
-        """Render the chat template: messages of typed parts first, plain strings for templates that want those."""
+        """Render the chat template: messages of typed parts first, then plain strings for templates that need those."""
         failure = ""
         for content in (self._parts, self._string):
             messages = [{"role": "user", "content": content(_PROMPT, images)}]
@@ -98,9 +98,7 @@ class Prompter:
                 continue
             if isinstance(text, str) and self._is_sound(text, images):
                 return text
-        raise UserError(
-            f"the chat template does not carry one prompt and {images} images{failure}; pass chat_template="
-        )
+        raise UserError(f"the chat template cannot render one prompt and {images} images{failure}; pass chat_template=")
 
     def _parts(self, text: str, images: int) -> Any:
         return [*({"type": "image"} for _ in range(images)), {"type": "text", "text": text}]
@@ -110,7 +108,7 @@ class Prompter:
         return (f"{self.image_token}\n" * images if places else "") + text
 
     def _is_sound(self, text: str, images: int) -> bool:
-        """Whether a rendered chat holds the prompt once and a place for every image."""
+        """Whether a rendered chat has the prompt once and a place for every image."""
         if text.count(_PROMPT) != 1:
             return False
         marks = text.count(self.image_token) if self.image_token else 0
@@ -118,18 +116,18 @@ class Prompter:
 
     @property
     def inserts_images(self) -> bool:
-        """Whether the processor adds image tokens to a text that has none: found by trying."""
+        """Whether the processor adds image tokens to a text that has none: determined by trying."""
         if self._inserts_images is None:
             try:
                 batch = self._processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")
                 token = self._tokenizer.convert_tokens_to_ids(self.image_token) if self.image_token else None
                 self._inserts_images = token is not None and bool((batch["input_ids"] == token).any())
-            except (ValueError, IndexError, KeyError):  # what processors raise where text and images do not agree
+            except (ValueError, IndexError, KeyError):  # what processors raise if text and images do not match
                 self._inserts_images = False
         return self._inserts_images
 
     def adds_special_tokens(self, text: str) -> bool:
-        """Whether the tokenizer should add its first token: not where the template has written it."""
+        """Whether the tokenizer should add its first token: not if the template has written it."""
         first = self._tokenizer.bos_token
         return not (first and text.startswith(first))
 
@@ -140,7 +138,7 @@ def _image_token(processor: Any) -> str | None:
 
 
 def _text_or_file(value: str) -> str:
-    """Return the contents of the file of that name, or the text itself where there is no such file."""
+    """Return the contents of the file of that name, or the text itself if there is no such file."""
     try:
         return Path(value).read_text(encoding="utf-8") if Path(value).is_file() else value
     except (OSError, ValueError):  # too long or too odd for a file name

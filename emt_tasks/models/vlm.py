@@ -27,34 +27,34 @@ from emt_tasks.models.parts import base_model, is_encoder_decoder, part_for
 from emt_tasks.models.prompting import Prompter
 
 WINDOW = 32
-"""Batches among which requests are sorted by length; also what a killed run loses at most."""
+"""How many batches of requests are sorted by length together; also the most that a killed run loses."""
 
 
 class EmtVLM(lmms):  # type: ignore[misc]
     """An image-text-to-text model of transformers behind lmms-eval's simple interface.
 
-    Prompts go in to the letter, images as the task gives them, an unreadable image stops the run and names its
+    Prompts are passed unchanged, images as the task gives them; an unreadable image stops the run and names its
     document. Decoding is greedy unless a task says otherwise. Runs on a CPU, on one GPU, on several processes under
     `accelerate launch` (each with a copy of the model), or spread over GPUs with `device_map=auto`.
 
     Args:
-        pretrained: checkpoint folder or hub name, or `emt:tiny`, the small model of this package. May be left out where
-            `peft` is given: then the adapter's base.
+        pretrained: checkpoint folder or hub name, or `emt:tiny`, the small model of this package. May be left out with
+            `peft`: then the adapter's base.
         peft: folder of a PEFT adapter, loaded on top and left unmerged.
         revision: branch, tag or commit on the hub.
         dtype: `auto` (float32 on a CPU, else the checkpoint's), `float32`, `bfloat16` or `float16`.
-        attn_implementation: `sdpa`, `eager`, `flash_attention_2`, …; transformers' choice where left out.
-        device: `cpu`, `cuda`, `cuda:1`, …; the accelerator's where left out.
-        device_map: spreads one model over devices, as `auto`; one process only.
-        batch_size: prompts, or continuations of one prompt, that go through the model at a time.
-        max_new_tokens: used where a task sets no limit.
-        trust_remote_code: run the code that a checkpoint brings. Off unless asked.
-        chat_template: a Jinja template or a file that holds one, instead of the checkpoint's.
-        system_prompt: text of a system message, or a file that holds it. None unless asked.
-        max_batch_size: given by lmms-eval; not used.
+        attn_implementation: `sdpa`, `eager`, `flash_attention_2`, …; by default transformers' choice.
+        device: `cpu`, `cuda`, `cuda:1`, …; by default the accelerator's.
+        device_map: spreads one model over devices, such as `auto`; one process only.
+        batch_size: prompts, or continuations of one prompt, per batch.
+        max_new_tokens: used if a task sets no limit.
+        trust_remote_code: run a checkpoint's own code. Off by default.
+        chat_template: a Jinja template or a file with one, instead of the checkpoint's.
+        system_prompt: text of a system message, or a file with it. None by default.
+        max_batch_size: passed by lmms-eval; not used.
 
     Raises:
-        UserError: an argument that is not one of these, or a checkpoint or adapter that cannot be used.
+        UserError: an unknown argument, or a checkpoint or adapter that cannot be used.
 
     Example:
         lmms-eval --model emt_vlm --model_args pretrained=llava-hf/llava-1.5-7b-hf --tasks emt_cifar10 --batch_size 32
@@ -94,7 +94,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         accelerator = loading.accelerator_for(device)
         if device_map and accelerator.num_processes > 1:
             raise UserError(f"device_map={device_map}: spreads one model over devices; run it with one process")
-        revision = str(revision)  # lmms-eval turns a commit of digits only into a number
+        revision = str(revision)  # lmms-eval turns an all-digit commit into a number
         processor = loading.load_processor(pretrained, revision=revision, trust_remote_code=trust_remote_code)
         model = loading.load_model(
             pretrained,
@@ -122,10 +122,10 @@ class EmtVLM(lmms):  # type: ignore[misc]
         system_prompt: str | None = None,
         accelerator: Accelerator | None = None,
     ) -> EmtVLM:
-        """Return an lmms-eval model around one that is already built, as when evaluating during training.
+        """Wrap a model that is already loaded, for evaluating during training.
 
-        The model is borrowed: it stays where it is and in the mode it was in, module by module, after every call;
-        lmms-eval's `clean` does not touch it. The processor is copied.
+        The model is borrowed: after every call it is on the same device and each module in the same mode; lmms-eval's
+        `clean` does not touch it. The processor is copied.
 
         Args:
             model: an image-text-to-text model, also one wrapped by accelerate or PEFT.
@@ -134,7 +134,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
             max_new_tokens: as in the class.
             chat_template: as in the class.
             system_prompt: as in the class.
-            accelerator: the training loop's, where there is one.
+            accelerator: the training loop's, if there is one.
         """
         lm = cls.__new__(cls)
         lmms.__init__(lm)
@@ -162,13 +162,13 @@ class EmtVLM(lmms):  # type: ignore[misc]
         processor = copy.deepcopy(processor)  # padding is set on it, from the thread that prepares batches
         self._prompter = Prompter(processor, chat_template, system_prompt)
         self._collate = Collator(processor, self._prompter)
-        # Answers are decoded while the next batch is tokenised in another thread: not with the same tokenizer.
+        # Answers are decoded while another thread tokenises the next batch: they must not share a tokenizer.
         self._tokenizer = copy.deepcopy(processor.tokenizer)
         self._continuations = ContinuationTokenizer(copy.deepcopy(processor.tokenizer))
 
     @property
     def model(self) -> Any:
-        """The model itself, out of any wrapper for training on several devices or with an adapter."""
+        """The model itself, without any wrapper for training on several devices or with an adapter."""
         return base_model(self.accelerator.unwrap_model(self._model))
 
     @property
@@ -178,7 +178,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
 
     @property
     def device(self) -> torch.device:
-        """Where model inputs go, and what lmms-eval gathers counts on."""
+        """The device for model inputs, and for the counts that lmms-eval gathers."""
         model = getattr(self, "_model", None)
         device: torch.device = self.accelerator.device if model is None else next(model.parameters()).device
         return device
@@ -196,8 +196,8 @@ class EmtVLM(lmms):  # type: ignore[misc]
         """Answer requests with the arguments `(context, gen_kwargs, doc_to_visual, doc_id, task, split)`.
 
         Yields:
-            One text a request, in their order, with the numbers of tokens read and written. Answers come as they
-            are ready, so that lmms-eval's response cache holds them when a run is killed.
+            One text per request, in order, with the numbers of tokens read and written. Answers come as they are
+            ready, so that lmms-eval's response cache has them if the run is killed.
         """
         todo = [Request.from_arguments(instance.args) for instance in requests]
         keys = [json.dumps(request.payload, sort_keys=True, default=str) for request in todo]
@@ -221,7 +221,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         Requests about the same document with the same prompt share one pass over prompt and image.
 
         Returns:
-            For each request, in their order, the negative log-likelihood of its continuation in nats, summed over
+            For each request, in order, the negative log-likelihood of its continuation in nats, summed over
             its tokens, and whether greedy decoding would write it. Lower is better: lmms-eval's own multiple choice
             takes the smallest, as its models return losses.
         """
@@ -249,7 +249,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         return [(scores[number].nll, scores[number].greedy) for number in range(len(todo))]
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> NoReturn:
-        """Not offered: no task of this project asks in rounds."""
+        """Not supported: no task of this project has several rounds."""
         raise NotImplementedError("emt_vlm answers single prompts; multi-round tasks need another model of lmms-eval")
 
     def _prepare(self, todo: Sequence[Request], padding_side: str, numbers: list[int]) -> list[Batch]:
@@ -262,7 +262,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         inputs = _moved(batch.inputs, model)
         part = part_for(model, inputs)
         decoder_only = not is_encoder_decoder(model)
-        start = inputs["input_ids"].shape[1] if decoder_only else 1  # a decoder of its own begins with a start token
+        start = inputs["input_ids"].shape[1] if decoder_only else 1  # a separate decoder begins with a start token
         stops = {"stopping_criteria": stopping(settings.until, self._tokenizer, start)} if settings.until else {}
         pad = self._tokenizer.pad_token_id
         output = part.generate(**inputs, **settings.options, **stops, pad_token_id=pad, use_cache=True)
@@ -287,12 +287,12 @@ class EmtVLM(lmms):  # type: ignore[misc]
 
     @contextmanager
     def _inference(self) -> Iterator[Any]:
-        """Yield the model in evaluation mode without gradients, and put every module back in its mode after."""
+        """Yield the model in evaluation mode without gradients, and restore every module's mode afterwards."""
         model = self.model
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         try:
-            # Not inference_mode: what models keep from a pass (rotary tables) must stay usable in training.
+            # Not inference_mode: what models cache in a pass (rotary tables) must stay usable in training.
             with torch.no_grad():
                 yield model
         finally:
@@ -320,5 +320,5 @@ def _end_tokens(model: Any) -> set[int]:
 def _positive(name: str, value: int | str) -> int:
     number = int(value) if str(value).isdecimal() else 0
     if number < 1:
-        raise UserError(f"{name}={value}: expected a whole number of at least 1")
+        raise UserError(f"{name}={value}: expected an integer of at least 1")
     return number

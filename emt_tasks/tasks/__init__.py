@@ -1,1 +1,1 @@
-"""The tasks: YAML in `registry`, the hooks it names, scoring, and the evaluator that runs them."""
+"""The tasks: YAML in `registry`, the hooks that it names, scoring, and the evaluator that runs them."""

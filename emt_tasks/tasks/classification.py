@@ -23,12 +23,12 @@ class ClassificationTask(ClosedTask):
         return vocabularies.of(self.dataset)
 
     def documents(self, table: Table) -> Table:
-        """Number the labels as the vocabulary does, by the names of classes that the data set gives.
+        """Number the labels as the vocabulary does, by the class names that the data set gives.
 
-        The column `row` keeps where each document stands.
+        The column `row` has each document's row.
 
         Raises:
-            UserError: a label that is no class of the vocabulary.
+            UserError: a label that is not a class of the vocabulary.
         """
         indices = class_indices(
             column(table, self._label), table.features[self._label], self.vocabulary, self.dataset.where(self._label)
@@ -49,7 +49,7 @@ class ClassificationTask(ClosedTask):
         return self.vocabulary.names
 
     def right_choices(self, document: Document) -> set[int]:
-        """A name that two classes share is right for both."""
+        """A name shared by two classes is right for both."""
         return {label.index for label in self.vocabulary.named(self.target(document))}
 
     def judged_against(self, document: Document) -> Classification:

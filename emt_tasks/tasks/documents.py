@@ -1,4 +1,4 @@
-"""What every task does with a document, whatever its kind: its image, its prompt's parts, its sample.
+"""What every kind of task does with a document: its image, its prompt's parts, its sample.
 
 A document is one row of a data set, as lmms-eval passes it to the hooks of a task.
 """
@@ -36,13 +36,13 @@ class DatasetTask(ABC):
         return [document[self.dataset.columns.image].convert("RGB")]
 
     def documents(self, table: Table) -> Table:
-        """Return the documents: the rows as they are, where a kind does not say otherwise."""
+        """Return the documents: by default the rows as they are."""
         return table
 
     def documents_lite(self, table: Table) -> Table:
-        """Keep at most 2,000 documents, every stratum in its share, the same ones on every machine.
+        """Keep at most 2,000 documents, stratified, the same ones on every machine.
 
-        The column `row` keeps where each document stood.
+        The column `row` has each document's row.
         """
         documents = self.documents(table)
         rows = stratified_sample(self.strata(documents), LITE_SIZE)
@@ -50,7 +50,7 @@ class DatasetTask(ABC):
         return kept if "row" in kept.column_names else kept.add_column("row", rows)
 
     def score(self, document: Document, results: Sequence[str], *, judge: str | None = None) -> dict[str, Any]:
-        """Judge the model's answer; return what is logged of it."""
+        """Judge the model's answer; return what is logged."""
         target = self.judged_against(document)
         return sample(judge_answer(results[0], target, judge), target) | self.origin(document)
 
@@ -60,13 +60,13 @@ class DatasetTask(ABC):
 
     @abstractmethod
     def strata(self, documents: Table) -> list[str]:
-        """Return one stratum a document, for the sample of the lite variant."""
+        """Return one stratum per document, for the sample of the lite variant."""
 
     def origin(self, document: Document) -> dict[str, Any]:
         """Where a document comes from, as every sample logs it.
 
-        `row` is its row in the data set's file, where that is not its number in the task. Samples that share their
-        `cluster` are about one image, and so not independent of each other.
+        `row` is its row in the data set's file, if that is not its number in the task. Samples with the same `cluster`
+        are about one image, and so not independent of each other.
         """
         row = {"row": document["row"]} if "row" in document else {}
         cluster = self.dataset.columns.cluster
@@ -82,7 +82,7 @@ class ClosedTask(DatasetTask):
 
     @abstractmethod
     def right_choices(self, document: Document) -> set[int]:
-        """The places of the choices that are right."""
+        """The indices of the right choices."""
 
     def score_closed(self, document: Document, results: Sequence[Any]) -> dict[str, Any]:
         """Score by which choice is likeliest."""
@@ -91,7 +91,7 @@ class ClosedTask(DatasetTask):
 
 
 def column(table: Table, name: str) -> list[Any]:
-    """Return a column's values as they are stored."""
+    """Return a column's values as stored."""
     return list(table.with_format(None)[name])
 
 
@@ -99,7 +99,7 @@ def stratified_sample(strata: Sequence[str], size: int) -> list[int]:
     """Choose `size` indices so that each stratum keeps its share of the whole; sorted.
 
     Shares are rounded by the largest remainder. Within a stratum the indices with the smallest hash are taken, so
-    the choice depends on nothing but the strata themselves.
+    the choice depends only on the strata themselves.
     """
     if len(strata) <= size:
         return list(range(len(strata)))

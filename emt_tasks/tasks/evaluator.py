@@ -1,4 +1,4 @@
-"""One model through lmms-eval, checked before it starts, with one folder of results or none."""
+"""Evaluate one model through lmms-eval: checked before it starts, with a complete results folder or none."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class EvaluationSettings:
 
     Attributes:
         model: a checkpoint's folder or hub name, an adapter's folder (on its own base unless `peft` is given), or an
-            open_clip encoder where `model_kind` is `emt_clip`.
+            open_clip encoder if `model_kind` is `emt_clip`.
         tasks: names of tasks and groups.
         model_kind: the model class, as lmms-eval names it.
         peft: an adapter to put on the model.
-        batch_size: images at a time.
-        device: a torch device; None for the best one there is.
+        batch_size: images per batch.
+        device: a torch device; None for the best available one.
         limit: only the first documents of each task.
-        judge: of the answers; None for $EMT_JUDGE, else fuzzy.
+        judge: the judge's name; None for $EMT_JUDGE, else fuzzy.
         model_args: more arguments for the model, `name=value` separated by commas.
-        cache: a folder that keeps answers, so that a run that was killed resumes. Answers of other weights, other model
+        cache: a folder that keeps answers, so that a killed run resumes. Answers of other weights, other model
             arguments or other data are never used.
     """
 
@@ -81,28 +81,28 @@ def is_adapter_alone(path: str) -> bool:
 
 
 def check(names: Sequence[str]) -> None:
-    """Make sure, before anything heavy is imported, that these tasks exist and that their data can be had.
+    """Make sure, before anything heavy is imported, that these tasks exist and that their data is available.
 
     Raises:
         UserError: a name is neither ours nor lmms-eval's, or the data of one of our tasks is missing.
     """
     for name in names:
         if name not in registry.entries() and not _in_lmms_eval(name):
-            raise UserError(f"task {name!r} is not known{_suggestion(name, list(registry.entries()))}")
+            raise UserError(f"unknown task {name!r}{_suggestion(name, list(registry.entries()))}")
     check_data(names)
 
 
 def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = False) -> dict[str, Any]:
-    """Evaluate a model and leave lmms-eval's files in `output`, or nothing where it fails.
+    """Evaluate a model and leave lmms-eval's files in `output`, or nothing if it fails.
 
     Returns lmms-eval's results; empty on all processes but the first.
 
     Raises:
-        UserError: a task is not known, `output` holds results already, or the model or the data cannot be used.
+        UserError: a task is unknown, `output` already contains results, or the model or the data cannot be used.
     """
     check(settings.tasks)
     if any(output.glob("*_results.json")) and not overwrite:
-        raise UserError(f"--output: {output} holds results already; choose another folder or add --overwrite")
+        raise UserError(f"--output: {output} already contains results; choose another folder or add --overwrite")
 
     from emt_tasks.plugin import run_lmms_eval
 
@@ -117,15 +117,15 @@ def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = Fa
 def evaluate_loaded(
     model: Any, processor: Any, settings: EvaluationSettings, output: Path, *, accelerator: Any
 ) -> dict[str, Any]:
-    """Evaluate a model that is loaded, as while it is trained, and leave the files of `evaluate` in `output`.
+    """Evaluate a loaded model, such as one in training, and leave the files of `evaluate` in `output`.
 
-    The model is left as it was. All processes take part.
+    The model is left as it was. All processes must call this.
 
     Args:
         model: also one that is wrapped for training.
         processor: of the checkpoint.
-        settings: tasks, batch size, limit and judge; `model` is what the results say was evaluated. The others are
-            about loading a model and do not count.
+        settings: tasks, batch size, limit and judge; `model` is the name in the results. The others are about
+            loading a model and are ignored.
         output: the run's folder; a run in it is replaced.
         accelerator: of the training run.
 
@@ -149,7 +149,7 @@ def evaluate_loaded(
 @contextmanager
 def _environment(settings: EvaluationSettings) -> Iterator[None]:
     """Set what lmms-eval and the scoring read from the environment, and put it back afterwards."""
-    # lmms-eval keeps a run's answers under a name that is new each time, and so never finds those of a killed run.
+    # lmms-eval keeps a run's answers under a new name each time, and so never finds those of a killed run.
     wanted = {"LMMS_CACHE_RUN_ID": os.environ.get("LMMS_CACHE_RUN_ID", "emt")}
     if settings.judge:
         wanted[JUDGE_VARIABLE] = settings.judge
@@ -166,7 +166,7 @@ def _environment(settings: EvaluationSettings) -> Iterator[None]:
 
 @contextmanager
 def _run_folder(output: Path) -> Iterator[Path]:
-    """Yield a folder for lmms-eval to write to; its files become those of `output`, or it goes if anything fails."""
+    """Yield a folder for lmms-eval to write to; its files move to `output`, or are removed if anything fails."""
     if os.environ.get("RANK", "0") != "0":  # only the first process writes
         yield output
         return
@@ -181,7 +181,7 @@ def _run_folder(output: Path) -> Iterator[Path]:
 
 
 def _in_lmms_eval(name: str) -> bool:
-    """Whether lmms-eval's own tasks mention this name; cheap, and lmms-eval itself decides later."""
+    """Whether lmms-eval's own tasks mention this name: a cheap check; lmms-eval itself decides later."""
     found = importlib.util.find_spec("lmms_eval")
     folder = Path(found.origin or "").parent / "tasks" if found else None
     if folder is None or not folder.is_dir():

@@ -1,4 +1,4 @@
-"""What a model's answers depend on, as a key: answers kept under one key are never those of other weights."""
+"""What a model's answers depend on, as a cache key: other weights never share a key."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from huggingface_hub import hf_hub_download
 from emt_tasks.models.loading import adapter_base, folder_or_name
 
 PACKAGES = ("emt-eval", "lmms-eval", "transformers", "peft", "open_clip_torch", "torch")
-"""Another version of these may answer otherwise."""
+"""Other versions of these may answer differently."""
 
 DATA_VARIABLE = "EMT_DATA_DIR"
 
 _SUFFIXES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
 
 _HASHED_UP_TO = 64 * 1024 * 1024
-"""Bytes. Larger files, weights as a rule, are known by their size and time: reading them would take minutes."""
+"""Bytes. Larger files, usually weights, are identified by size and time: reading them would take minutes."""
 
 
 def key(model_kind: str, arguments: str) -> str:
-    """Return what changes when a model's answers may: a hash of files, arguments and versions.
+    """Return a hash of files, arguments and versions that changes whenever a model's answers may change.
 
-    Prompts, decoding and the tasks' YAML files are not in it: lmms-eval has them in the key of each answer.
+    Prompts, decoding and the tasks' YAML files are not included: lmms-eval has them in the key of each answer.
 
     Args:
         model_kind: the model class.
-        arguments: lmms-eval's `--model_args`. All that they name is looked at: checkpoint, adapter, chat template.
+        arguments: lmms-eval's `--model_args`. Everything that they name counts: checkpoint, adapter, chat template.
 
     Raises:
-        UserError: `peft` names no adapter's folder.
+        UserError: `peft` is not an adapter folder.
     """
     named = dict(part.partition("=")[::2] for part in arguments.split(","))
     local = {value: state(value) for value in named.values() if Path(value).exists()}
@@ -52,9 +52,9 @@ def key(model_kind: str, arguments: str) -> str:
 
 
 def state(model: str) -> str | None:
-    """Return what changes when a folder or a file does, a hash; None for a name on the hub.
+    """Return a hash that changes with a folder or a file; None for a name on the hub.
 
-    Of a folder it covers weights, configuration, processor, tokenizer, chat template and code.
+    For a folder it covers weights, configuration, processor, tokenizer, chat template and code.
     """
     path = Path(folder_or_name(model))
     if path.is_dir():
@@ -74,7 +74,7 @@ def _file_state(file: Path) -> str | tuple[int, int]:
 
 
 def _commit(name: str, revision: str) -> str | None:
-    """The commit that a name on the hub stands for, from the hub or, without a network, from its cache."""
+    """The commit that a hub name refers to, from the hub or, without a network, from its cache."""
     for file in ("config.json", "adapter_config.json"):
         try:
             return Path(hf_hub_download(name, file, revision=revision)).parent.name

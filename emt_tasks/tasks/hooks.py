@@ -4,7 +4,7 @@ They are looked up when a task is loaded, so that $EMT_DATA_DIR is read then and
 
 - `DATASET_path`, `DATASET_kwargs`: what `datasets.load_dataset` gets;
 - `DATASET_image`: the document's image;
-- `DATASET_documents`, `DATASET_documents_lite`: its documents, labels matched by name, one a question;
+- `DATASET_documents`, `DATASET_documents_lite`: its documents, one per question, labels matched by name;
 - `DATASET_target`, `DATASET_score`: the right answer, and the judged one;
 - `DATASET_choices`, `DATASET_score_closed`: for classes and lettered options, by log-likelihood;
 - `DATASET_text_distractor`, `DATASET_score_distractor`, `DATASET_score_distractor_closed`: for lettered options;
@@ -37,7 +37,7 @@ HOOKS = (
 
 
 def __getattr__(name: str) -> Any:
-    # The longest name: demo_digits_qa_path is of demo_digits_qa, not of demo_digits.
+    # The longest name: demo_digits_qa_path belongs to demo_digits_qa, not to demo_digits.
     rows = (row for row in catalog.datasets().values() if name.startswith(f"{row.name}_"))
     row = max(rows, key=lambda row: len(row.name), default=None)
     if row is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceQuestion:
-    """A question's text in its parts; `text` puts them together again."""
+    """A question's text in its parts; `text` joins them again."""
 
     stem: str
     choices: tuple[str, ...]
@@ -39,7 +39,7 @@ class ChoiceQuestion:
 
 
 def parse(text: str) -> ChoiceQuestion:
-    """Split a question into its stem, its options, which begin with "A. ", "B. " … on lines of their own, and the rest.
+    """Split a question into its stem, its options, which begin with "A. ", "B. " … on separate lines, and the rest.
 
     What follows the last option's line is the closing instruction.
 
@@ -48,15 +48,15 @@ def parse(text: str) -> ChoiceQuestion:
     """
     stem, *options = _split_at_letters(text.rstrip())
     if len(options) < 2:
-        raise UserError(f"expected a question with options A. and B. on lines of their own, found {text[:80]!r}")
+        raise UserError(f"expected a question with options A. and B. on separate lines, found {text[:80]!r}")
     last, _, tail = options[-1].partition("\n")
     return ChoiceQuestion(stem, (*options[:-1], last), tail)
 
 
 class MultipleChoiceTask(ClosedTask):
-    """ImageWikiQA (arXiv 2405.18415), and any data set of its kind.
+    """ImageWikiQA (arXiv 2405.18415), and any similar data set.
 
-    The variant with a distractor replaces one wrong option by the name of what the image shows.
+    The distractor variant replaces one wrong option with the name of what the image shows.
     """
 
     def strata(self, documents: Table) -> list[str]:
@@ -69,7 +69,7 @@ class MultipleChoiceTask(ClosedTask):
         return list(self.question(document).letters)
 
     def right_choices(self, document: Document) -> set[int]:
-        """The place of the right letter."""
+        """The index of the right letter."""
         return {self.question(document).letters.index(self.target(document))}
 
     def target(self, document: Document) -> str:
@@ -85,10 +85,10 @@ class MultipleChoiceTask(ClosedTask):
         return self._target(document, self.question(document))
 
     def with_distractor(self, document: Document) -> ChoiceQuestion:
-        """Replace one wrong option by the name of the object in the image; everything else stays as it is.
+        """Replace one wrong option with the name of the object in the image; everything else stays.
 
-        Which one is replaced follows from the document alone. A question that already offers the class name among
-        its options stays untouched.
+        The document alone decides which one is replaced. A question that already has the class name among its options
+        is not changed.
         """
         question, name = self.question(document), self._class_name(document)
         if name.casefold() in (choice.strip().casefold() for choice in question.choices):
@@ -121,7 +121,7 @@ class MultipleChoiceTask(ClosedTask):
     def _class_name(self, document: Document) -> str:
         column = self.dataset.columns.class_name
         if column is None:
-            raise UserError(f"data set {self.dataset.name!r}: a distractor needs the column of the class_name")
+            raise UserError(f"data set {self.dataset.name!r}: a distractor needs a column for class_name")
         return str(document[column])
 
     def _target(self, document: Document, question: ChoiceQuestion) -> MultipleChoice:
@@ -136,7 +136,7 @@ class MultipleChoiceTask(ClosedTask):
 
 
 def _split_at_letters(text: str) -> list[str]:
-    """Split a text where a line begins with "A. ", then where a later one begins with "B. ", and so on."""
+    """Split a text at a line that begins with "A. ", then at a later one that begins with "B. ", and so on."""
     parts = []
     for letter in ascii_uppercase:
         before, found, after = text.partition(f"\n{letter}. ")

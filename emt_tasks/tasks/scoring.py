@@ -16,14 +16,14 @@ JUDGE_VARIABLE = "EMT_JUDGE"
 
 
 def judge_answer(answer: str, target: Target, judge: str | None = None) -> Verdict:
-    """Judge a generated answer by the judge that the task's YAML asks for; else by $EMT_JUDGE, else by `fuzzy`."""
+    """Judge a generated answer with the judge in the task's YAML, else $EMT_JUDGE, else `fuzzy`."""
     return get_judge(judge or os.environ.get(JUDGE_VARIABLE) or "fuzzy").judge(answer, target)
 
 
 def choose_likeliest(results: Sequence[Any], names: Sequence[str], right: set[int]) -> Verdict:
     """Choose the label with the smallest negative log-likelihood.
 
-    `results` holds one (negative log-likelihood in nats, is greedy) a name; `right` the indices that are correct.
+    `results` has one (negative log-likelihood in nats, is greedy) per name; `right` has the correct indices.
     The confidence is the probability that the model gives its choice among these labels.
     """
     losses = [_loss(result) for result in results]
@@ -39,18 +39,18 @@ def choose_likeliest(results: Sequence[Any], names: Sequence[str], right: set[in
 
 
 def sample(verdict: Verdict, target: Target) -> dict[str, Any]:
-    """What is logged of a judged answer: the metrics, the verdict, and what it was judged against."""
+    """What is logged for a judged answer: the metrics, the verdict, and what it was judged against."""
     return {**verdict.metrics(), "verdict": verdict.as_dict(), "judge_target": describe_target(target)}
 
 
 def mean(scores: Sequence[float | None]) -> float:
-    """The mean over the scored samples; not a number where there are none."""
+    """The mean over the scored samples; NaN if there are none."""
     scored = [score for score in scores if score is not None]
     return sum(scored) / len(scored) if scored else math.nan
 
 
 def describe_target(target: Target) -> dict[str, Any]:
-    """Return what an answer was judged against, so that it can be judged again without the data set."""
+    """Return what an answer was judged against, so that it can be rejudged without the data set."""
     if isinstance(target, Classification):
         return {"kind": "classification", "vocabulary": target.vocabulary.name, "label": target.label}
     if isinstance(target, MultipleChoice):
@@ -58,14 +58,14 @@ def describe_target(target: Target) -> dict[str, Any]:
         return described | ({"class_name": target.class_name} if target.class_name else {})
     if isinstance(target, ShortAnswer):
         return {"kind": "short_answer", "label": target.label}
-    raise TypeError(f"{type(target).__name__} is no target")
+    raise TypeError(f"{type(target).__name__} is not a target")
 
 
 def _loss(result: Any) -> float:
-    """Read one log-likelihood, which lmms-eval 0.7 turns into the text of a pair for models that return pairs."""
+    """Read one log-likelihood, which lmms-eval 0.7 converts to text for models that return pairs."""
     if isinstance(result, str):
         try:
             result = ast.literal_eval(result)
         except (SyntaxError, ValueError) as error:
-            raise UserError(f"log-likelihood {result[:80]!r} is no pair (loss, is greedy)") from error
+            raise UserError(f"log-likelihood {result[:80]!r} is not a pair (loss, is greedy)") from error
     return float(result[0])

@@ -1,4 +1,4 @@
-"""Questions with a short answer, one document a question: OCR-VQA's about book covers, and any of their kind."""
+"""Questions with a short answer, one document per question: OCR-VQA's about book covers, and similar ones."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 class ShortAnswerTask(DatasetTask):
-    """A data set of questions; rows that hold lists of questions and answers become one document a question."""
+    """A data set of questions; rows with lists of questions and answers become one document per question."""
 
     def documents(self, table: Table) -> Table:
-        """Return one document a question; images are not decoded.
+        """Return one document per question; images are not decoded.
 
-        Where rows hold lists, the columns `question` and `answer` take their place, and `row` says where each was.
+        If rows have lists, the columns `question` and `answer` replace them, and `row` has each one's row.
         """
         return self._flat(table, None)
 
     def documents_lite(self, table: Table) -> Table:
-        """Keep at most 2,000 questions of all, each kind of question in its share."""
+        """Keep at most 2,000 questions, each kind of question in its share."""
         return self._flat(table, LITE_SIZE)
 
     def strata(self, documents: Table) -> list[str]:
@@ -40,7 +40,7 @@ class ShortAnswerTask(DatasetTask):
             for row, pairs in enumerate(zip(questions, answers, strict=True))
             for question, answer in zip(*pairs, strict=True)
         ]
-        # Before the images are touched: each is copied as often as it is asked about.
+        # Before the images are touched: each is copied once per question.
         if size is not None:
             flat = [flat[place] for place in stratified_sample([_kind(question) for _, question, _ in flat], size)]
         documents = table.select([row for row, _, _ in flat]).remove_columns([asked, answered])

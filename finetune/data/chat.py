@@ -1,4 +1,4 @@
-"""Conversations as the checkpoint's chat template writes them, with the question exactly as evaluation asks it."""
+"""Conversations in the checkpoint's chat template, with the question exactly as evaluation asks it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _QUESTION, _ANSWER = "@@EMT-QUESTION-{}@@", "@@EMT-ANSWER-{}@@"
 class TrainingChat:
     """Splits a conversation into the prompt of its first question and what follows.
 
-    The prompt comes from the `Prompter` that evaluates models, so both see the same text. What stands between prompt
-    and answer, and behind an answer, is read off the chat template.
+    The prompt comes from the `Prompter` that evaluates models, so both see the same text. The text between
+    prompt and answer, and after an answer, comes from the chat template.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -27,10 +27,10 @@ class TrainingChat:
         self._pieces: dict[tuple[int, int], list[str]] = {}
 
     def __call__(self, turns: Sequence[Turn], images: int) -> tuple[str, list[tuple[str, bool]]]:
-        """Return the first prompt, and the texts that follow it, each with whether it is an answer to learn.
+        """Return the first prompt, and the texts that follow, each with whether it is an answer to learn.
 
-        Texts alternate: an answer, what the template writes up to the next answer, and so on; the last one is what
-        ends the conversation.
+        Texts alternate: an answer, what the template writes up to the next answer, and so on; the last one ends the
+        conversation.
         """
         pieces = self._between(len(turns), images)
         follow: list[tuple[str, bool]] = []
@@ -42,18 +42,18 @@ class TrainingChat:
         return self.prompter.render(turns[0].question, images), follow
 
     def border(self, images: int) -> str:
-        """Return what stands between a question and its answer in the prompt."""
+        """Return the text between a question and its answer in the prompt."""
         return self.prompter.frame(images)[1]
 
     def _between(self, turns: int, images: int) -> list[str]:
-        """Return what the template writes before and behind each answer; question marks stand for later questions."""
+        """Return what the template writes before and after each answer; question marks stand for later questions."""
         if (turns, images) not in self._pieces:
             text = self._rendered(turns, images)
             _, _, text = text.partition(_QUESTION.format(0))
             pieces: list[str] = []
             for number in range(turns):
                 lead, _, text = text.partition(_ANSWER.format(number))
-                # The template may write a blank between its invitation to answer and the answer: the answer's own.
+                # A blank that the template writes before the answer belongs to the answer.
                 border = self.border(images if number == 0 else 0)
                 start = lead.rfind(border)
                 own = (lead[start + len(border) :] if border else lead[len(lead.rstrip()) :]) if start >= 0 else ""
@@ -88,7 +88,7 @@ class TrainingChat:
             marks = [mark.format(number) for number in range(turns) for mark in (_QUESTION, _ANSWER)]
             if isinstance(text, str) and [text.count(mark) for mark in marks] == [1] * len(marks):
                 return text
-        raise UserError(f"model: its chat template does not carry {turns} questions and answers{failure}")
+        raise UserError(f"model: its chat template cannot render {turns} questions and answers{failure}")
 
     def _content(self, text: str, images: int, typed: bool) -> Any:
         if typed:

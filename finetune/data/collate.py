@@ -1,4 +1,4 @@
-"""From examples to a batch: prompts tokenised as in evaluation, labels on the answers' tokens and nowhere else."""
+"""From examples to a batch: prompts tokenised as in evaluation, labels only on the answers' tokens."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Token = tuple[int, bool]
-"""A token behind the prompt, and whether it is learnt."""
+"""A token after the prompt, and whether it is learned."""
 
 IGNORED = -100
-"""The label of tokens that are not learnt."""
+"""The label of tokens that are not learned."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """What goes through the model at once.
+    """One batch for the model.
 
-    `inputs` are the model's tensors; `labels` `(batch, places)` hold at each place of the model's output the answer
-    token that it should predict there, or `IGNORED`; `sources` `(batch,)` the number of each example's source.
+    `inputs` are the model's tensors; `labels` `(batch, places)` give, for each place of the model's output, the answer
+    token to predict there, or `IGNORED`; `sources` `(batch,)` are the numbers of the examples' sources.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -46,10 +46,10 @@ class TrainingCollator:
     """Makes batches for one processor; not safe to share between threads.
 
     Args:
-        processor: of the checkpoint; copied.
+        processor: the checkpoint's; copied.
         ends: the tokens at which the checkpoint stops generating.
         starts: the token that starts the decoder's text, for a language model with encoder and decoder.
-        max_tokens: of an example; what its answers have beyond is cut off.
+        max_tokens: the longest example; longer answers are cut off.
     """
 
     def __init__(
@@ -74,14 +74,16 @@ class TrainingCollator:
         Args:
             examples: their turns.
             images: the images of each.
-            sources: the number of each one's source.
+            sources: the number of each example's source.
 
         Raises:
             UserError: the processor refuses an image or a text, or a question has too many tokens; names the example.
         """
         count = len(images[0])
         if self._starts and any(len(example.turns) > 1 for example in examples):
-            raise UserError(f"{examples[0].where}: an encoder-decoder model learns one answer, found several turns")
+            raise UserError(
+                f"{examples[0].where}: an encoder-decoder model learns only one answer, found several turns"
+            )
         chats = [self.chat(example.turns, count) for example in examples]
         inputs = self._prompts([prompt for prompt, _ in chats], images, examples[0].where)
         answers = [self._answers(prompt, count, follow) for prompt, follow in chats]
@@ -97,14 +99,14 @@ class TrainingCollator:
             if length >= limit:
                 raise UserError(
                     f"{example.where}: the question and its images have {length} tokens, batch.max_tokens is {limit}; "
-                    "leave the example out, or allow more"
+                    "drop the example, or raise the limit"
                 )
         return [answer[: limit - length] for length, answer in zip(prompts, answers, strict=True)]
 
     def _behind(
         self, inputs: dict[str, Any], answers: Sequence[Sequence[Token]]
     ) -> tuple[dict[str, Any], torch.Tensor]:
-        """Put answers behind the prompts; each token is predicted at the place before its own."""
+        """Put answers after the prompts; each token is predicted at the place before its own."""
         tokens = [tuple(token for token, _ in answer) for answer in answers]
         fields = append(inputs, tokens, self._tokenizer.pad_token_id)
         rows = [
@@ -140,7 +142,7 @@ class TrainingCollator:
         return dict(inputs)
 
     def _answers(self, prompt: str, images: int, follow: Sequence[tuple[str, bool]]) -> list[Token]:
-        """Return the tokens behind a prompt, each with whether it is learnt: answers, and what ends each of them."""
+        """Return the tokens after a prompt, each with whether it is learned: answers, and what ends each of them."""
         tokens: list[Token] = []
         for number, (text, is_answer) in enumerate(follow):
             if is_answer:

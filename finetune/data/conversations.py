@@ -1,4 +1,4 @@
-"""What a model is trained on: an image, questions and answers; and how each data set's rows become that.
+"""What a model is trained on: an image, questions and answers; and how a data set's rows become that.
 
 The EMT data sets use the paper's fine-tuning format (arXiv 2309.10313, appendix D.1); all others ask what their
 evaluation task asks, so that a task's text is in distribution after training on it.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_MARK = "<image>"
-"""Stands for the image in LLaVA's and EMT's texts. In training the chat template decides where the image goes."""
+"""The image's place in LLaVA's and EMT's texts. In training, the chat template decides where the image goes."""
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -35,7 +35,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One training example: its turns, its images (decoded when asked for), and its place, for messages."""
+    """One training example: its turns, its images (decoded on demand), and its location, for messages."""
 
     turns: tuple[Turn, ...]
     load_images: Callable[[], list[Image.Image]]
@@ -44,7 +44,7 @@ class TrainingExample:
 
     @property
     def length(self) -> int:
-        """Characters of all turns: which examples need like numbers of tokens."""
+        """Characters of all turns: a proxy for the number of tokens."""
         return sum(len(turn.question) + len(turn.answer) for turn in self.turns)
 
 
@@ -59,14 +59,14 @@ class Format:
         """Fill in one row.
 
         Raises:
-            UserError: a field that the row does not have; `where` names the source.
+            UserError: the row lacks a field; `where` names the source.
         """
         return Turn(_fill(self.question, row, where), _fill(self.answer, row, where))
 
 
 @cache
 def format_of(dataset: Dataset) -> Format:
-    """Return the format of a data set, as its row of the catalog gives it."""
+    """Return a data set's format, as its row in the catalog gives it."""
     return Format(_task_prompt(dataset.asks_as) if dataset.asks_as else dataset.question, dataset.answer)
 
 
@@ -84,7 +84,7 @@ def _task_prompt(task: str) -> str:
 def _fill(text: str, row: Mapping[str, Any], where: str) -> str:
     def value(field: re.Match[str]) -> str:
         if field[1] not in row:
-            raise UserError(f"{where}: {text!r} asks for the field {field[1]!r}; the data has {', '.join(row)}")
+            raise UserError(f"{where}: {text!r} uses the field {field[1]!r}; the data has {', '.join(row)}")
         return str(row[field[1]])
 
     return _FIELD.sub(value, text)

@@ -1,4 +1,4 @@
-"""Prove that training and evaluation share no image: by what the images show, not by their names."""
+"""Prove that training and evaluation share no image: by the images' content, not by their names."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _SHOWN = 5
 class Overlap:
     """What two sources share.
 
-    `train` and `evaluation` are their numbers of rows; `images` counts the different images that both hold, and
-    `evaluation_rows` the rows that are not fair to evaluate on; `pairs` names some, training row first.
+    `train` and `evaluation` are their numbers of rows; `images` counts the distinct images in both, and
+    `evaluation_rows` the rows that should not be evaluated on; `pairs` lists some, training row first.
     """
 
     train_name: str
@@ -34,12 +34,12 @@ class Overlap:
     pairs: list[tuple[int, int]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """All fields, for JSON."""
         return asdict(self)
 
 
 def evaluation_sources(tasks: Iterable[str]) -> list[SourceEntry]:
-    """Return the data sets that tasks of ours are evaluated on, each with its split."""
+    """Return the data sets that our tasks are evaluated on, each with its split."""
     names = dict.fromkeys(entry.dataset for entry in registry.tasks(tasks) if entry.dataset)
     return [SourceEntry(data=name, split=catalog.get(name).split) for name in names]
 
@@ -52,7 +52,7 @@ def overlaps(
     Args:
         train: sources to train on.
         evaluation: sources to evaluate on.
-        advance: called with a source's name for each image that was read.
+        advance: called with a source's name for each image read.
 
     Raises:
         UserError: a source cannot be read, or one of its images.

@@ -1,4 +1,4 @@
-"""Images of training data: decoded to the last pixel, or refused by name; and a fingerprint of what they show."""
+"""Training images: fully decoded, or refused by name; and a fingerprint of their content."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def decode(value: Any, where: str) -> Image.Image:
     """Return an image in RGB.
 
     Args:
-        value: a PIL image, a path, or `{"bytes", "path"}` as in parquet files of the hub.
+        value: a PIL image, a path, or `{"bytes", "path"}` as in the hub's parquet files.
         where: the source and row, for the message.
 
     Raises:
-        UserError: the image is missing, damaged or cut short.
+        UserError: the image is missing, damaged or truncated.
     """
     try:
         with no_truncated_images():
@@ -31,9 +31,9 @@ def decode(value: Any, where: str) -> Image.Image:
                 decoded: Image.Image = image.convert("RGB")
                 return decoded
     except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow names the bytes object where there is no file, which tells nobody anything.
+        # Without a file, Pillow names the bytes object, which helps nobody.
         reason = one_line(error).split(" <_io")[0].removesuffix(" file")
-        raise UserError(f"{where}: the image cannot be read ({reason}); fix or leave out this row") from error
+        raise UserError(f"{where}: the image cannot be read ({reason}); fix or drop this row") from error
 
 
 def fingerprint(image: Image.Image) -> bytes:
@@ -45,7 +45,7 @@ def fingerprint(image: Image.Image) -> bytes:
 
 
 def encoded(value: Any, where: str) -> tuple[bytes, str]:
-    """Return an image's file as it was stored, with its suffix; a picture that has no file becomes a PNG.
+    """Return an image's file as stored, with its suffix; a picture without a file becomes a PNG.
 
     Raises:
         UserError: the image cannot be read.
@@ -67,5 +67,5 @@ def _file(value: Any) -> Path | io.BytesIO:
     if isinstance(value, (str, Path)):
         return Path(value)
     if value is None:
-        raise ValueError("there is none")
+        raise ValueError("it is missing")
     return io.BytesIO(value["bytes"]) if value.get("bytes") is not None else Path(value["path"])

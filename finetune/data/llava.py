@@ -1,4 +1,4 @@
-"""Write a data set as LLaVA reads it: a JSON of conversations beside its images (arXiv 2309.10313, appendix D.1)."""
+"""Write a data set in LLaVA's format: a JSON of conversations beside its images (arXiv 2309.10313, appendix D.1)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from finetune.recipes.schema import SourceEntry
 def to_llava(entry: SourceEntry, folder: Path, *, overwrite: bool = False) -> Path:
     """Write FOLDER/NAME_SPLIT.json and FOLDER/CLASS/ROW.jpg, and return the JSON file.
 
-    Image files are stored byte for byte as they are in the data set. Where a question has no place for the image, it
-    goes in front, as in LLaVA's own data.
+    Image files are stored byte for byte as in the data set. If a question has no place for the image, the image goes
+    first, as in LLaVA's own data.
 
     Raises:
         UserError: the source cannot be read, or the folder is not empty.
@@ -35,7 +35,7 @@ def to_llava(entry: SourceEntry, folder: Path, *, overwrite: bool = False) -> Pa
 
 
 def _entries(source: Any, folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield one entry a row, its image written."""
+    """Yield one entry per row, after writing its image."""
     for row in range(len(source)):
         content, suffix = encoded(source.image(row), f"{source.name}, row {row}")
         image = Path(_folder_name(source.group(row)), f"{row}{suffix}")

@@ -1,4 +1,4 @@
-"""The batches of each step, made in the background: which examples, for which process, in which order."""
+"""The batches of each step, prepared in the background: which examples, for which process, in which order."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _DECODERS = 4
 
 
 class Loader:
-    """Gives the batches of one process, step by step.
+    """Yields the batches of one process, step by step.
 
-    What a step learns from depends on the recipe alone. Its examples are sorted by length, so that a batch has
-    little padding, and dealt out to the processes in turn.
+    A step's examples depend only on the recipe. They are sorted by length, so that a batch has little padding, and
+    dealt to the processes in turn.
 
     Args:
         recipe: batch size, and whether to group by length.
         sources: the mixture's, opened.
         plan: which examples come when.
         collator: makes the tensors.
-        rank: of this process.
+        rank: this process's rank.
         processes: how many there are.
 
     Raises:
-        UserError: the batch cannot be dealt out evenly.
+        UserError: the batch cannot be divided evenly.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class Loader:
         processes: int = 1,
     ) -> None:
         if recipe.batch.size % processes:
-            raise UserError(f"batch.size: {recipe.batch.size} examples cannot be shared by {processes} processes")
+            raise UserError(f"batch.size: {recipe.batch.size} examples cannot be divided among {processes} processes")
         self._batch, self._seed = recipe.batch, recipe.seed
         self._sources, self._plan, self._collator = sources, plan, collator
         self._rank, self._processes = rank, processes
         self._window = lru_cache(maxsize=1)(self._grouped_window)
 
     def steps(self, start: int, stop: int) -> Iterator[list[TrainingBatch]]:
-        """Yield the batches of each step; the next ones are made meanwhile."""
+        """Yield the batches of each step while the next ones are prepared."""
         with ThreadPoolExecutor(_DECODERS, thread_name_prefix="emt-images") as decoders:
             yield from prefetch(partial(self.step, each=decoders.map), range(start, stop))
 
     def step(self, number: int, each: Callable[..., Iterable[Any]] = map) -> list[TrainingBatch]:
-        """Return the batches of one step for this process; all of one batch have the same number of images.
+        """Return the batches of one step for this process; all examples of one batch have the same number of images.
 
-        `each` maps a function over the examples to decode their images, as the `map` of a pool of threads.
+        `each` maps a function over the examples to decode their images, such as a thread pool's `map`.
         """
         examples = [(int(source), self._sources[source][index]) for source, index in self._indices(number)]
         examples.sort(key=lambda item: (item[1].image_count, item[1].length))

@@ -1,7 +1,7 @@
-"""Which example comes when: exact ratios, a seeded order, the same for every number of processes.
+"""Which example comes when: exact ratios, a seeded order, the same for any number of processes.
 
 An epoch goes once through the first source; the others are drawn in proportion. Within an epoch the sources
-interleave evenly, so that every batch holds its share of each, to within one example.
+interleave evenly, so that every batch has its share of each, to within one example.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from finetune.recipes.schema import Mixture
 Indices = npt.NDArray[np.int64]
 
 LENGTH_WINDOW = 32
-"""Batches among which examples of like length are put together."""
+"""How many batches of examples are grouped by length together."""
 
 
 class Plan:
     """How many examples each source gives in an epoch, and in which order.
 
     Args:
-        sizes: the numbers of examples that there are.
-        counts: the numbers drawn in one epoch.
+        sizes: the number of examples in each source.
+        counts: the number drawn from each in one epoch.
         repeats: whether a source is reshuffled and repeated when it runs out; otherwise all restart with each epoch.
-        seed: of the order.
+        seed: seed of the order.
     """
 
     def __init__(self, sizes: Sequence[int], counts: Sequence[int], *, repeats: bool, seed: int) -> None:
@@ -42,7 +42,7 @@ class Plan:
         return sum(self.counts)
 
     def steps(self, batch: int, epochs: float) -> int:
-        """Return the steps that some epochs take; the last batch is filled up with the examples that come next."""
+        """Return the steps in some epochs; the last batch is filled with the next examples."""
         return max(1, ceil(self.epoch_size * epochs / batch - 1e-9))
 
     def batch(self, number: int, size: int) -> Indices:
@@ -53,7 +53,7 @@ class Plan:
         return np.concatenate(parts)
 
     def _epoch(self, epoch: int) -> Indices:
-        """Return all examples of an epoch in their order, `(epoch_size, 2)`."""
+        """Return all examples of an epoch in order, `(epoch_size, 2)`."""
         draws = [self._draw(source, epoch) for source in range(len(self.sizes))]
         sources = np.repeat(np.arange(len(draws)), self.counts)
         # The k-th of n draws falls due in the middle of the k-th of n equal spans of the epoch.
@@ -62,7 +62,7 @@ class Plan:
         return np.stack([sources, np.concatenate(draws)], axis=1)[order]
 
     def _draw(self, source: int, epoch: int) -> Indices:
-        """Return what a source gives in an epoch: the next of its endless row of shuffled passes."""
+        """Return a source's examples in an epoch: the next from its endless series of shuffled passes."""
         size, count = self.sizes[source], self.counts[source]
         start = epoch * count if self.repeats else epoch * size
         passes = range(start // size, (start + max(count, 1) - 1) // size + 1)
@@ -71,7 +71,7 @@ class Plan:
 
 
 def plan(mixture: Mixture, sizes: Sequence[int], seed: int) -> Plan:
-    """Work out how many examples each source gives in an epoch.
+    """Compute how many examples each source gives in an epoch.
 
     Args:
         mixture: ratios, and what happens when a source runs dry.
@@ -90,12 +90,12 @@ def plan(mixture: Mixture, sizes: Sequence[int], seed: int) -> Plan:
         counts = [min(count, size) for count, size in zip(_round(ratios, int(total)), sizes, strict=True)]
     if not counts[0]:
         names = ", ".join(source.data for source in mixture.used)
-        raise UserError(f"mixture: of {names} with {', '.join(map(str, sizes))} examples, one runs dry at once")
+        raise UserError(f"mixture: of {names} with {', '.join(map(str, sizes))} examples, one runs dry immediately")
     return Plan(sizes, counts, repeats=mixture.when_dry == "repeat", seed=seed)
 
 
 def shares(mixture: Mixture, sizes: Sequence[int]) -> list[float]:
-    """Return each source's share of the training examples; by size where no source has a ratio."""
+    """Return each source's share of the training examples; by size if no source has a ratio."""
     given = [source.ratio for source in mixture.used]
     if all(ratio is None for ratio in given):
         return [size / sum(sizes) for size in sizes]
@@ -104,12 +104,12 @@ def shares(mixture: Mixture, sizes: Sequence[int]) -> list[float]:
 
 
 def by_length(batches: Sequence[Indices], lengths: Sequence[int], seed: int) -> list[Indices]:
-    """Return as many batches of the same examples, those of like length together, in a shuffled order.
+    """Return as many batches of the same examples, grouped by length, in a shuffled order.
 
     Args:
         batches: each `(size, 2)`.
-        lengths: of their examples, one after the other.
-        seed: of the order of the batches.
+        lengths: of their examples, in order.
+        seed: seed of the batches' order.
     """
     grouped = np.split(np.concatenate(batches)[np.argsort(lengths, kind="stable")], len(batches))
     return [grouped[place] for place in np.random.default_rng(seed).permutation(len(grouped))]

@@ -1,4 +1,4 @@
-"""The sources of a mixture: rows of a data set that a task also reads, of the demo, or of a LLaVA-style JSON file."""
+"""A mixture's sources: rows of a data set that a task also reads, of the demo, or of a LLaVA-style JSON file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from finetune.recipes.schema import SourceEntry
 
 
 class TrainingSource(Protocol):
-    """Numbered training examples. `name` goes into messages and the log."""
+    """Numbered training examples. `name` appears in messages and the log."""
 
     name: str
 
@@ -32,11 +32,11 @@ class TrainingSource(Protocol):
         ...
 
     def image(self, index: int) -> Any:
-        """Return an example's first image as it is stored, None where it has none."""
+        """Return an example's first image as stored, None if it has none."""
         ...
 
     def image_counts(self) -> set[int]:
-        """Return the numbers of images that examples have."""
+        """Return the numbers of images per example that occur."""
         ...
 
     def turn(self, index: int) -> Turn:
@@ -44,15 +44,15 @@ class TrainingSource(Protocol):
         ...
 
     def group(self, index: int) -> str:
-        """Return the folder that an example's image belongs in when it is written out."""
+        """Return the folder to write an example's image to."""
         ...
 
 
 def open_source(entry: SourceEntry) -> TrainingSource:
-    """Open one source of a mixture: its texts are read, its images are not.
+    """Open one source of a mixture: read its texts, not its images.
 
     Raises:
-        UserError: the source is unknown, cannot be had, is empty, or its rows do not fit its question and answer.
+        UserError: the source is unknown, unavailable or empty, or its rows do not fit its question and answer.
     """
     source = _llava(entry) if entry.data.endswith((".json", ".jsonl")) else _named(entry)
     if len(source) == 0:
@@ -66,8 +66,8 @@ def open_source(entry: SourceEntry) -> TrainingSource:
 class Rows:
     """Rows of a table.
 
-    `columns` holds the values without the image, `images` what `decode` takes; with `classes`, the column `label`
-    holds the names of classes.
+    `columns` has the values without the image, `images` what `decode` takes; with `classes`, the column `label` has
+    class names.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Rows:
         self._classes = classes
         self._columns, self._images, self._format = columns, images, form
         if len(self):
-            self[0]  # a question that asks for a field which is not there shows now
+            self[0]  # a question with a missing field fails now
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -91,7 +91,7 @@ class Rows:
         return TrainingExample((cleaned,), lambda: [decode(self._images[index], where)], 1, where)
 
     def turn(self, index: int) -> Turn:
-        """Return question and answer as the data set's format has them, with the mark of the image."""
+        """Return question and answer in the data set's format, with the image's mark."""
         row = {name: values[index] for name, values in self._columns.items()}
         return self._format(row, self.name)
 
@@ -104,7 +104,7 @@ class Rows:
         return {1}
 
     def group(self, index: int) -> str:
-        """Return the folder that a row's image belongs in: its class, else `images`."""
+        """Return the folder for a row's image: its class, else `images`."""
         return str(self._columns["label"][index]) if self._classes else "images"
 
 
@@ -132,7 +132,7 @@ class Conversations:
         return images[0] if images else None
 
     def image_counts(self) -> set[int]:
-        """Return the numbers of images that entries have."""
+        """Return the numbers of images per entry that occur."""
         return {len(images) for images, _ in self._entries}
 
     def turn(self, index: int) -> Turn:
@@ -140,7 +140,7 @@ class Conversations:
         return self._entries[index][1][0]
 
     def group(self, index: int) -> str:
-        """Return the folder that an entry's image belongs in."""
+        """Return the folder for an entry's image."""
         return "images"
 
     def _load(self, images: Sequence[Path], where: str) -> list[Any]:
@@ -150,12 +150,12 @@ class Conversations:
         where = f"{self._file}, entry {number}"
         messages = entry.get("conversations") if isinstance(entry, dict) else None
         if not messages or [message.get("from") for message in messages] != ["human", "gpt"] * (len(messages) // 2):
-            raise UserError(f"{where}: expected conversations from human and gpt in turn, as LLaVA writes them")
+            raise UserError(f"{where}: expected conversations that alternate human and gpt, as in LLaVA's data")
         names = entry.get("image") or []
         images = tuple(self._folder / name for name in ([names] if isinstance(names, str) else names))
         for image in images:
             if not image.is_file():
-                raise UserError(f"{where}: no image {image}; give the folder of the images as images:")
+                raise UserError(f"{where}: no image {image}; give the image folder as images:")
         turns = tuple(
             Turn(without_image_mark(str(human["value"])), str(gpt["value"]))
             for human, gpt in zip(messages[::2], messages[1::2], strict=True)
@@ -164,7 +164,7 @@ class Conversations:
 
 
 class Subset:
-    """Some examples of a source."""
+    """A subset of a source's examples."""
 
     def __init__(self, source: TrainingSource, indices: Sequence[int]) -> None:
         self.name = source.name
@@ -183,7 +183,7 @@ class Subset:
         return self._source.image(self._indices[index])
 
     def image_counts(self) -> set[int]:
-        """Return the numbers of images that the source's examples have."""
+        """Return the numbers of images per example that occur in the source."""
         return self._source.image_counts()
 
     def turn(self, index: int) -> Turn:
@@ -191,7 +191,7 @@ class Subset:
         return self._source.turn(self._indices[index])
 
     def group(self, index: int) -> str:
-        """Return the folder that an image belongs in."""
+        """Return the folder for an image."""
         return self._source.group(self._indices[index])
 
 
@@ -227,7 +227,7 @@ def _named(entry: SourceEntry) -> TrainingSource:
 
 
 def _table(entry: SourceEntry, dataset: Dataset) -> Any:
-    """Load one split, one row a question, classes numbered as the vocabulary numbers them."""
+    """Load one split, one row per question, classes numbered as in the vocabulary."""
     import datasets
 
     try:
@@ -238,7 +238,7 @@ def _table(entry: SourceEntry, dataset: Dataset) -> Any:
 
 
 def _texts(dataset: Dataset, table: Any) -> Mapping[str, Sequence[Any]]:
-    """Return the columns without images, also by their roles; `label` holds the names of classes."""
+    """Return the columns without images, also by their roles; `label` has class names."""
     columns: dict[str, Sequence[Any]] = dict(table.with_format(None).to_dict())
     roles = {role: name for role, name in dataset.columns.roles().items() if name in columns}
     columns = {role: columns[name] for role, name in roles.items()} | columns

@@ -22,8 +22,8 @@ _LORA = re.compile(r"\.lora_(A|B)\.default(?=\.)")
 def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
     """Return the model with adapters on the linear layers of the parts that are trained by LoRA.
 
-    Parts that are trained in full are kept whole inside the adapter (peft's `modules_to_save`), or trained in place
-    where the checkpoints are to be merged.
+    Fully trained parts are kept whole inside the adapter (peft's `modules_to_save`), or trained in place if the
+    checkpoints are to be merged.
 
     Raises:
         UserError: a part has no linear layer, or cannot be kept inside an adapter.
@@ -33,7 +33,7 @@ def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
     in_full = [name for part, chosen in recipe.parts.items() if not chosen.lora for name in parts.require(part)]
     kept, loose = ([], in_full) if recipe.save.merged else whole_modules(model, in_full)
     if loose and not recipe.save.merged:
-        raise UserError(f"save: {loose[0]} is trained too and fits into no adapter; set save.merged: true")
+        raise UserError(f"save: {loose[0]} is also trained and does not fit into an adapter; set save.merged: true")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -51,7 +51,7 @@ def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
 
 
 def whole_modules(model: nn.Module, names: list[str]) -> tuple[list[str], list[str]]:
-    """Return the outermost modules that hold these parameters and no others, and the parameters that none holds."""
+    """Return the outermost modules with only these parameters, and the parameters in none of them."""
     wanted, modules = set(names), []
     for path, module in model.named_modules():
         inside = {f"{path}.{name}" for name, _ in module.named_parameters()}
@@ -63,14 +63,14 @@ def whole_modules(model: nn.Module, names: list[str]) -> tuple[list[str], list[s
 
 
 def base_name(name: str) -> str:
-    """Return the name that a parameter of an adapted model has in the base model; of LoRA's, its layer's weight."""
+    """Return an adapted model's parameter name in the base model; for LoRA's, that of its layer's weight."""
     return _WRAPPERS.sub("", _LORA.sub("", name))
 
 
 def merged_state(model: Any) -> dict[str, torch.Tensor]:
     """Return the weights of the base model with the adapter added in, under the base model's names; on the CPU.
 
-    The adapted model stays as it is. Sums are taken in float32.
+    The adapted model is not changed. Sums are computed in float32.
     """
     deltas = {
         base_name(name): module

@@ -1,4 +1,4 @@
-"""From a recipe to a model that is ready to train: loaded, frozen but for its parts, with its optimiser."""
+"""From a recipe to a model that is ready to train: loaded, frozen except for its parts, with its optimiser."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def load_processor(recipe: Recipe) -> Any:
 def load_model(recipe: Recipe, device: Any) -> tuple[nn.Module, torch.dtype | None]:
     """Return the recipe's model and the dtype of its checkpoint.
 
-    With `precision: fp32` it is float32 throughout. With bf16 what is not trained keeps the checkpoint's type.
+    With `precision: fp32` it is float32 throughout. With bf16, untrained parts keep the checkpoint's dtype.
 
     Raises:
-        UserError: it cannot be loaded, or cannot be trained.
+        UserError: it cannot be loaded or trained.
     """
     path = loading.folder_or_name(recipe.model)
     model = loading.load_model(
@@ -55,7 +55,7 @@ def empty_model(recipe: Recipe) -> nn.Module:
     """Return the recipe's model without weights, for counting: only its config is read.
 
     Raises:
-        UserError: there is no such model, or it is no image-text-to-text model.
+        UserError: there is no such model, or it is not an image-text-to-text model.
     """
     path = loading.folder_or_name(recipe.model)
     try:
@@ -68,16 +68,16 @@ def empty_model(recipe: Recipe) -> nn.Module:
 
 
 def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
-    """Freeze all that the recipe does not train, add adapters, and hold what is trained in float32.
+    """Freeze everything that the recipe does not train, add adapters, and keep trained weights in float32.
 
     Raises:
         UserError: the recipe does not fit the model's parts.
     """
     parts = find_parts(model)
     model.get_output_embeddings()  # every architecture has a head; the loss needs it
-    torch.manual_seed(recipe.seed)  # of the adapters' first values
+    torch.manual_seed(recipe.seed)  # seeds the adapters' initial values
     if recipe.gradient_checkpointing:
-        # transformers has renamed it: the new name where there is one
+        # transformers has renamed it: use the new name if it exists
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
     freeze_all_but(model, recipe, parts)
@@ -90,7 +90,7 @@ def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
 
 
 def trained_by_part(model: nn.Module, recipe: Recipe) -> dict[PartName, dict[str, Any]]:
-    """Return the parameters that get gradients, by name, under the part of the recipe that they belong to."""
+    """Return the parameters that get gradients, by name, grouped by part of the recipe."""
     base = model.get_base_model() if recipe.has_lora else model  # type: ignore[operator]
     parts = find_base_parts(base)
     found: dict[PartName, dict[str, Any]] = {part: {} for part in recipe.parts}
@@ -102,14 +102,14 @@ def trained_by_part(model: nn.Module, recipe: Recipe) -> dict[PartName, dict[str
 
 
 def find_base_parts(model: nn.Module) -> Parts:
-    """Find the parts of a model that may carry adapters, under the names without them."""
+    """Find the parts of a model that may have adapters, by the names without them."""
     parts = find_parts(model)
     clean = {part: sorted({base_name(name) for name in names}) for part, names in parts.parameters.items()}
     return Parts(clean, parts.linears)
 
 
 def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser, with each part's peak learning rate under `peak`; no decay for biases and norms."""
+    """Return the optimiser, with each part's peak learning rate under `peak`; no weight decay for biases and norms."""
     chosen = recipe.optimiser
     groups = []
     for part, weights in trained.items():
@@ -125,7 +125,7 @@ def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> t
 
 
 def make_collator(model: Any, processor: Any, max_tokens: int | None = None) -> TrainingCollator:
-    """Return what makes batches for a model: it knows where the model's answers start and end."""
+    """Return the collator for a model, which knows where its answers start and end."""
     starts = [model.config.get_text_config().decoder_start_token_id] if is_encoder_decoder(model) else []
     return TrainingCollator(processor, end_tokens(model, processor.tokenizer), starts, max_tokens)
 

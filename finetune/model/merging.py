@@ -23,24 +23,24 @@ def merge(
     Args:
         source: an adapter folder, or a full checkpoint to average with its base.
         output: the folder to write.
-        base: the model before fine-tuning; else what the adapter or the checkpoint's recipe names.
+        base: the model before fine-tuning; by default the one named by the adapter or the checkpoint's recipe.
         with_base: the base's share a of every weight, a · base + (1 - a) · fine-tuned: WiSE-FT (arXiv 2109.01903,
-            section 3) with alpha = 1 - a. 0 takes the fine-tuned weights alone.
-        overwrite: replace what `output` holds.
+            section 3) with alpha = 1 - a. 0 keeps only the fine-tuned weights.
+        overwrite: replace the contents of `output`.
 
     Raises:
-        UserError: nothing to merge, no base, two models of different shape, or a folder that is in use.
+        UserError: nothing to merge, no base, two models of different shape, or a folder that is not empty.
     """
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise UserError(f"--output: {output} is not empty; choose another folder or add --overwrite")
     if not 0 <= with_base <= 1:
-        raise UserError(f"--with-base: {with_base} is no share; expected 0 (fine-tuned alone) to 1 (base alone)")
+        raise UserError(f"--with-base: {with_base} is not a share; expected 0 (fine-tuned alone) to 1 (base alone)")
     is_adapter = loading.is_adapter(source)
     if not is_adapter and not with_base:
         raise UserError(f"{source}: a full checkpoint has nothing to merge; give --with-base, or an adapter folder")
     base = base or (loading.adapter_base(source) if is_adapter else _base_in_recipe(Path(source)))
     if base is None:
-        raise UserError(f"--base: {source} does not say which model it was fine-tuned from; name it")
+        raise UserError(f"--base: {source} does not say which model it was fine-tuned from; give it")
     model = _load(base)
     before = {name: value.detach().clone() for name, value in model.state_dict().items()} if with_base else {}
     model = loading.load_adapter(model, source) if is_adapter else _load(source)
@@ -71,8 +71,8 @@ def interpolate(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], s
     mixed = {}
     for name, value in tuned.items():
         if value.shape != base[name].shape:
-            raise UserError(f"--base: {name} is {tuple(base[name].shape)} there and {tuple(value.shape)} here")
-        same = torch.equal(value, base[name])  # what was not trained stays as it is, to the bit
+            raise UserError(f"--base: {name} has shape {tuple(base[name].shape)} there and {tuple(value.shape)} here")
+        same = torch.equal(value, base[name])  # untrained weights stay bit for bit
         mixed[name] = value if same else torch.lerp(value.float(), base[name].float(), share)
     return mixed
 

@@ -1,13 +1,13 @@
 """The parts of a multimodal LLM, found by structure: which parameters and which linear layers each has.
 
-| part | what |
+| part | meaning |
 |---|---|
-| `vision` | the vision tower, without a projector that sits inside it (Qwen2.5-VL's merger) |
+| `vision` | the vision tower, without a projector inside it (Qwen2.5-VL's merger) |
 | `llm` | the language model with its embeddings and its head |
 | `projector` | everything between the two: projector, connector, Q-Former, query tokens, image newline |
 | `llm_attention` | the attention layers of the language model (arXiv 2510.08564) |
 | `llm_gate_up` | the gate and up projections of its feed-forward layers (arXiv 2510.08564) |
-| `full` | all of it |
+| `full` | everything |
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GATE_AND_UP = ("gate_proj", "up_proj", "gate_up_proj", "wi_0", "wi_1")
 class Parts:
     """The parts of one model: for each, the names of its parameters and of its linear layers.
 
-    A part that the model does not have is missing here.
+    Parts that the model lacks are missing here.
     """
 
     parameters: dict[str, list[str]]
@@ -50,7 +50,7 @@ class Parts:
 
 
 def find_parts(model: nn.Module) -> Parts:
-    """Sort a model's parameters and linear layers into parts; every parameter is in one of vision, projector and llm.
+    """Sort a model's parameters and linear layers into parts; each parameter is in vision, projector or llm.
 
     Raises:
         UserError: the model has no vision tower or no language model.
@@ -86,7 +86,7 @@ def find_parts(model: nn.Module) -> Parts:
 
 
 def freeze_all_but(model: nn.Module, recipe: Recipe, parts: Parts) -> None:
-    """Let gradients reach the parts that the recipe trains in full, and nothing else.
+    """Enable gradients only for the parts that the recipe trains in full.
 
     Raises:
         UserError: the recipe names a part that the model does not have.
@@ -113,7 +113,7 @@ def _language_model(model: Any) -> Any:
 
 
 def _outermost_without(model: nn.Module, inner: str, other: str) -> str:
-    """Return the outermost module around one that does not hold the other: around a decoder, its encoder too."""
+    """Return the outermost module around one that excludes the other: for a decoder, with its encoder."""
     while "." in inner and not _inside(other, inner.rpartition(".")[0]):
         inner = inner.rpartition(".")[0]
     return inner
@@ -132,6 +132,6 @@ def _is_merger(name: str, vision: str) -> bool:
 
 
 def _is_attention(name: str, module: Any, llm: str) -> bool:
-    """Whether a module of the language model is an attention layer: by its class, as no two call it the same."""
+    """Whether a module of the language model is an attention layer: by its class, as models name it differently."""
     has_projections = any(isinstance(child, nn.Linear) for child in module.children())
     return _inside(name, llm) and type(module).__name__.endswith("Attention") and has_projections

@@ -1,6 +1,6 @@
 """From a YAML file and `key=value` overrides to a checked `Recipe`; all faults in one line.
 
-OmegaConf reads, merges and interpolates; a recipe's parameters stand beside its fields while it does.
+OmegaConf reads, merges and interpolates; meanwhile, a recipe's parameters are beside its fields.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FOLDER = Path(__file__).parent
 def read(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe of a file, or of a shipped recipe's name, with `key=value` overrides applied.
 
-    A file may `include` another, whose values it replaces one by one (lists as a whole). Keys of overrides have dots
+    A file may `include` another and override single values (lists as a whole). Keys of overrides have dots
     (`optimiser.learning_rate=1e-5`, `mixture.sources.0.limit=100`); a key under `parameters` needs no prefix.
-    `${some.key}` stands for that value of the recipe, and `${name}` for a parameter, after overrides.
+    `${some.key}` refers to that value of the recipe, and `${name}` to a parameter, after overrides.
 
     Raises:
-        UserError: no such file, no YAML, or faults in it: all of them, in one line.
+        UserError: no such file, not YAML, or faults in it: all of them, in one line.
     """
     file = find(recipe)
     tree = _load(file)
@@ -58,11 +58,13 @@ def find(recipe: str) -> Path:
     for file in (Path(recipe), shipped):
         if file.is_file():
             return file
-    raise UserError(f"recipe {recipe!r}: no such file, and no shipped recipe; those are {', '.join(shipped_recipes())}")
+    raise UserError(
+        f"recipe {recipe!r}: neither a file nor a shipped recipe; shipped are {', '.join(shipped_recipes())}"
+    )
 
 
 def fields_at(place: Sequence[Any]) -> list[str]:
-    """Return the names of the fields of the section at a place of a recipe, as pydantic's `loc` gives it."""
+    """Return the field names of the recipe section at a pydantic `loc`."""
     section: type[BaseModel] = Recipe
     for key in place:
         if key in section.model_fields:
@@ -79,7 +81,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _load(file: Path, seen: tuple[Path, ...] = ()) -> DictConfig:
-    """Read a file with what it includes."""
+    """Read a file with everything that it includes."""
     if file in seen:
         raise UserError(f"{file}: includes itself")
     try:
@@ -93,14 +95,14 @@ def _load(file: Path, seen: tuple[Path, ...] = ()) -> DictConfig:
     if not included:
         return tree
     base = _load(file.parent / str(included), (*seen, file))
-    if "train" in list(tree):  # its keys say what is trained: they do not add up
+    if "train" in list(tree):  # its keys say what is trained: they must not be merged
         base = OmegaConf.masked_copy(base, [str(key) for key in base if key != "train"])
     with _one_line(file):
         return cast(DictConfig, OmegaConf.merge(base, tree))
 
 
 def _resolved(tree: DictConfig, overrides: Sequence[str], file: Path) -> dict[Any, Any]:
-    """Return a recipe's fields with overrides applied and interpolations replaced by what they stand for."""
+    """Return a recipe's fields with overrides applied and interpolations resolved."""
     known = tree.get("parameters") or {}
     changes = [(key, override) for override in overrides for key in [_key(override, known)]]
     for key, override in changes:
@@ -111,7 +113,7 @@ def _resolved(tree: DictConfig, overrides: Sequence[str], file: Path) -> dict[An
     parameters = given if isinstance(given, dict) else {}
     for name in parameters:
         if name in fields and fields[name] != f"${{{name}}}":
-            raise UserError(f"{file}: parameters.{name}: the recipe has a field {name} too; give it another name")
+            raise UserError(f"{file}: parameters.{name}: the recipe also has a field {name}; rename the parameter")
     whole = OmegaConf.create({**fields, **parameters})
     for key, override in changes:
         if not key.startswith("parameters."):
@@ -121,15 +123,15 @@ def _resolved(tree: DictConfig, overrides: Sequence[str], file: Path) -> dict[An
 
 
 def _key(override: str, parameters: Container[str]) -> str:
-    """Return the path that an override changes; that of a parameter with its prefix."""
+    """Return the path that an override changes, with the prefix for a parameter."""
     key, separator, _ = override.partition("=")
     if not separator or not key:
-        raise UserError(f"override {override!r}: expected key=value, as optimiser.learning_rate=1e-5")
+        raise UserError(f"override {override!r}: expected key=value, such as optimiser.learning_rate=1e-5")
     return f"parameters.{key}" if key in parameters else key
 
 
 def _change(tree: DictConfig, key: str, override: str) -> None:
-    """Set one value deep in the tree, making mappings on the way."""
+    """Set one value deep in the tree, creating mappings on the way."""
     text = override.partition("=")[2]
     try:
         value = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"])))["value"]
@@ -139,13 +141,13 @@ def _change(tree: DictConfig, key: str, override: str) -> None:
         OmegaConf.update(tree, key, value, merge=False)
     except (OmegaConfBaseException, TypeError) as error:
         raise UserError(
-            f"override {override!r}: no such place in the recipe ({one_line(error)}); places in a list count from 0"
+            f"override {override!r}: no such field in the recipe ({one_line(error)}); list items count from 0"
         ) from error
 
 
 @contextmanager
 def _one_line(file: Path) -> Iterator[None]:
-    """Tell OmegaConf's errors in one line, with the file and the field."""
+    """Report OmegaConf's errors in one line, with the file and the field."""
     try:
         yield
     except OmegaConfBaseException as error:

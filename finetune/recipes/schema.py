@@ -34,8 +34,8 @@ class Lora(_Section):
 class Part(_Section):
     """How one part is trained.
 
-    `learning_rate` overrides the optimiser's; with `lora` the part's linear layers get adapters, and nothing else of
-    the part changes.
+    `learning_rate` overrides the optimiser's; with `lora` the part's linear layers get adapters, and the rest of the
+    part is frozen.
     """
 
     learning_rate: Positive | None = None
@@ -46,8 +46,8 @@ class SourceEntry(_Section):
     """One source of the mixture.
 
     `data` is a data set's name (`emt data list`, or one of the demo's) or a LLaVA-style JSON file with its `images`
-    folder. `ratio` is its share of the training examples; one source may leave it out and takes the rest.
-    `question` and `answer` replace the data set's own; `{label}` stands for the name of the class.
+    folder. `ratio` is its share of the training examples; one source may leave it out to take the rest.
+    `question` and `answer` replace the data set's own; `{label}` stands for the class name.
     """
 
     data: str
@@ -60,9 +60,9 @@ class SourceEntry(_Section):
 
 
 class Mixture(_Section):
-    """What is trained on. An epoch goes once through the first source; the others keep to their ratios.
+    """The training data. An epoch goes once through the first source; the others keep their ratios.
 
-    Where another source runs dry it is repeated in a new order, or (`when_dry: stop`) the epoch ends there.
+    If another source runs dry it is repeated in a new order, or (`when_dry: stop`) the epoch ends there.
     """
 
     sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
@@ -70,12 +70,12 @@ class Mixture(_Section):
 
     @property
     def used(self) -> list[SourceEntry]:
-        """The sources that give any example: ratio 0 leaves one out."""
+        """The sources in use: ratio 0 leaves one out."""
         return [source for source in self.sources if source.ratio != 0]
 
     @property
     def names(self) -> list[str]:
-        """A name for each source that is used; the second one of the same data gets a number."""
+        """A name for each source in use; the second one of the same data gets a number."""
         data = [source.data for source in self.used]
         return [name if name not in data[:place] else f"{name}#{place}" for place, name in enumerate(data)]
 
@@ -85,20 +85,20 @@ class Mixture(_Section):
         open_ended = len(self.sources) - len(given)
         total = sum(given)
         if open_ended > 1 and given:
-            raise ValueError(f"{open_ended} sources have no ratio; at most one may leave it out and take the rest")
+            raise ValueError(f"{open_ended} sources have no ratio; at most one may leave it out to take the rest")
         if not open_ended and abs(total - 1) > 1e-6:
             raise ValueError(f"ratios add up to {total:g}; expected 1")
         if open_ended and total >= 1:
             raise ValueError(f"ratios add up to {total:g}, which leaves nothing for the source without one")
         if self.sources[0].ratio == 0:
-            raise ValueError("the first source has ratio 0, but an epoch goes once through it; put another one first")
+            raise ValueError("the first source has ratio 0, but it defines the epoch; put another one first")
         return self
 
 
 class Optimiser(_Section):
-    """AdamW (arXiv 1711.05101) or plain SGD; `clip` bounds the norm of the whole gradient, null leaves it free.
+    """AdamW (arXiv 1711.05101) or plain SGD; `clip` bounds the norm of the whole gradient, null turns that off.
 
-    Weight decay goes to weight matrices only, never to biases and norms.
+    Weight decay applies only to weight matrices, never to biases and norms.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -119,8 +119,8 @@ class Schedule(_Section):
 class Batching(_Section):
     """`size` examples make one optimiser step, whatever the number of processes; each takes `micro` at a time.
 
-    The gradient does not depend on `micro` nor on the number of processes: it is that of the mean loss over all
-    answer tokens of the step. `group_by_length` puts examples of like length into the same step. Of an example with
+    The gradient does not depend on `micro` or on the number of processes: it is that of the mean loss over all
+    answer tokens of the step. `group_by_length` puts examples of similar length into the same step. If an example has
     more than `max_tokens`, images included, the end of the answer is cut off.
     """
 
@@ -131,7 +131,7 @@ class Batching(_Section):
 
 
 class Save(_Section):
-    """When checkpoints are written: `epoch`, `end`, or every so many steps. `merged` writes LoRA as full weights."""
+    """When checkpoints are written: `epoch`, `end`, or a number of steps. `merged` writes LoRA as full weights."""
 
     every: Literal["epoch", "end"] | Count = "epoch"
     merged: bool = False
@@ -147,13 +147,13 @@ class Evaluate(_Section):
 
 
 def _by_name(value: Any) -> Any:
-    """Let `train: llm` and `train: [projector, llm]` stand for parts with no settings of their own."""
+    """Let `train: llm` and `train: [projector, llm]` mean parts with default settings."""
     names = [value] if isinstance(value, str) else value
     return {name: {} for name in names} if isinstance(names, list) else names
 
 
 class Recipe(_Section):
-    """A fine-tuning run. Field by field: see the sections' docstrings; `parameters` are names for `${...}`."""
+    """A fine-tuning run. The sections' docstrings describe their fields; `parameters` are names for `${...}`."""
 
     model: str
     revision: str = "main"
@@ -179,27 +179,29 @@ class Recipe(_Section):
         if (self.epochs is None) == (self.steps is None):
             faults.append("give either epochs or steps, and set the other to null")
         if self.batch.size % self.batch.micro:
-            faults.append(f"batch.size {self.batch.size} is no multiple of batch.micro {self.batch.micro}")
+            faults.append(f"batch.size {self.batch.size} is not a multiple of batch.micro {self.batch.micro}")
         if "full" in self.train and len(self.train) > 1:
-            faults.append("train: full holds all parts, so it stands alone")
-        faults += [f"train: {part} lies inside {_INSIDE[part]}; name one of them"
+            faults.append("train: full includes all parts, so it must be the only one")
+        faults += [f"train: {part} is inside {_INSIDE[part]}; choose one of them"
                    for part in self.train if _INSIDE.get(part) in self.train]  # fmt: skip
         if len({part.lora for part in self.parts.values() if part.lora}) > 1:
-            faults.append("train: parts with LoRA have different settings; rank, alpha and dropout are for all of them")
+            faults.append(
+                "train: parts with LoRA have different settings; rank, alpha and dropout must be the same for all"
+            )
         if self.save.merged and not self.has_lora:
-            faults.append("save.merged: nothing is trained by LoRA, so there is nothing to merge")
+            faults.append("save.merged: nothing is trained with LoRA, so there is nothing to merge")
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
     @property
     def parts(self) -> dict[PartName, Part]:
-        """The parts to train, those without settings with the defaults."""
+        """The parts to train, with default settings filled in."""
         return {name: part or Part() for name, part in self.train.items()}
 
     @property
     def has_lora(self) -> bool:
-        """Whether any part is trained by LoRA."""
+        """Whether any part is trained with LoRA."""
         return any(part.lora for part in self.parts.values())
 
     def learning_rate(self, part: PartName) -> float:

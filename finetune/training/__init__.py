@@ -1,1 +1,1 @@
-"""The run: loop, loss, saving, evaluation on the way. Start with `loop.Training.train`."""
+"""The run: loop, loss, saving, evaluation during training. Start with `loop.Training.train`."""

@@ -1,7 +1,7 @@
-"""What a run writes: checkpoints that `from_pretrained` or peft loads, and the state that a stopped run resumes from.
+"""What a run writes: checkpoints for `from_pretrained` or peft, and the state to resume from.
 
-Everything is written to a folder beside its place and renamed when whole, so that a killed process or a full disk
-leaves the last good checkpoint. All tensors are safetensors.
+Everything is written to a temporary folder and renamed when complete, so that a killed process or a full disk leaves
+the last good checkpoint. All tensors are safetensors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RECIPE_FILE = "emt_recipe.yaml"
 LOG_FILE = "emt_train.jsonl"
 LAST = "last"
 RESUME = "free some space, then --resume"
-"""What to do when a checkpoint or a state could not be written."""
+"""What to do if a checkpoint or a state could not be written."""
 _STATE, _WEIGHTS, _OPTIMISER = "state.json", "trained.safetensors", "optimiser.safetensors"
 
 
@@ -43,14 +43,14 @@ def save_checkpoint(
     dtype: torch.dtype | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a checkpoint: an adapter where the model is one of peft's, else a full model.
+    """Write a checkpoint: an adapter if the model is one of peft's, else a full model.
 
     Args:
-        folder: where to; replaced when it exists.
-        model: out of the wrappers for training.
+        folder: the destination; replaced if it exists.
+        model: without the wrappers for training.
         processor: saved beside the weights.
-        state: the weights, where they are not simply the model's.
-        dtype: of a full model's saved weights: the base checkpoint's, so that what was not trained stays as it was.
+        state: the weights, if they are not simply the model's.
+        dtype: of a full model's saved weights: the base checkpoint's, so that untrained weights stay unchanged.
         notes: further text files, by name.
     """
     with whole_folder(folder, advice=RESUME) as partial:
@@ -66,7 +66,7 @@ def save_checkpoint(
 
 
 def point_to_last(folder: Path) -> None:
-    """Make OUTPUT/last lead to a checkpoint."""
+    """Point OUTPUT/last to a checkpoint."""
     link = folder.with_name(f".{LAST}")
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name)
@@ -79,7 +79,7 @@ def state_folder(output: Path, step: int) -> Path:
 
 
 def write_step(folder: Path, step: int) -> None:
-    """Note in a state's folder how many steps were done."""
+    """Record in a state's folder how many steps were done."""
     (folder / _STATE).write_text(json.dumps({"step": step}), encoding="utf-8")
 
 
@@ -89,12 +89,12 @@ def read_step(folder: Path) -> int:
 
 
 def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any) -> None:
-    """Write all that a run needs to resume after a step, and drop what it wrote before.
+    """Write everything that a run needs to resume after a step, and remove earlier states.
 
     Args:
         output: the run's folder.
         step: the number of steps done.
-        weights: the trained parameters by name, in the precision they are trained in.
+        weights: the trained parameters by name, in training precision.
         optimiser: a torch optimiser over these parameters.
     """
     folder = state_folder(output, step)
@@ -120,7 +120,7 @@ def drop_states_before(folder: Path) -> None:
 
 
 def load_state(output: Path, weights: dict[str, Any], optimiser: Any) -> int:
-    """Put trained parameters and optimiser back where a run was, and return the number of steps done; 0 for none.
+    """Restore trained parameters and optimiser, and return the number of steps done; 0 without a state.
 
     Raises:
         UserError: the state does not belong to these parameters.
@@ -131,7 +131,7 @@ def load_state(output: Path, weights: dict[str, Any], optimiser: Any) -> int:
     saved, moments = load_file(folder / _WEIGHTS), load_file(folder / _OPTIMISER)
     if set(saved) != set(weights):
         odd = sorted(set(saved) ^ set(weights))
-        raise UserError(f"--resume: {folder} holds other parameters than the recipe trains, the first {odd[0]}")
+        raise UserError(f"--resume: {folder} has other parameters than the recipe trains, the first {odd[0]}")
     with torch.no_grad():
         for name, value in saved.items():
             weights[name].copy_(value)
@@ -143,12 +143,12 @@ def load_state(output: Path, weights: dict[str, Any], optimiser: Any) -> int:
 
 
 def last_state(output: Path) -> Path | None:
-    """Return the folder with the newest state of a run; None where there is none."""
+    """Return the folder with the newest state of a run; None if there is none."""
     return max(output.glob("resume-*"), default=None)
 
 
 def truncate_log(output: Path, step: int) -> None:
-    """Drop from the loss log what came after a step: it will be done again."""
+    """Drop from the loss log what came after a step: it will be repeated."""
     log = output / LOG_FILE
     if not log.is_file():
         return
@@ -158,7 +158,7 @@ def truncate_log(output: Path, step: int) -> None:
 
 
 def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:
-    """Return the dtype of a checkpoint's weights as its config names it, or None."""
+    """Return the dtype of a checkpoint's weights from its config, or None."""
     dtype: torch.dtype | None = AutoConfig.from_pretrained(pretrained, revision=revision).dtype
     return dtype
 
@@ -168,7 +168,7 @@ def _as(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
 
 
 def _name_dtype(config: Path, dtype: torch.dtype | None) -> None:
-    """Say in the checkpoint's config which dtype its weights have; transformers names that of training."""
+    """Record the weights' dtype in the checkpoint's config; transformers records the training dtype."""
     if dtype is None:
         return
     settings = json.loads(config.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a recipe would do, without loading weights: what is trained, on what, in how many steps and how much memory."""
+"""What a recipe would do, without loading weights: what it trains, on what data, in how many steps, its memory."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from finetune.data.sources import TrainingSource
 
 _BYTES_PER_ACTIVATION = 34
-"""Bytes that a transformer layer keeps for each token and hidden unit in 16 bit (arXiv 2205.05198, equation 2)."""
+"""Bytes that a transformer layer keeps for each token and hidden unit in 16 bits (arXiv 2205.05198, equation 2)."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device that holds the whole model; `activations` is rough, and only for the language model."""
+    """Bytes on one device with the whole model; `activations` is rough, and only for the language model."""
 
     weights: int
     gradients: int
@@ -42,15 +42,15 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The total."""
         return self.weights + self.gradients + self.optimiser + self.activations + self.logits
 
 
 def trained_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Return the modules that get gradients: how many there are of each, and their parameters in all.
+    """Return the modules that get gradients: how many of each, and their total parameters.
 
-    Modules that differ in the number of their layer only are counted together; a head that is tied to the embeddings
-    counts there.
+    Modules that differ only in their layer number are counted together; a head that is tied to the embeddings counts
+    with them.
     """
     found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     seen: set[int] = set()
@@ -69,9 +69,9 @@ def memory(model: Any, recipe: Recipe, batch: TrainingBatch) -> Memory:
     """Estimate the memory of a step.
 
     Args:
-        model: as made trainable; may be without weights.
-        recipe: of the run.
-        batch: a first one, for the number of its tokens.
+        model: made trainable; may be without weights.
+        recipe: the run's.
+        batch: a first one, for its number of tokens.
     """
     text = model.config.get_text_config()
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
@@ -96,7 +96,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     """Yield what a dry run prints: the resolved recipe, then tables.
 
     Raises:
-        UserError: whatever would stop the run before its first step.
+        UserError: anything that would stop the run before its first step.
     """
     yield recipe.to_yaml()
     check_tasks(recipe.evaluate)
@@ -111,7 +111,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     yield _trained_table(model)
     yield _mixture_table(sources, mixture)
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
-    yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples an epoch\n"
+    yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples per epoch\n"
     yield _memory_table(memory(model, recipe, batch))
 
 
@@ -124,14 +124,14 @@ def _trained_table(model: nn.Module) -> Any:
     table.add_column("parameters", justify="right")
     for name, (count, size) in modules.items():
         table.add_row(name, f"{count:,}", f"{size:,}")
-    table.add_row(f"in all, of {every:,} ({100 * trained / every:.2f} %)", "", f"{trained:,}")
+    table.add_row(f"total, of {every:,} ({100 * trained / every:.2f} %)", "", f"{trained:,}")
     return table
 
 
 def _mixture_table(sources: Sequence[TrainingSource], mixture: Plan) -> Any:
 
     table = Table("source", box=None, pad_edge=False)
-    for name in ("examples", "an epoch", "share"):
+    for name in ("examples", "per epoch", "share"):
         table.add_column(name, justify="right")
     for source, size, count in zip(sources, mixture.sizes, mixture.counts, strict=True):
         table.add_row(source.name, f"{size:,}", f"{count:,}", f"{100 * count / mixture.epoch_size:.1f} %")

@@ -1,7 +1,7 @@
-"""Evaluate a model while it is being trained.
+"""Evaluate a model during training.
 
-The only module of this package that imports the evaluator. A run folder comes out as
-`emt eval` would write it: `…_results.json` and one `…_samples_TASK.jsonl` a task.
+The only module of this package that imports the evaluator. It writes a run folder
+like `emt eval`: `…_results.json` and one `…_samples_TASK.jsonl` per task.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from finetune.recipes.schema import Evaluate
 
 
 def check_tasks(settings: Evaluate) -> None:
-    """Make sure before training that the tasks exist and that their data can be had; loads no model.
+    """Make sure before training that the tasks exist and that their data is available; load no model.
 
     Raises:
-        UserError: one of them does not, or its data is missing.
+        UserError: a task does not exist, or its data is missing.
     """
     if settings.tasks:
         check(settings.tasks)
@@ -26,20 +26,20 @@ def check_tasks(settings: Evaluate) -> None:
 def evaluate_live(
     model: Any, processor: Any, accelerator: Any, settings: Evaluate, folder: Path, pretrained: str
 ) -> dict[str, float]:
-    """Run the recipe's tasks on a model as it is, and write their results to a run folder.
+    """Run the recipe's tasks on a model in its current state, and write the results to a run folder.
 
-    The model is left as it was. All processes take part.
+    The model is left as it was. All processes must call this.
 
     Args:
-        model: also one that is wrapped for training.
-        processor: of the checkpoint.
-        accelerator: of the training run.
+        model: may be wrapped for training.
+        processor: the checkpoint's.
+        accelerator: the training run's.
         settings: tasks, batch size, and a limit of documents.
-        folder: of the run; replaced when it exists.
-        pretrained: what the results say was evaluated.
+        folder: the run's; replaced if it exists.
+        pretrained: the model's name in the results.
 
     Returns:
-        The accuracy of each task, empty on all processes but the first.
+        The accuracy of each task; empty except on the first process.
     """
     chosen = EvaluationSettings(pretrained, tuple(settings.tasks), batch_size=settings.batch_size, limit=settings.limit)
     results = evaluate_loaded(model, processor, chosen, folder, accelerator=accelerator)

@@ -1,4 +1,4 @@
-"""The training loop. Read `Training.train` first: it is all there is to it."""
+"""The training loop. Read `Training.train` first: it is the whole loop."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Training:
         accelerator: devices and processes.
         model: as `building.make_trainable` returns it.
         optimiser: over its trained parameters.
-        loader: of the batches.
-        plan: of the mixture.
+        loader: yields the batches.
+        plan: the mixture's.
         saver: writes checkpoints and evaluates them.
     """
 
@@ -68,10 +68,10 @@ class Training:
         self.log = Path(recipe.output) / LOG_FILE
 
     def train(self) -> None:
-        """Train from where the run stands to its end.
+        """Train from the run's current step to its end.
 
         Raises:
-            UserError: the loss or the gradient is not a number any more, or a checkpoint cannot be written.
+            UserError: the loss or the gradient is no longer finite, or a checkpoint cannot be written.
         """
         start = self.saver.resume(self.optimiser)
         due = save_points(self.recipe, self.plan, self.steps)
@@ -104,7 +104,7 @@ class Training:
 
     def _step(self, step: int, batches: list[TrainingBatch]) -> StepResult:
         """Take one optimiser step on the mean loss over the answer tokens of all batches of all processes."""
-        # Whatever is random in a step (dropout) follows from its number: a resumed run draws the same.
+        # Randomness in a step (dropout) is seeded by its number: a resumed run draws the same.
         torch.manual_seed(
             (self.recipe.seed << 32) + step * self.accelerator.num_processes + self.accelerator.process_index
         )
@@ -128,9 +128,9 @@ class Training:
         return StepResult(loss, by_source, answer_tokens=int(counts.sum()), tokens=tokens, gradient_norm=norm)
 
     def _count(self, batches: list[TrainingBatch]) -> tuple[torch.Tensor, int]:
-        """Return the step's answer tokens by source and all its tokens, over all processes.
+        """Return the step's answer tokens by source, and all its tokens, over all processes.
 
-        They come before the first pass, since every loss is divided by the number of answer tokens.
+        They are needed before the first pass, since every loss is divided by the number of answer tokens.
         """
         counts = torch.zeros(len(self.plan.sizes) + 1, dtype=torch.float64)
         for batch in batches:
@@ -140,8 +140,8 @@ class Training:
         return counts[:-1], int(counts[-1])
 
     def _clip(self) -> float:
-        """Bound the norm of the whole gradient as the recipe says; returns the norm before."""
-        # Of all weights, in the model's own order: that is how accelerate recognises a model that FSDP has spread.
+        """Clip the norm of the whole gradient as the recipe says; return the norm before."""
+        # All weights, in the model's own order: that is how accelerate recognises a model sharded by FSDP.
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.optimiser.clip or math.inf)
         return 0.0 if norm is None else float(norm)  # DeepSpeed clips by its own config
 
@@ -149,12 +149,12 @@ class Training:
         if math.isfinite(loss) and math.isfinite(norm):
             return
         state = last_state(Path(self.recipe.output))
-        kept = f"the last good state is {state}" if state else "nothing was saved before"
+        kept = f"the last good state is {state}" if state else "nothing was saved yet"
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
         raise UserError(f"step {step + 1}: {what}; {kept}; try a lower learning rate, more warm-up or clipping")
 
     def _set_rate(self, step: int) -> dict[str, float]:
-        """Set each part's learning rate; returns them."""
+        """Set each part's learning rate; return them."""
         share = factor(self.recipe.schedule, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * share

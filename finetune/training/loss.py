@@ -1,7 +1,7 @@
-"""The loss on answer tokens, with logits for these tokens only.
+"""The loss on answer tokens, with logits only for these tokens.
 
-A language model's head turns every token into as many logits as there are words; with 32,000 words that is most of
-the memory of a step, and all but the answers' logits are thrown away. Here the head sees the answers' tokens alone.
+A language model's head turns every token into one logit per word; with 32,000 words that is most of a step's memory,
+and all but the answers' logits are discarded. Here the head sees only the answers' tokens.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import nn
 from finetune.data.collate import IGNORED, TrainingBatch
 
 _ROWS = 256
-"""Rows of logits that are turned into probabilities at a time."""
+"""How many rows of logits are turned into probabilities at a time."""
 
 
 def answer_losses(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss of every answer token in nats, `(answer tokens,)`, and the number of each one's source.
+    """Return the loss of every answer token in nats, `(answer tokens,)`, and each one's source number.
 
     Args:
-        model: as wrapped for training.
+        model: wrapped for training.
         head: its output layer, `(…, dim)` to `(…, vocabulary)`.
-        batch: of examples.
+        batch: the examples.
     """
     places = batch.labels != IGNORED
     with _only_at(head, places):
@@ -36,7 +36,7 @@ def answer_losses(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> tu
 
 @contextmanager
 def _only_at(head: nn.Module, places: torch.Tensor) -> Iterator[None]:
-    """Let the head see only some places of the hidden states: `(batch, tokens, dim)` becomes `(places, dim)`."""
+    """Show the head only some places of the hidden states: `(batch, tokens, dim)` becomes `(places, dim)`."""
 
     def select(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden, *others = arguments
@@ -50,7 +50,7 @@ def _only_at(head: nn.Module, places: torch.Tensor) -> Iterator[None]:
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Cross-entropy in float32 that holds the logits once, where torch's holds them up to four times.
+    """Cross-entropy in float32 that keeps one copy of the logits, where torch keeps up to four.
 
     The gradient, softmax minus one at the target, is written over the logits.
     """

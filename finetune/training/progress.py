@@ -1,4 +1,4 @@
-"""Speed and time left on the terminal; nothing where standard error is none."""
+"""Speed and time left on the terminal; nothing if standard error is not one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """A bar over the steps of a run with loss, images and tokens a second, and time left.
+    """A bar over the steps of a run with loss, images and tokens per second, and time left.
 
     Args:
         start: steps done before.
         steps: of the whole run.
-        shown: False on all processes but the first.
+        shown: True only on the first process.
     """
 
     def __init__(self, start: int, steps: int, *, shown: bool) -> None:
@@ -39,7 +39,7 @@ class Progress:
         self._bar.stop()
 
     def step(self, loss: float, images: int, tokens: int) -> dict[str, Any]:
-        """Advance by a step; returns its seconds, images and tokens a second. What came between does not count."""
+        """Advance by a step; return its seconds, images and tokens per second. Time between steps does not count."""
         seconds = time.perf_counter() - self._since
         speed = {"images_per_second": round(images / seconds, 2), "tokens_per_second": round(tokens / seconds, 1)}
         shown = (
@@ -50,7 +50,7 @@ class Progress:
         return speed
 
     def say(self, text: str) -> None:
-        """Show what is done between two steps; as a line of its own where there is no terminal."""
+        """Show what happens between two steps; as a separate line if there is no terminal."""
         if self._console.is_terminal:
             self._bar.update(self._task, description=text)
         else:
@@ -62,5 +62,5 @@ class Progress:
             self._console.print(text, highlight=False, soft_wrap=True)
 
     def restart_clock(self) -> None:
-        """Begin the time of the next step now."""
+        """Start timing the next step."""
         self._since = time.perf_counter()

@@ -33,11 +33,11 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
 
     Args:
         recipe: what to do.
-        resume: continue the run in the recipe's output folder that was stopped.
-        overwrite: drop the run that the output folder holds.
+        resume: continue the stopped run in the recipe's output folder.
+        overwrite: remove the run in the output folder.
 
     Raises:
-        UserError: anything in the recipe, the data or the checkpoint that cannot be used.
+        UserError: something in the recipe, the data or the checkpoint cannot be used.
     """
     output = Path(recipe.output)
     check_output(output, recipe, resume=resume, overwrite=overwrite)
@@ -67,10 +67,10 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
 
 
 def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
-    """Make sure that nothing is lost by writing to the output folder, or that the run in it is the recipe's.
+    """Make sure that writing to the output folder loses nothing, or that the run in it is the recipe's.
 
     Raises:
-        UserError: the folder holds something else.
+        UserError: the folder contains something else.
     """
     written = output / RECIPE_FILE
     if resume and written.is_file():
@@ -80,7 +80,7 @@ def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
         if changed:
             raise UserError(
                 f"--resume: the run in {output} was started with another recipe: {changed[0]} was "
-                f"{before.get(changed[0])} and is now {now[changed[0]]}; take the same, or another output"
+                f"{before.get(changed[0])} and is now {now[changed[0]]}; use the same, or another output"
             )
     elif not resume and not overwrite and output.is_dir() and any(output.iterdir()):
         raise UserError(f"output: {output} is not empty; choose another, or add --resume or --overwrite")
@@ -97,7 +97,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
             raise UserError(f"trackers: found {tracker!r}; expected one of {_names(LOGGER_TYPE_TO_CLASS)}")
         if tracker not in map(str, get_available_trackers()):
             raise UserError(f"trackers: {tracker} is not installed; run: pip install {tracker.replace('_', '-')}")
-    # A vision tower's last layers may go unused, as may a projector in a batch of text alone.
+    # A vision tower's last layers may be unused, as may a projector in a text-only batch.
     unused: set[PartName] = {"vision", "full", "projector"}
     ddp = DistributedDataParallelKwargs(find_unused_parameters=bool(unused & set(recipe.parts)))
     accelerator = Accelerator(
@@ -108,16 +108,16 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         cpu=_on_a_cpu(),
     )
     deepspeed = accelerator.state.deepspeed_plugin
-    if deepspeed is not None:  # what accelerate would read off a data loader
+    if deepspeed is not None:  # what accelerate would read from a data loader
         deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = recipe.batch.micro
     return accelerator
 
 
 def name_layers(accelerator: Accelerator, model: Any) -> None:
-    """Tell FSDP which layers to spread, unless the user's configuration does.
+    """Tell FSDP which layers to shard, unless the user's configuration does.
 
-    Transformers' own list names layers that a model may lack, such as those of CLIP's text side in LLaVA, and
-    accelerate gives up at the first of them.
+    Transformers' own list names layers that a model may lack, such as those of CLIP's text tower in LLaVA, and
+    accelerate fails at the first of them.
     """
     fsdp = getattr(accelerator.state, "fsdp_plugin", None)
     if fsdp is not None and fsdp.transformer_cls_names_to_wrap is None:

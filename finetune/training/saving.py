@@ -1,4 +1,4 @@
-"""When a run saves and evaluates, and how it resumes after it was stopped."""
+"""When a run saves and evaluates, and how a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from finetune.training.evaluation import evaluate_live
 
 
 def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
-    """Return the numbers of done steps at which a run saves: always the last."""
+    """Return the steps after which a run saves, always including the last."""
     every = recipe.save.every
     if every == "end":
         return {steps}
@@ -49,14 +49,14 @@ class Saver:
     """Writes checkpoints with the state to resume from, and runs the recipe's tasks.
 
     Args:
-        recipe: of the run.
-        accelerator: of the run.
-        model: as wrapped for training; set by the loop once it is.
+        recipe: the run's.
+        accelerator: the run's.
+        model: wrapped for training; set by the loop.
         processor: saved beside the weights.
         dtype: of the base checkpoint's weights.
 
     Raises:
-        UserError: the recipe asks for what cannot be done on a model that is spread over processes.
+        UserError: the recipe asks for something that a sharded model cannot do.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class Saver:
         self.output = Path(recipe.output)
         self.sharded = accelerator.distributed_type.value in ("FSDP", "DEEPSPEED")
         if self.sharded and recipe.save.merged:
-            raise UserError("save.merged: cannot be done under FSDP or DeepSpeed; use emt merge on the checkpoint")
+            raise UserError("save.merged: not supported with FSDP or DeepSpeed; use emt merge on the checkpoint")
         if self.sharded and recipe.evaluate.tasks:
-            raise UserError("evaluate.tasks: cannot be done under FSDP or DeepSpeed; use emt eval on the checkpoints")
+            raise UserError("evaluate.tasks: not supported with FSDP or DeepSpeed; use emt eval on the checkpoints")
 
     def save(self, step: int, optimiser: Any) -> None:
-        """Write a checkpoint, then the state that a stopped run resumes from.
+        """Write a checkpoint, then the state to resume from.
 
         Raises:
             UserError: the disk is full or cannot be written to.
         """
         model = self.accelerator.unwrap_model(self.model)
         state = self.accelerator.get_state_dict(self.model) if self.sharded else None
-        if state is not None:  # gathered, a head that is tied to the embeddings is a second copy
+        if state is not None:  # when gathered, a head tied to the embeddings is a second copy
             once = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
             state = {name: value for name, value in state.items() if name in once}
         if self.accelerator.is_main_process:
@@ -97,7 +97,7 @@ class Saver:
         self.accelerator.wait_for_everyone()
 
     def resume(self, optimiser: Any) -> int:
-        """Put model and optimiser where the run was stopped; returns the number of steps done."""
+        """Restore model and optimiser to where the run stopped; return the number of steps done."""
         folder = last_state(self.output)
         if self.sharded and folder is not None:
             self.accelerator.load_state(str(folder / "sharded"))
@@ -110,7 +110,7 @@ class Saver:
         return step
 
     def evaluate(self, step: int) -> None:
-        """Run the recipe's tasks on the model as it is, unless that was done before the run was stopped."""
+        """Run the recipe's tasks on the current model, unless that was done before the run was stopped."""
         settings = self.recipe.evaluate
         folder = self.output / "evaluations" / f"step-{step:06d}"
         if not settings.tasks or folder.is_dir() or (step == 0 and not settings.at_start):
@@ -126,7 +126,7 @@ class Saver:
         self.accelerator.wait_for_everyone()
 
     def _save_sharded(self, step: int) -> None:
-        """Let accelerate write what each process holds of model and optimiser, in its own format."""
+        """Let accelerate write each process's share of model and optimiser, in its own format."""
         folder = state_folder(self.output, step)
         staging = folder.with_name(f".{folder.name}.sharded")
         self.accelerator.save_state(str(staging))
@@ -143,10 +143,10 @@ class Saver:
 
 
 def begin_all_moments(optimiser: torch.optim.Optimizer) -> None:
-    """Give AdamW's first, empty state to weights that had no gradient yet, as it would itself with the first one.
+    """Give AdamW's initial, empty state to weights that had no gradient yet, as AdamW would at the first one.
 
-    Torch expects the state of every trained weight when it loads what processes share, also of layers that a model
-    never uses, such as the last one of LLaVA's vision tower.
+    Torch expects state for every trained weight when it loads a sharded state, even for layers that a model never uses,
+    such as the last one of LLaVA's vision tower.
     """
     if not isinstance(optimiser, torch.optim.AdamW):
         return

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step alone, so that a resumed run needs no memory of it."""
+"""The learning rate as a function of the step alone, so that resuming needs no state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from finetune.recipes.schema import Schedule
 def factor(schedule: Schedule, step: int, steps: int) -> float:
     """Return the share of the peak learning rate at a step.
 
-    The rate rises linearly over the warm-up and reaches its peak at the first step behind it; a cosine then falls
+    The rate rises linearly over the warm-up and reaches its peak at the first step after it; a cosine then falls
     towards zero, which it would reach one step after the last.
 
     Args:

@@ -18,7 +18,7 @@ NAME = "fuzzy"
 
 
 class _Index:
-    """What is kept for one vocabulary: its reader, and the classes of the gold labels met so far."""
+    """What is cached for one vocabulary: its reader, and the classes of the gold labels seen so far."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.reader = Reader(vocabulary)
@@ -26,7 +26,7 @@ class _Index:
 
 
 class ClassificationJudge:
-    """Judges answers against the vocabularies it meets; what it builds for each is kept while the vocabulary lives."""
+    """Judges answers against any vocabulary; what it builds for one is cached as long as that vocabulary lives."""
 
     def __init__(self) -> None:
         self._indices: WeakKeyDictionary[Vocabulary, _Index] = WeakKeyDictionary()
@@ -35,7 +35,7 @@ class ClassificationJudge:
         """Judge one answer.
 
         Raises:
-            UserError: the target's label is no class of its vocabulary.
+            UserError: the target's label is not a class of its vocabulary.
         """
         vocabulary = target.vocabulary
         index = self._indices.get(vocabulary)
@@ -51,7 +51,7 @@ class ClassificationJudge:
 
 
 def _decide_lone(hit: Hit, prediction: str, target: Classification, gold: frozenset[int]) -> Verdict:
-    """Return the verdict on an answer that holds one label and nothing that could change its meaning."""
+    """Return the verdict on an answer that contains one label and nothing that could change its meaning."""
     start, end, surface = hit
     labels = _meant(hit, target, gold)
     name = target.vocabulary.labels[min(labels & gold or labels)].name
@@ -123,7 +123,7 @@ def _reason(category: Category, matches: Sequence[Match], reading: Reading) -> s
 
 
 def _confidence(category: Category, reading: Reading) -> float:
-    """Return how sure the verdict is; what may hide an unknown synonym is the least sure."""
+    """Return how sure the verdict is; least sure where an unknown synonym may hide."""
     if category == "extrinsic":
         words = reading.folded.words
         if not words.strip():

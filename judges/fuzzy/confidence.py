@@ -7,16 +7,16 @@ from __future__ import annotations
 
 # Nothing to misread.
 WHOLE_ANSWER = 1.0  # the answer is a label's name and nothing else
-NO_DOUBT = 1.0  # what lowers no other number
+NO_DOUBT = 1.0  # lowers no other number
 EMPTY = 0.99  # an answer without words
-BLANK = 0.97  # a short answer of which nothing is left without markup and talk to the judge
+BLANK = 0.97  # a short answer that is only markup and talk to the judge
 
 # An answer is found.
 LETTER = 0.97  # an option's letter leaves nothing to interpret
-OPTION_TEXT = 0.93  # an option's text may also stand in a sentence about it
+OPTION_TEXT = 0.93  # an option's text may also occur in a sentence about it
 SAME_NUMBER = 0.97  # numbers are compared exactly
-OTHER_NUMBER = 0.93  # the number found may be another one than was asked for
-EXACT_TEXT = 0.97  # a title or name to the letter
+OTHER_NUMBER = 0.93  # the number found may not be the one asked for
+EXACT_TEXT = 0.97  # an exact title or name
 SPELLED_TEXT = 0.85  # a title or name with wrong characters
 YES_NO = 0.95  # a plain yes or no
 OTHER_TEXT = 0.9  # another title or name, unlike the right one
@@ -28,7 +28,7 @@ LABEL = {
     "subtype": 0.85,  # a subtype asks for knowledge that the vocabulary may lack
     "misspelling": 0.7,  # may be another word
 }
-OTHER_LABEL = 0.9  # digits and other hits that are none of these
+OTHER_LABEL = 0.9  # digits and other hits that are not among these
 
 # Several answers, or part of the text does not count.
 SEVERAL_LABELS = 0.9  # one of them may be meant only in passing
@@ -41,7 +41,7 @@ LONG_NUMBER = 0.85  # a number of several digits beside the digit
 DESCRIBES = 0.75  # a label that only describes another ("baby elephant")
 CORRECTED = 0.7  # where a correction begins is a guess
 COMPARED = 0.7  # a comparison may be meant as an answer
-MISSPELT = 0.7  # no label but a near one
+MISSPELT = 0.7  # no label, but something close to one
 NO_THING = 0.65  # a label used as a verb, an adjective or part of another name
 DENIED_TEXT = 0.7  # the right answer is denied, and another may be given
 OPEN_BETWEEN_TWO = 0.6  # "X or Y" may offer one name twice
@@ -50,7 +50,7 @@ OPEN_BETWEEN_TWO = 0.6  # "X or Y" may offer one name twice
 REFUSED = 0.9  # a refusal, and no answer after it
 REFUSED_LABEL = 0.85  # a refusal, a denial or the name of something else, which may hide an unknown synonym
 REFUSED_YES_NO = 0.85  # a refusal may still lean to one side
-CLASS_NO_OPTION = 0.9  # the picture's class is named, which is no option
+CLASS_NO_OPTION = 0.9  # names the picture's class, which is not an option
 NO_OPTION = 0.75  # may paraphrase an option
 DESCRIPTION = 0.75  # only words that describe the picture
 DIGITS_UNREAD = 0.7  # digits in a form that the rules do not read

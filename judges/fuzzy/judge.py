@@ -23,7 +23,7 @@ class FuzzyJudge:
         """Judge one answer.
 
         Raises:
-            UserError: the target's label is none of its vocabulary or of its choices.
+            UserError: the target's label is not in its vocabulary or among its choices.
         """
         if isinstance(target, Classification):
             return self._classification.judge(prediction, target)
@@ -32,5 +32,5 @@ class FuzzyJudge:
         return judge_short_answer(prediction, target)
 
     def judge_many(self, items: Iterable[tuple[str, Target]]) -> Iterator[Verdict]:
-        """Judge many answers, in their order."""
+        """Judge many answers, in order."""
         return (self.judge(prediction, target) for prediction, target in items)

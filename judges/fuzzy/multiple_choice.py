@@ -55,12 +55,12 @@ def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
     """Judge one answer.
 
     Raises:
-        UserError: the target's label is no letter of one of its choices.
+        UserError: the target's label is not the letter of one of its choices.
     """
     gold = ord(target.label.strip(" ().").upper()) - ord("A") if len(target.label.strip(" ().")) == 1 else -1
     if not 0 <= gold < len(target.choices):
         last = chr(ord("A") + len(target.choices) - 1)
-        raise UserError(f"label {target.label!r} is no option; expected a letter from A to {last}")
+        raise UserError(f"label {target.label!r} is not an option; expected a letter from A to {last}")
     folded = fold(markup.clean(prediction))
     notes: list[str] = []
     picks = _picks(folded, prediction, target.choices, notes)
@@ -128,7 +128,7 @@ def _is_whole(plain: str, span: tuple[int, int]) -> bool:
 
 
 def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
-    """Return where the options' texts stand, the longest first where they overlap."""
+    """Return where the options' texts occur, the longest first where they overlap."""
     found = []
     for index, choice in enumerate(choices):
         for text in _option_forms(choice):
@@ -145,7 +145,7 @@ def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
 
 @lru_cache(maxsize=4096)
 def _option_forms(choice: str) -> tuple[str, ...]:
-    """Return an option's text as it may stand in folded text: with and without article, digits for number words."""
+    """Return an option's text as it may occur in folded text: with and without article, digits for number words."""
     text = " ".join(fold(choice).words.split())
     if not text:
         return ()
@@ -209,7 +209,7 @@ def _ordinals(plain: str, count: int) -> list[_Pick]:
 
 
 def _nearly_option(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
-    """Return the option that the whole answer, or its end, misspells; one wrong letter in eight at most."""
+    """Return the option that the whole answer, or its end, misspells; at most one wrong letter in eight."""
     words = folded.words.split()
     forms = {form: index for index, choice in enumerate(choices) for form in _option_forms(choice)}
     tail = _ARTICLE.sub("", " ".join(words))

@@ -32,8 +32,8 @@ _DENIALS = frozenset({"denial", "question", "refutation"})
 class Reading:
     """What was found in one answer; offsets are those of the folded text.
 
-    `asserted` are the labels that count; `denied` and `ignored` those that do not; `notes` name what was decided on
-    the way; `certainty` is how far to trust the whole.
+    `asserted` are the labels that count; `denied` and `ignored` those that do not; `notes` record the
+    decisions made; `certainty` is how far to trust the reading.
     """
 
     folded: Folded
@@ -52,7 +52,7 @@ class Reading:
 
 
 class Reader:
-    """Reads answers against one vocabulary. Safe to share between threads: it holds no state of a reading."""
+    """Reads answers against one vocabulary. Safe to share between threads: it keeps no state between readings."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.numeric = numerals.is_numeric(vocabulary)
@@ -62,8 +62,8 @@ class Reader:
     def read(self, text: str) -> Reading | Hit:
         """Return which labels the answer asserts.
 
-        The common case, plain text that names one label and holds nothing that could change its meaning, is found
-        fast and is returned as that one hit.
+        The common case, plain text that names one label and contains nothing that could change its meaning, is found
+        fast and returned as that one hit.
         """
         if not text.isascii() or markup.SUSPICIOUS.search(text):
             cleaned = markup.clean(text)
@@ -74,7 +74,7 @@ class Reader:
         return self._lone_label(folded, hits) or self._interpret(folded, text, hits)
 
     def _lone_label(self, folded: Folded, hits: list[Hit]) -> Hit | None:
-        """Return the only hit where it is a label that surely stands for a thing, None where more care is needed."""
+        """Return the only hit if it is a label that clearly names a thing, None if more care is needed."""
         if self.numeric or not hits or any(hit.surface.cue not in _HARMLESS for hit in hits):
             return None
         if len(hits) > 1:
@@ -85,7 +85,7 @@ class Reader:
         return hit if hit.surface.labels and self._is_thing(folded, hit) else None
 
     def _is_thing(self, folded: Folded, hit: Hit) -> bool:
-        """Whether a label stands for a thing here; names of several words do."""
+        """Whether a label names a thing here; names of several words always do."""
         pos = hit.surface.pos
         if not pos:
             return True
@@ -188,7 +188,7 @@ def _spans(hits: Sequence[Hit]) -> list[assertions.Span]:
 
 
 def _drop_retracted(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
-    """Drop what stands before the last "no wait" or "I mean" that has something after it."""
+    """Drop what comes before the last "no wait" or "I mean" that has something after it."""
     retracted = [hit.end for hit in hits if hit.surface.cue == "retraction" and hit.end <= labels[-1].start]
     if not retracted or labels[0].start >= retracted[-1]:
         return labels
@@ -197,14 +197,14 @@ def _drop_retracted(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) ->
 
 
 def _keep(reading: Reading, labels: list[Hit], kept: Sequence[Hit]) -> list[Hit]:
-    """Return the labels that are kept, in order; the others go to the ignored ones."""
+    """Return the labels that are kept, in order; the others become ignored."""
     starts = {label.start for label in kept}
     reading.ignored += [label for label in labels if label.start not in starts]
     return [label for label in labels if label.start in starts]
 
 
 def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
-    """Keep only the labels of the stated answer, where there is one; two such answers both count."""
+    """Keep only the labels of the stated answer, if there is one; two such answers both count."""
     plain = reading.folded.plain
     markers = [
         assertions.Marker(hit.end, "final" in hit.surface.text)
@@ -221,7 +221,7 @@ def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -
 
 
 def _drop_compared(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
-    """Drop labels that others are only compared with, where anything else is asserted."""
+    """Drop labels that others are only compared with, if anything else is asserted."""
     plain = reading.folded.plain
     weak = []
     for hit in hits:

@@ -18,7 +18,7 @@ from judges.verdict import Category, Match, Verdict
 NAME = "fuzzy"
 # Rubric: at most one wrong character in this many, for titles and names.
 _CHARACTERS_PER_ERROR = 8
-# From this similarity on, another text may be the same answer written otherwise.
+# From this similarity up, another text may be the same answer written differently.
 _ALIKE = 0.6
 _YES = word_list("short_answer", "says_yes")
 _NO = word_list("short_answer", "says_no")
@@ -111,7 +111,7 @@ def _said(plain: str) -> str | None:
 
 
 def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdict:
-    """Compare years and numbers exactly; other numbers of as many digits contradict."""
+    """Compare years and numbers exactly; other numbers with as many digits contradict."""
     found = [match.span() for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?![\w])(?!\.\d)", plain)]
     if len(gold) <= 2 and int(gold) < len(NUMBER_WORDS):
         found += [match.span() for match in re.finditer(rf"\b{NUMBER_WORDS[int(gold)]}\b", plain)]
@@ -160,7 +160,7 @@ def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Ve
 
 
 def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tuple[tuple[int, int] | None, int]:
-    """Return the stretch of words nearest to the answer and its wrong characters; None where it is too far."""
+    """Return the span of words nearest to the answer and its number of wrong characters; None if it is too far."""
     wanted = "".join(gold)
     allowed = len(wanted) // _CHARACTERS_PER_ERROR
     digits = re.sub(r"\D", "", wanted)

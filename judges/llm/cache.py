@@ -65,7 +65,7 @@ class AnswerCache:
             raise self._mistake(error) from error
 
     def _mistake(self, error: Exception) -> UserError:
-        """What is wrong with the file: full disk, no permission, no data base."""
+        """What is wrong with the file: full disk, no permission, not a database."""
         return UserError(
-            f"judge cache {self._path}: {one_line(error)}; choose another file by EMT_JUDGE_CACHE, or 'off'"
+            f"judge cache {self._path}: {one_line(error)}; set EMT_JUDGE_CACHE to another file, or to 'off'"
         )

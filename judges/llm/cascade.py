@@ -1,4 +1,4 @@
-"""Rules first, and a language model for what they are not sure of."""
+"""Rules first, and a language model where they are unsure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class CascadeJudge:
-    """The rules' verdict where its confidence reaches the threshold, else that of `llm`.
+    """The rules' verdict if its confidence reaches the threshold, else that of `llm`.
 
-    Without a server the rules' verdict always stands, and the judge says once how many answers it would have
-    asked about. So it does where the limit of calls is reached. But where the server fails or the model answers
-    off the format, the answer is `unscored`: nothing is counted as wrong for that.
+    Without a server the rules' verdict always counts, and the judge says once how many answers it would have
+    asked about. The rules' verdict also counts once the limit of calls is reached. But if the server fails or the
+    model answers off-format, the answer is `unscored`, never wrong.
     """
 
     name = "cascade"
@@ -41,17 +41,17 @@ class CascadeJudge:
 
     @property
     def chat(self) -> Chat | None:
-        """The server that is asked, where there is one."""
+        """The server to ask, if there is one."""
         return self._llm.chat if self._llm else None
 
     def judge(self, prediction: str, target: Target) -> Verdict:
-        """Judge one answer; waits for the model where it is asked."""
+        """Judge one answer; waits for the model if it is asked."""
         return self._start(prediction, target)()
 
     def judge_many(self, items: Iterable[tuple[str, Target]]) -> Iterator[Verdict]:
-        """Judge many answers, in their order."""
+        """Judge many answers, in order."""
         started = (self._start(prediction, target) for prediction, target in items)
-        # Sure verdicts wait in line too: far enough ahead for the server to stay busy.
+        # Sure verdicts wait in line too: far enough ahead to keep the server busy.
         return in_order(started, ahead=64 * self.settings.concurrency)
 
     def estimate(self, items: Iterable[tuple[str, Target]]) -> Estimate:
@@ -66,7 +66,7 @@ class CascadeJudge:
         return replace(self._llm.estimate(unsure), answers=answers)
 
     def report(self) -> None:
-        """Log once how many answers would have gone to a language model; also done when the process ends."""
+        """Log once how many answers would have gone to a language model; also called when the process ends."""
         if self._unsure and not self._reported:
             self._reported = True
             _LOG.warning(

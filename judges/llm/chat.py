@@ -1,4 +1,4 @@
-"""Questions to an OpenAI-compatible server: each one once, a limited number at a time, failures kept apart."""
+"""Asks an OpenAI-compatible server: each question once, a limited number at a time, failures kept apart."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class ChatRequest:
     well_formed: Callable[[str], bool]
 
     def key(self, model: str) -> str:
-        """Return a hash of all that the answer depends on."""
+        """Return a hash of everything that the answer depends on."""
         content = json.dumps([model, self.version, self.sampling, self.text])
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def tokens(self) -> int:
-        """About how many tokens the request has, at four characters a token."""
+        """About how many tokens the request has, at four characters per token."""
         return len(self.text) // CHARACTERS_PER_TOKEN + 1
 
 
@@ -88,7 +88,7 @@ class Chat:
         self._process = os.getpid()
 
     def ask(self, request: ChatRequest) -> Future[Reply]:
-        """Return the reply to come; a request that was asked before shares its reply."""
+        """Return a future for the reply; a repeated request shares its reply."""
         if os.getpid() != self._process:
             raise RuntimeError("an LLM judge does not survive a fork: start the workers with 'spawn'")
         key = request.key(self.model)
@@ -114,7 +114,7 @@ class Chat:
     def close(self) -> None:
         """Drop what is queued or under way and close connections and cache; they open again with the next question.
 
-        Does not wait for the server: the reply to a request under way is thrown away.
+        Does not wait for the server: the reply to a request under way is discarded.
         """
         with self._lock:
             opened = {name: self.__dict__.pop(name, None) for name in ("_workers", "_client", "_cache")}
@@ -132,7 +132,7 @@ class Chat:
         return future
 
     def _answer(self, client: OpenAI, key: str, request: ChatRequest) -> Reply:
-        """Ask the server, unless it was given up, and count what came of it; runs in a worker."""
+        """Ask the server, unless it was given up on, and count the outcome; runs in a worker."""
         limit = self.settings.give_up_after
         with self._lock:
             if self._failures_in_a_row >= limit:
@@ -153,7 +153,7 @@ class Chat:
         return reply
 
     def _complete(self, client: OpenAI, request: ChatRequest) -> Reply:
-        """One chat completion, with the client's own retries; what is no completion is a failure."""
+        """One chat completion, with the client's own retries; anything that is not a completion is a failure."""
         from openai import OpenAIError
 
         create: Any = client.chat.completions.create
@@ -163,12 +163,12 @@ class Chat:
         except OpenAIError as error:
             return Reply(None, _described(error), failed=True)
         except ValueError as error:
-            return Reply(None, f"the server's answer is no JSON: {one_line(error)}", failed=True)
+            return Reply(None, f"the server's answer is not JSON: {one_line(error)}", failed=True)
         # The client does not check what the server sent: it may be a page of HTML, or JSON of another kind.
         try:
             text = completion.choices[0].message.content
         except (AttributeError, IndexError, TypeError):
-            return Reply(None, f"the server's answer is no chat completion: {str(completion)[:80]!r}", failed=True)
+            return Reply(None, f"the server's answer is not a chat completion: {str(completion)[:80]!r}", failed=True)
         return Reply(text) if isinstance(text, str) else Reply(None, "the model answered without text")
 
     @cached_property

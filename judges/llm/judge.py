@@ -16,7 +16,7 @@ from judges.target import Target
 from judges.verdict import Verdict
 
 Pending = Callable[[], Verdict]
-"""A verdict that may not be there yet: calling it waits."""
+"""A verdict that may not be ready yet: calling it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class CostlyJudge(Judge, Protocol):
 
     @property
     def chat(self) -> Chat | None:
-        """The server that is asked, where there is one."""
+        """The server to ask, if there is one."""
         ...
 
     def estimate(self, items: Iterable[tuple[str, Target]]) -> Estimate:
@@ -50,14 +50,14 @@ class CostlyJudge(Judge, Protocol):
         ...
 
     def close(self) -> None:
-        """Say what is left to say, and close connections and cache."""
+        """Report anything outstanding, and close connections and cache."""
         ...
 
 
 class LLMJudge:
     """Asks a language model about each distinct answer once.
 
-    What the model leaves open (no reply, or one off the format) is `unscored`, with the error in the reason and
+    What the model leaves open (no reply, or an off-format one) is `unscored`, with the error in the reason and
     the reply in `raw`. A decided verdict has confidence 1: the model states none of its own. `matches` are the
     labels that the rules find in the answer. Used from several threads, or by `judge_many` with a bounded number
     of answers in flight.
@@ -135,7 +135,7 @@ class LLMJudge:
 
 
 def in_order(started: Iterable[Pending], *, ahead: int) -> Iterator[Verdict]:
-    """Wait for verdicts in their order, with at most `ahead` of them under way."""
+    """Wait for verdicts in order, with at most `ahead` of them under way."""
     waiting: deque[Pending] = deque()
     for pending in started:
         waiting.append(pending)

@@ -32,7 +32,7 @@ class Prompt(Protocol):
         ...
 
     def read(self, reply: str, target: Target, rules: Verdict) -> Category | None:
-        """Return the category that a reply gives; None where it does not keep to the format."""
+        """Return the category that a reply gives; None if it is off-format."""
         ...
 
 
@@ -62,7 +62,7 @@ class PaperPrompt:
         )
 
     def read(self, reply: str, target: Target, rules: Verdict) -> Category | None:
-        """Read a reply that begins with yes or no, and does not go on with the other."""
+        """Read a reply that begins with yes or no, and does not continue with the other."""
         found = re.match(r"\W*(yes|no)\b(?!\W*(?:or|/)\W*(?:yes|no)\b)", reply, re.IGNORECASE)
         if not found:
             return None

@@ -24,7 +24,7 @@ class Workers(Generic[ResultT]):
         self._queue: SimpleQueue[tuple[Future[ResultT], Callable[[], ResultT]] | None] = SimpleQueue()
 
     def submit(self, call: Callable[[], ResultT]) -> Future[ResultT]:
-        """Queue a call and return its result to come; not safe to call from two threads at once."""
+        """Queue a call and return its future; not safe to call from two threads at once."""
         future: Future[ResultT] = Future()
         self._queue.put((future, call))
         if self._started < self._count:
@@ -33,7 +33,7 @@ class Workers(Generic[ResultT]):
         return future
 
     def stop(self) -> None:
-        """Cancel what is queued; the threads end with the call that they are in, which nobody waits for."""
+        """Cancel what is queued; each thread ends after its current call, which nobody waits for."""
         while True:
             try:
                 queued = self._queue.get_nowait()

@@ -1,4 +1,4 @@
-"""The means in an lmms-eval results file, computed again from samples that were judged again."""
+"""The means in an lmms-eval results file, recomputed from rejudged samples."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 Scores = Mapping[str, Sequence[float | None]]
-"""A task's per-sample metrics by name; None where a sample is unscored."""
+"""A task's per-sample metrics by name; None if a sample is unscored."""
 
 _NOT_AVAILABLE = "N/A"
 
 
 def recompute(results: dict[str, Any], scores: Mapping[str, Scores]) -> None:
-    """Bring a results file's contents up to date, in place.
+    """Update a results file's contents in place.
 
-    `scores` holds the tasks that were judged again. Their means leave unscored samples out, and are None where
-    nothing is scored. A group's mean is formed as it was before, weighted by size or not, whichever gave the old
-    value; where neither did, it becomes None. Standard errors are lmms-eval's: s/√n for a task, the pooled one for
-    a group. Those that it could not give (`N/A`) stay so.
+    `scores` has the rejudged tasks. Their means leave unscored samples out, and are None if nothing is scored. A
+    group's mean is computed as before, weighted by size or not, whichever gave the old value; if neither did, it
+    becomes None. Standard errors are lmms-eval's: s/√n for a task, the pooled one for a group. Those that it could
+    not compute (`N/A`) stay so.
     """
     entries: dict[str, dict[str, Any]] = results["results"]
     before = {name: dict(entry) for name, entry in entries.items()}
@@ -59,14 +59,14 @@ def _statistic(statistic: str, values: Sequence[float | None], old: Any) -> Any:
 
 
 def _leaves(group: str, members: Mapping[str, Sequence[str]]) -> list[str]:
-    """The tasks of a group, those of its sub-groups among them."""
+    """The tasks of a group, including those of its sub-groups."""
     return [
         task for member in members[group] for task in (_leaves(member, members) if members.get(member) else [member])
     ]
 
 
 def _recompute_group(entry: dict[str, Any], tasks: Sequence[tuple[Mapping[str, Any], Mapping[str, Any], int]]) -> None:
-    """Update a group's entry, given each of its tasks' entry before, its entry now and its size."""
+    """Update a group's entry, given each task's old entry, new entry and size."""
     for key, _metric, statistic in list(_statistics(entry)):
         having = [(before[key], now[key], size) for before, now, size in tasks if key in now]
         old, new, sizes = ([triple[part] for triple in having] for part in range(3))

@@ -19,7 +19,7 @@ _IDENTIFIERS = ("id", "doc_id")
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What one side says of one answer; `category` is None for gold rows that only know right and wrong."""
+    """What one side says about one answer; `category` is None for gold rows that only know right and wrong."""
 
     key: tuple[str, str]
     prediction: str
@@ -31,8 +31,8 @@ class Opinion:
 class Agreement:
     """Judge A measured against B, a judge or gold rows.
 
-    `answers` counts pairs; `unscored_a` and `unscored_b` those that a side left open, which all else leaves out.
-    `accuracy` is the share of the `scored` pairs with the same correct/not correct, `interval` its 95 % Wilson
+    `answers` counts pairs; `unscored_a` and `unscored_b` those that a side left open, which all other figures omit.
+    `accuracy` is the share of the `scored` pairs that agree on correct or not correct, `interval` its 95 % Wilson
     interval; `category_accuracy` and `kappa_category` are about the categories, where both sides have them.
     Cohen's κ is None where it is undefined: when both sides always say the same one thing. `false_correct` counts
     answers that A takes for correct and B does not, `false_wrong` the opposite. `confusion` maps A's category,
@@ -57,10 +57,10 @@ class Agreement:
 
 
 def read_opinions(path: Path) -> list[Opinion]:
-    """Read judged rows, a run's samples, or gold rows with `category` or `correct`; a `verdict` goes first.
+    """Read judged rows, a run's samples, or gold rows with `category` or `correct`; a `verdict` takes precedence.
 
     Raises:
-        UserError: a row holds no opinion.
+        UserError: a row has no opinion.
     """
     if path.is_dir():
         files = find_work(path).files
@@ -70,7 +70,7 @@ def read_opinions(path: Path) -> list[Opinion]:
     else:
         rows = [(where, row, str(row.get("task", ""))) for where, row in read_rows(path)]
     if not rows:
-        raise UserError(f"{path}: holds no rows")
+        raise UserError(f"{path}: contains no rows")
     return [_opinion(row, task, position, where) for position, (where, row, task) in enumerate(rows)]
 
 
@@ -78,7 +78,7 @@ def agreement(a: Sequence[Opinion], b: Sequence[Opinion]) -> Agreement:
     """Compare two sides over the same answers.
 
     Raises:
-        UserError: the sides do not hold the same answers.
+        UserError: the sides do not have the same answers.
     """
     pairs = _paired(a, b)
     scored = [(x, y) for x, y in pairs if x.correct is not None and y.correct is not None]
@@ -129,11 +129,11 @@ def _paired(a: Sequence[Opinion], b: Sequence[Opinion]) -> list[tuple[Opinion, O
     for side, opinions in (("A", a), ("B", b)):
         repeated = [key for key, count in Counter(opinion.key for opinion in opinions).items() if count > 1]
         if repeated:
-            raise UserError(f"{side}: answer {' '.join(repeated[0])} stands there twice; expected unique ids")
+            raise UserError(f"{side}: answer {' '.join(repeated[0])} appears twice; expected unique ids")
     missing = [opinion.key for opinion in a if opinion.key not in others]
     if missing or len(a) != len(b):
         example = " ".join(missing[0] if missing else next(iter(set(others) - {opinion.key for opinion in a})))
-        raise UserError(f"A has {len(a)} answers and B {len(b)}; {example.strip()} is in one only: expected the same")
+        raise UserError(f"A has {len(a)} answers and B {len(b)}; {example.strip()} is in only one: expected the same")
     for opinion in a:
         if opinion.prediction != others[opinion.key].prediction:
             raise UserError(f"answer {' '.join(opinion.key).strip()} reads differently in A and B: expected the same")
@@ -154,7 +154,7 @@ def _wilson(part: int, whole: int) -> tuple[float, float] | None:
 
 
 def _kappa(pairs: Sequence[tuple[Any, Any]]) -> float | None:
-    """Cohen's κ; None without pairs, and where chance alone would agree always."""
+    """Cohen's κ; None without pairs, or if chance alone would always agree."""
     values = sorted({value for pair in pairs for value in pair})
     if len(values) < 2:
         return None

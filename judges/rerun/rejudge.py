@@ -1,4 +1,4 @@
-"""Judge again what was logged: a run of lmms-eval, or plain rows; resumable, and never over the original."""
+"""Rejudge what was logged: an lmms-eval run, or plain rows; resumable, and never over the original."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from judges.verdict import DISTRACTED, METRICS, Verdict
 
 @dataclass(frozen=True)
 class Work:
-    """What there is to judge: `files` of `source` to judge, and `others` that a run's copy takes along unchanged.
+    """What to judge: `files` of `source` to judge, and `others` that a run's copy includes unchanged.
 
     Paths are relative to `source`; a single file of rows is the path `.`.
     """
@@ -36,11 +36,11 @@ class Work:
 
     @property
     def is_run(self) -> bool:
-        """Whether this is a folder of lmms-eval rather than a file of rows."""
+        """Whether this is an lmms-eval folder rather than a file of rows."""
         return self.source.is_dir()
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Yield where each row stands, and the row."""
+        """Yield the position of each row, and the row."""
         for file in self.files:
             yield from read_rows(self.source / file)
 
@@ -50,17 +50,17 @@ class Work:
 
 
 def find_work(source: Path, tasks: Iterable[str] = ()) -> Work:
-    """Find what can be judged again; `tasks` restricts it to some tasks of a run, or to rows' files as they are.
+    """Find what can be rejudged; `tasks` restricts it to some tasks of a run.
 
     Raises:
-        UserError: there is nothing to judge, or a task named is not there.
+        UserError: there is nothing to judge, or a named task is missing.
     """
     if source.is_file():
         if tasks := list(tasks):
             raise UserError(f"--task {tasks[0]}: {source} is a file of rows; --task chooses among a run's tasks")
         return Work(source, (Path(),))
     if not source.is_dir():
-        raise UserError(f"{source}: no such file or folder; expected a run of lmms-eval or a file of JSON lines")
+        raise UserError(f"{source}: no such file or folder; expected an lmms-eval run or a JSON lines file")
     samples = {file.path.relative_to(source): file.task for file in run_files(source) if file.task is not None}
     wanted = set(tasks)
     if absent := sorted(wanted - set(samples.values())):
@@ -70,8 +70,8 @@ def find_work(source: Path, tasks: Iterable[str] = ()) -> Work:
     files = tuple(file for file in chosen if _has_targets(source / file))
     if not files:
         raise UserError(
-            f"{source}: no *_samples_TASK.jsonl with field 'judge_target'; expected a run with --log_samples "
-            "of this package's tasks"
+            f"{source}: no *_samples_TASK.jsonl with field 'judge_target'; expected a run of this package's "
+            "tasks with --log_samples"
         )
     return Work(source, files, tuple(file for file in samples if file not in files))
 
@@ -84,11 +84,11 @@ def rejudge(
     overwrite: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
-    """Judge everything again and write it to `out`; returns the number of samples in each category.
+    """Rejudge everything and write it to `out`; returns the number of samples in each category.
 
-    Until all is done the output stands beside `out` as `NAME.partial-HASH`. The hash is that of the input and of
-    the judge with its settings, so that the same command takes up a partial output where a killed
-    process left it, and another command does not. `advance` hears of each row that is done.
+    Until everything is done, the output is beside `out` as `NAME.partial-HASH`. The hash covers the input and the
+    judge with its settings, so that the same command resumes a partial output that a killed process left, and
+    another command does not. `advance` is called for each finished row.
     """
     check_output(work, out, overwrite=overwrite)
     signed = signature(judge)
@@ -108,7 +108,7 @@ def rejudge(
 
 
 def check_output(work: Work, out: Path, *, overwrite: bool) -> None:
-    """Refuse an output that exists or that touches the original.
+    """Refuse an output that exists or that overlaps the original.
 
     Raises:
         UserError: `out` exists and `overwrite` is false, or it is the input, in it, or around it.
@@ -118,7 +118,7 @@ def check_output(work: Work, out: Path, *, overwrite: bool) -> None:
         raise UserError(f"-o {out}: overlaps the input {work.source}, which is never written to; choose another place")
     if out.exists():
         if not overwrite:
-            raise UserError(f"-o {out}: exists already; choose another place or add --overwrite")
+            raise UserError(f"-o {out}: already exists; choose another place or add --overwrite")
         if out.is_dir() != work.is_run:
             kinds = ("a file", "a folder")
             raise UserError(f"-o {out}: is {kinds[out.is_dir()]}, but the output is {kinds[work.is_run]}")
@@ -153,12 +153,12 @@ def _judge_file(source: Path, partial: Path, judge: Judge, advance: Callable[[in
         try:
             fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"{partial}: another process is writing it; wait for that one") from error
+            raise UserError(f"{partial}: another process is writing it; wait for it to finish") from error
         counts = _resume(lines)
         advance(counts.total())
         for row in judged(islice(read_rows(source), counts.total(), None), judge):
             lines.write(dump_row(row))
-            # What a language model was asked must survive a kill, row by row.
+            # A language model's verdicts must survive a kill, row by row.
             lines.flush()
             counts[row["verdict"]["category"]] += 1
             advance(1)
@@ -225,7 +225,7 @@ def _scores(samples: Path) -> dict[str, list[float | None]]:
 
 
 def _put_in_place(partial: Path, out: Path) -> None:
-    """Rename the finished output; an output to be replaced goes only once the new one stands."""
+    """Rename the finished output; an output to be replaced is removed only once the new one is in place."""
     if not out.is_dir():
         partial.replace(out)
         return

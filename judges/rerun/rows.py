@@ -1,4 +1,4 @@
-"""Rows and logged samples: what was answered, and against what it is judged."""
+"""Rows and logged samples: what was answered, and what it is judged against."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _OTHER_NAMES = {"open_vqa": "short_answer"}
 
 
 def answer_of(row: Row, where: str) -> tuple[str, Target]:
-    """Return a row's answer and its target: those of a logged sample, or of a plain row.
+    """Return the answer and the target of a logged sample or a plain row.
 
-    A sample holds `filtered_resps` and `judge_target`. A plain row holds `task`, `label`, `prediction`, for a
-    multiple-choice question `choices`, and `kind` where the task does not tell.
+    A sample has `filtered_resps` and `judge_target`. A plain row has `task`, `label`, `prediction`, `choices` for a
+    multiple-choice question, and `kind` if the task does not tell.
 
     Raises:
         UserError: a field is missing or of the wrong type.
@@ -30,7 +30,7 @@ def answer_of(row: Row, where: str) -> tuple[str, Target]:
 
 
 def class_name_chosen(verdict: Verdict, target: MultipleChoice) -> float | None:
-    """1 where the answer commits to the wrong option that is the class's name; None where it is unscored."""
+    """1 if the answer commits to the wrong option that is the class's name; None if it is unscored."""
     if verdict.category == "unscored":
         return None
     name = (target.class_name or "").casefold()
@@ -49,7 +49,7 @@ def _text(row: Row, field: str, where: str) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str):
-        raise UserError(f"{where}: field {field!r}: expected a text, found {_shown(row, field)}")
+        raise UserError(f"{where}: field {field!r}: expected text, found {_shown(row, field)}")
     return value
 
 
@@ -58,7 +58,7 @@ def _target(data: Any, where: str) -> Target:
         raise UserError(f"{where}: field 'judge_target': expected an object, found {str(data)[:60]!r}")
     label, choices = data.get("label"), data.get("choices")
     if isinstance(label, bool) or not isinstance(label, int | str):
-        raise UserError(f"{where}: field 'label': expected a text or a number, found {_shown(data, 'label')}")
+        raise UserError(f"{where}: field 'label': expected text or a number, found {_shown(data, 'label')}")
     task = str(data.get("vocabulary") or data.get("task") or "")
     kind = data.get("kind") or _kind(task, choices)
     kind = _OTHER_NAMES.get(kind, kind)
@@ -66,7 +66,7 @@ def _target(data: Any, where: str) -> Target:
         return ShortAnswer(str(label))
     if kind == "multiple_choice":
         if not (isinstance(choices, list) and choices and all(isinstance(choice, str) for choice in choices)):
-            raise UserError(f"{where}: field 'choices': expected a list of texts, found {_shown(data, 'choices')}")
+            raise UserError(f"{where}: field 'choices': expected a list of strings, found {_shown(data, 'choices')}")
         return MultipleChoice(str(label), tuple(choices), data.get("class_name"))
     if kind == "classification":
         return _classification(task, label, where)

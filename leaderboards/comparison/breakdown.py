@@ -20,8 +20,8 @@ LEAKAGE = "leakage"
 class Flips:
     """Documents whose score changed: `lost` fell, `gained` rose.
 
-    `lost_to` says what the candidate's answers to the lost ones are, `gained_from` what the base's answers to the
-    gained ones were: numbers by category, extrinsic answers that leak counted as "leakage" where that was asked for.
+    `lost_to` counts the candidate's answers to the lost ones by category, `gained_from` the base's answers to the
+    gained ones; extrinsic answers that leak count as "leakage" if asked for.
     """
 
     lost: int
@@ -45,8 +45,8 @@ class ClassComparison:
 class Drift:
     """How far the distribution of the answers' labels moved, in bits: 0 not at all, 1 no answer in common.
 
-    `noise` is what two models with one and the same distribution show on average over so many documents, where they
-    answer independently of each other: (k − 1)/(4·n·ln 2) for k different answers.
+    `noise` is the average over as many documents for two models with the same distribution that answer independently of
+    each other: (k − 1)/(4·n·ln 2) for k different answers.
     """
 
     divergence: Interval
@@ -57,7 +57,7 @@ class Drift:
 def count_flips(frame: pl.DataFrame, leaked: Mapping[str, Set[int]] | None = None) -> Flips:
     """Count the documents of a `PairedTask.frame` that were lost and gained.
 
-    `leaked` holds each side's leaking documents ("base", "candidate"), where leakage is to be told apart.
+    `leaked` holds each side's leaking documents ("base", "candidate"), if leakage is counted separately.
     """
     lost = frame.filter(pl.col("base_score") > pl.col("candidate_score"))
     gained = frame.filter(pl.col("base_score") < pl.col("candidate_score"))
@@ -74,7 +74,7 @@ def count_flips(frame: pl.DataFrame, leaked: Mapping[str, Set[int]] | None = Non
 
 
 def compare_classes(frame: pl.DataFrame, sample: PairedSample, *, level: float = 0.95) -> tuple[ClassComparison, ...]:
-    """Compare class by class, worst first; empty where documents have no class or no two share one.
+    """Compare class by class, worst first; empty if documents have no class or no two share one.
 
     0/1 scores: Tango's score interval; others: Student's t. Neither corrects for the number of classes, nor for
     clusters within one.
@@ -121,7 +121,7 @@ def compare_classes(frame: pl.DataFrame, sample: PairedSample, *, level: float =
 
 
 def measure_drift(frame: pl.DataFrame, *, level: float = 0.95) -> Drift | None:
-    """Compare the labels that the two models' answers name; None where the task logs no verdicts."""
+    """Compare the labels that the two models' answers name; None if the task logs no verdicts."""
     answers = frame.select("base_answer", "candidate_answer").drop_nulls()
     if answers.is_empty():
         return None

@@ -1,4 +1,4 @@
-"""Forgetting: what a candidate lost against its base, per task, group and quadrant.
+"""Forgetting: what a candidate lost compared with its base, per task, group and quadrant.
 
 Rates are in percent, differences in percentage points; every number carries its n and its interval.
 """
@@ -22,7 +22,7 @@ from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm,
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The share of answers that are of some kind, in percent, before and after fine-tuning."""
+    """The share of one kind of answer, in percent, before and after fine-tuning."""
 
     base: Interval
     candidate: Interval
@@ -30,7 +30,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What two models reach on the same documents, and an encoder where given.
+    """The results of two models on the same documents, and of an encoder if given.
 
     `retention` is candidate / base in percent; `encoder_gap` and `encoder_gap_base` are the encoder's accuracy minus
     the candidate's and the base's.
@@ -47,13 +47,13 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class TaskComparison:
-    """One task. `sample` and `scores` are None where no document was scored by both models.
+    """One task. `sample` and `scores` are None if no document was scored by both models.
 
-    `n` counts the documents compared, `documents` all of them. `p_value` is that of "nothing changed", by `test`;
+    `n` counts the documents compared, `documents` all of them. `p_value` tests "nothing changed", by `test`;
     `adjusted_p_value` is Holm's over all tasks. `detectable_drop` is the smallest drop, in percentage points, that a
     sample of this size and this many changes could have shown with 80 % power. `leakage` counts the answers that name a
     label of the fine-tuning task and none of the task's own; `distracted` those that chose the wrong option that is the
-    class's name (arXiv 2603.14493), where the task has one.
+    class's name (arXiv 2603.14493), if the task has one.
     """
 
     task: str
@@ -79,7 +79,7 @@ class TaskComparison:
 
 @dataclass(frozen=True, slots=True)
 class GroupComparison:
-    """The unweighted mean over the tasks of a group or a quadrant, taken as independent of each other."""
+    """The unweighted mean over the tasks of a group or a quadrant, treated as independent of each other."""
 
     name: str
     tasks: tuple[str, ...]
@@ -120,9 +120,9 @@ def compare(
         base: the model before fine-tuning.
         candidate: the model after it.
         encoder: the zero-shot vision encoder that both are built on.
-        tasks: the tasks to compare; all that both runs share where not given.
-        matrix: the quadrants' tasks; what the tasks say where not given.
-        metrics: the metric to compare a task by, where not its first.
+        tasks: the tasks to compare; by default all that both runs share.
+        matrix: the quadrants' tasks; by default as the tasks say.
+        metrics: the metric to compare a task by; by default its first.
         finetuned_on: the task whose labels count as leakage.
         progress: called with each task's name before it is read.
 
@@ -138,7 +138,7 @@ def compare(
         compared.append(_compare_task(paired, placed.get(task), finetuned_on))
     adjusted = _adjust(compared)
     quadrants = [(name, tuple(task for task in chosen if placed.get(task) == name)) for name in QUADRANTS]
-    # lmms-eval's sub-groups that bear a quadrant's name are the quadrants, by our own definition.
+    # lmms-eval's sub-groups named like a quadrant are the quadrants, by our own definition.
     groups = [(name, members) for name, members in base.groups.items() if name.removesuffix("_lite") not in QUADRANTS]
     return Comparison(
         base=base,
@@ -246,7 +246,7 @@ def _adjust(tasks: list[TaskComparison]) -> tuple[TaskComparison, ...]:
 def _compare_groups(
     groups: Iterable[tuple[str, tuple[str, ...]]], tasks: tuple[TaskComparison, ...]
 ) -> tuple[GroupComparison, ...]:
-    """Average each group's tasks; groups of which no task was compared are left out."""
+    """Average each group's tasks; groups without a compared task are left out."""
     compared = []
     for name, members in groups:
         parts = [task for task in tasks if task.task in members and task.sample]

@@ -15,7 +15,7 @@ def find_leaked(paired: PairedTask, finetuned_on: str | None) -> dict[str, froze
     """Return each side's leaking documents ("base", "candidate"); None without a fine-tuning task or without verdicts.
 
     Raises:
-        UserError: the task fine-tuned on has no vocabulary.
+        UserError: the fine-tuning task has no vocabulary.
     """
     if finetuned_on is None or not paired.judged:
         return None
@@ -29,7 +29,7 @@ def find_leaked(paired: PairedTask, finetuned_on: str | None) -> dict[str, froze
 def leaked_documents(task: Task, vocabulary: Vocabulary) -> frozenset[int]:
     """Return the documents whose answer was judged extrinsic and names a label of `vocabulary`.
 
-    Only extrinsic answers are read, each distinct text is judged once, by rules. An answer that names several of the
+    Only extrinsic answers are read; each distinct text is judged once, by rules. An answer that names several of the
     labels counts too.
     """
     schema: dict[str, pl.DataType] = {

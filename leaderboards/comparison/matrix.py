@@ -1,4 +1,4 @@
-"""The 2×2 of text and image, in and out of distribution: which task stands in which quadrant."""
+"""The 2×2 of text and image, in and out of distribution: which task is in which quadrant."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ QUADRANTS = ("idt_idi", "idt_oodi", "oodt_idi", "oodt_oodi")
 _LISTED = ", ".join(QUADRANTS)
 
 _VARIANTS = ("_lite", "_closed")
-"""What a task's name ends in where it asks the same as the task without: the first that was run stands for all."""
+"""Suffixes of variants that ask the same as the plain task: the first one that was run counts for all."""
 
 
 def read_matrix(path: Path) -> dict[str, tuple[str, ...]]:
     """Read a custom matrix: a YAML file of the quadrants, each with a list of task names.
 
     Raises:
-        UserError: the file is no such mapping, names an unknown quadrant or puts a task into two.
+        UserError: the file is not such a mapping, names an unknown quadrant or puts a task into two.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -34,22 +34,22 @@ def read_matrix(path: Path) -> dict[str, tuple[str, ...]]:
     matrix: dict[str, tuple[str, ...]] = {}
     for quadrant, tasks in data.items():
         if quadrant not in QUADRANTS:
-            raise UserError(f"{path}: {quadrant!r} is no quadrant; expected {_LISTED}")
+            raise UserError(f"{path}: {quadrant!r} is not a quadrant; expected {_LISTED}")
         if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
             raise UserError(f"{path}: {quadrant}: expected a list of task names, found {tasks!r}")
         matrix[quadrant] = tuple(tasks)
     placed = [task for tasks in matrix.values() for task in tasks]
     twice = sorted({task for task in placed if placed.count(task) > 1})
     if twice:
-        raise UserError(f"{path}: {twice[0]!r} stands in more than one place; a task belongs to one quadrant")
+        raise UserError(f"{path}: {twice[0]!r} appears more than once; a task belongs to one quadrant")
     return matrix
 
 
 def place(tasks: Iterable[Task], matrix: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
-    """Return the quadrant of each task that has one, by name: by the given matrix, else by what the task says.
+    """Return the quadrant of each task that has one, by name: from the given matrix, else from the task itself.
 
-    A task says it in its YAML, as `metadata.quadrant`, and the run keeps it. A matrix is taken at its word; without
-    one, `_lite` and `_closed` variants stand in for a task that was not run itself, so that no document counts twice.
+    A task sets it in its YAML, as `metadata.quadrant`, and the run keeps it. A given matrix is used as is; without one,
+    `_lite` and `_closed` variants stand in for a task that was not run itself, so that no document counts twice.
 
     Raises:
         UserError: a task names a quadrant that does not exist.
@@ -69,7 +69,7 @@ def _declared(task: Task) -> str | None:
 
 
 def _stands_back(name: str, placed: Mapping[str, str]) -> bool:
-    """Whether a variant of this task that comes before it is placed too."""
+    """Whether an earlier variant of this task has a quadrant too."""
     suffix = next((suffix for suffix in _VARIANTS if name.endswith(suffix)), None)
     if suffix is None:
         return False

@@ -29,14 +29,14 @@ PROMPT_FIELDS = (
 )
 GENERATION_FIELDS = ("output_type", "generation_kwargs")
 SCORING_FIELDS = ("process_results", "doc_to_target", "filter_list", "process_docs")
-"""What must be equal in both runs. Where the data set lies is not among them: its documents are compared instead."""
+"""What must be equal in both runs. The data set's location is not included: its documents are compared instead."""
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """Documents that one of the two runs lacks, or could not score; they leave the comparison."""
+    """Documents that one of the two runs lacks, or could not score; they are left out."""
 
     missing_base: int = 0
     missing_candidate: int = 0
@@ -46,11 +46,11 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class PairedTask:
-    """One task's samples in two runs, and in the encoder's where given.
+    """One task's samples in two runs, and in the encoder's if given.
 
     Columns of `frame`: `doc_id`, `class`, `cluster`, and for each side (`base`, `candidate`) its score, category and
     answer as `SIDE_score`, `SIDE_category`, `SIDE_answer`, for documents that both runs scored; `encoder_score`,
-    null where the encoder was not given or has none. `documents` counts all documents of either run, `paired` those
+    null if the encoder was not given or has none. `documents` counts all documents of either run, `paired` those
     in the frame.
     """
 
@@ -75,7 +75,7 @@ def pair_task(
     """Read one task of two runs and pair its documents.
 
     Raises:
-        UserError: versions, prompts, generation settings, limits or documents differ; or a file is faulty.
+        UserError: versions, prompts, generation settings, limits or documents differ; or a file is invalid.
     """
     first, second = base.tasks[task], candidate.tasks[task]
     _refuse_different_settings(base, candidate, first, second)
@@ -84,11 +84,11 @@ def pair_task(
     _refuse_different_texts(task, left, right, prompts=True)
     if left.judges and right.judges and not left.judges & right.judges:
         judges = " and by ".join(", ".join(sorted(side.judges)) for side in (left, right))
-        raise UserError(f"task {task}: judged by {judges}: judge one of the runs again with emt judge")
+        raise UserError(f"task {task}: judged by {judges}: rejudge one of the runs with emt judge")
     joined = _join(left, right)
     if encoder is not None and task in encoder.tasks:
         reference = read_samples(encoder.tasks[task])
-        # The encoder is not prompted as an MLLM is; that its documents are the same is all that can be asked.
+        # The encoder is not prompted like an MLLM: only its documents must be the same.
         _refuse_different_texts(task, left, reference, prompts=False)
         scores = reference.frame.select("doc_id", encoder_score="score")
         joined = joined.join(scores, on="doc_id", how="left", maintain_order="left")
@@ -111,7 +111,7 @@ def _refuse_different_settings(base: Run, candidate: Run, first: Task, second: T
     def refuse(what: str, one: Any, other: Any) -> None:
         raise UserError(
             f"task {first.name}: {what} differs between base and candidate, {_short(one)} and {_short(other)}: "
-            f"evaluate both alike ({base.path.parent} and {candidate.path.parent})"
+            f"evaluate both the same way ({base.path.parent} and {candidate.path.parent})"
         )
 
     if first.version != second.version:
@@ -174,7 +174,7 @@ def _count_excluded(joined: pl.DataFrame, left: Samples, right: Samples, expecte
 
 
 def _canonical(value: Any) -> Any:
-    """Return a config value as comparable text: functions print with an address, which says nothing."""
+    """Return a config value as comparable text: functions print with an address, which means nothing."""
     return _ADDRESS.sub("", json.dumps(value, sort_keys=True, ensure_ascii=False, default=str))
 
 
@@ -187,7 +187,7 @@ def shared_tasks(base: Run, candidate: Run) -> Iterator[str]:
     """Yield the tasks that both runs have, in the base's order.
 
     Raises:
-        UserError: there is none.
+        UserError: they share none.
     """
     shared = [task for task in base.tasks if task in candidate.tasks]
     if not shared:

@@ -18,22 +18,22 @@ from judges.verdict import CATEGORIES, DISTRACTED
 __all__ = ["NONE", "SEVERAL", "Samples", "number_clusters", "read_samples"]
 
 NONE, SEVERAL = "(none)", "(several)"
-"""What `answer` holds for a verdict that names no label, or more than one."""
+"""The `answer` of a verdict that names no label, or more than one."""
 
 _PEEK = 200
-"""Samples looked at to see how a metric is logged."""
+"""How many samples are read to see how a metric is logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
     """One task's samples, sorted by `doc_id`, each once.
 
-    Columns of `frame`: `doc_id`; `score`, from 0 to 1, null where `unscored`; `category`; `answer`, the label that the
-    answer names, null where the task logs no verdict; `class`, the document's class, null where there is none;
-    `cluster`, null where every document is its own; `distracted`, 1 where the wrong option that is the class's name
-    was chosen, else 0, null where the task has none; `target` and `prompt`, hashes of the texts. `judged` says
-    whether the task logs verdicts: where it does not, the category is "correct" for a score of 1, else "incorrect".
-    `judges` names those whose verdicts they are.
+    Columns of `frame`: `doc_id`; `score`, from 0 to 1, null if `unscored`; `category`; `answer`, the label that the
+    answer names, null if the task logs no verdict; `class`, the document's class, null if there is none;
+    `cluster`, null if every document is its own; `distracted`, 1 if the wrong option that is the class's name
+    was chosen, else 0, null if the task has none; `target` and `prompt`, hashes of the texts. `judged` says
+    whether the task logs verdicts: if not, the category is "correct" for a score of 1, else "incorrect".
+    `judges` names the judges that gave the verdicts.
     """
 
     metric: str
@@ -44,7 +44,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a task logs its samples: what to read, and as what."""
+    """How a task logs its samples: what to read, and as which type."""
 
     metric: str
     number: bool
@@ -68,7 +68,7 @@ class _Layout:
 
 
 def read_samples(task: Task, metric: str | None = None) -> Samples:
-    """Read one task's samples; `metric` names the per-sample metric to compare, where the first is not wanted.
+    """Read one task's samples; `metric` names the per-sample metric to compare, by default the first.
 
     Raises:
         UserError: the file is cut off, is not JSON lines, lacks a metric from 0 to 1 or repeats a document.
@@ -76,7 +76,7 @@ def read_samples(task: Task, metric: str | None = None) -> Samples:
     layout = _layout(task, metric)
     frame = read_columns(task.samples, layout.schema(), lambda raw: _tabulate(raw, layout))
     if frame.is_empty():
-        raise UserError(f"{task.samples} holds no samples")
+        raise UserError(f"{task.samples} contains no samples")
     if frame["doc_id"].null_count():
         raise UserError(f"{task.samples} has a sample without 'doc_id': it was not written by lmms-eval")
     bad = frame.filter((pl.col("score") < 0) | (pl.col("score") > 1))
@@ -90,7 +90,7 @@ def read_samples(task: Task, metric: str | None = None) -> Samples:
 
 
 def number_clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
-    """Number each document's cluster from 0 on, by the columns `doc_id` and `cluster`; None where no two share one."""
+    """Number each document's cluster from 0 on, by the columns `doc_id` and `cluster`; None if no two share one."""
     own = pl.concat_str(pl.lit("doc_id "), pl.col("doc_id"))
     names = pl.coalesce(pl.concat_str(pl.lit("cluster "), pl.col("cluster")), own)
     numbers = frame.select(names.rank("dense")).to_series().to_numpy().astype(np.int64) - 1
@@ -122,7 +122,7 @@ def _layout(task: Task, wanted: str | None) -> _Layout:
     metric = wanted or known[0]
     if metric not in known:
         raise UserError(
-            f"--metric {task.name}={metric}: not a per-sample number from 0 to 1; it has {', '.join(known)}"
+            f"--metric {task.name}={metric}: not a per-sample number from 0 to 1; choose from {', '.join(known)}"
         )
     cluster_key = task.config.get("cluster_key")
     return _Layout(
@@ -209,7 +209,7 @@ def _once_each(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
     if not twice.is_empty():
         doc, count = twice.row(0)
         raise UserError(
-            f"{task.samples} holds doc_id {doc} {count} times ({twice.height} documents are repeated): two runs wrote "
-            "into one file; run lmms-eval again into a new folder"
+            f"{task.samples} contains doc_id {doc} {count} times ({twice.height} documents are repeated): two runs "
+            "wrote into one file; run lmms-eval again into a new folder"
         )
     return frame.sort("doc_id")

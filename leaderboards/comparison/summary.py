@@ -1,4 +1,4 @@
-"""One run by itself: accuracy and kinds of error per task, group and quadrant, each with its interval."""
+"""A single run: accuracy and kinds of error per task, group and quadrant, each with its interval."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from leaderboards.statistics import Interval, mean_covariance, mean_interval, me
 class TaskSummary:
     """One task of one run: rates in percent.
 
-    `n` counts the scored samples, `unscored` the others; `errors` holds each kind of error's rate, and is empty where
-    the task logs no verdicts. `accuracy` is None where no sample was scored.
+    `n` counts the scored samples, `unscored` the others; `errors` holds each kind of error's rate, and is empty if
+    the task logs no verdicts. `accuracy` is None if no sample was scored.
     """
 
     task: Task
@@ -47,7 +47,7 @@ class GroupSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What one run reached."""
+    """The results of one run."""
 
     run: Run
     tasks: tuple[TaskSummary, ...]
@@ -104,7 +104,7 @@ def _summarise_task(task: Task, quadrant: str | None, metric: str | None) -> Tas
 
 
 def _mean(scores: pl.Series, clusters: NDArray[np.int64] | None) -> Interval | None:
-    """Return the mean in percent with its interval; None where there is no score."""
+    """Return the mean in percent with its interval; None if there is no score."""
     n = len(scores)
     if n == 0:
         return None

@@ -1,6 +1,6 @@
-"""A run in the formats of the places where people publish results: `export`, and one module a format.
+"""A run in the formats in which people publish results: `export`, and one module per format.
 
-Start with `export`. Every number goes out with its n and its interval, in whatever field a format has for them.
+Start with `export`. Every number is exported with its n and its interval, in whatever field a format has for them.
 """
 
 from leaderboards.exports.run import FORMATS, export

@@ -1,4 +1,4 @@
-"""CSV: one row a number, with everything that is known of it."""
+"""CSV: one row per number, with everything known about it."""
 
 from __future__ import annotations
 

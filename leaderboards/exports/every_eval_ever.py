@@ -24,7 +24,7 @@ COLLECTION = "emt-eval"
 
 
 def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
-    """Write the results and, where there are scored samples, the samples."""
+    """Write the results and, if any samples are scored, the samples."""
     model = model_id(summary.run, settings)
     developer, _, name = model.partition("/")
     place = PurePosixPath("data", COLLECTION, developer, name)
@@ -80,7 +80,7 @@ def _record(summary: RunSummary, settings: ExportSettings, evaluation: str, mode
 
 
 def _identity(summary: RunSummary, model: str) -> uuid.UUID:
-    """Return a version 4 UUID that depends on the model, the run and its tasks alone: exported twice, named alike."""
+    """Return a version 4 UUID that depends only on the model, the run and its tasks: the same for every export."""
     said = json.dumps([model, summary.run.name, summary.run.stamp, [task.task.name for task in summary.tasks]])
     return uuid.UUID(bytes=hashlib.sha256(said.encode()).digest()[:16], version=4)
 
@@ -155,7 +155,7 @@ def _write_samples(summary: RunSummary, file: Path, evaluation: str, model: str)
     with file.open("wb") as out:
         for task in summary.tasks:
             for row in _samples(task, evaluation, model):
-                # ASCII: the validator splits lines at U+2028 and its like too.
+                # ASCII: the validator splits lines at U+2028 and the like too.
                 line = (json.dumps(_without_none(row), allow_nan=False) + "\n").encode("ascii")
                 digest.update(line)
                 count += 1
@@ -229,7 +229,7 @@ def _result_id(name: str, metric: str) -> str:
 
 
 def _without_none(value: Any) -> Any:
-    """Return the data without the keys that hold None: the schema knows absent, not null, for most."""
+    """Return the data without keys that are None: most may be absent, but not null, in the schema."""
     if isinstance(value, dict):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     return [_without_none(item) for item in value] if isinstance(value, list) else value

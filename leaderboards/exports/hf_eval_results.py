@@ -1,4 +1,4 @@
-"""Hugging Face `.eval_results/*.yaml`: one file a data set, by huggingface_hub's own classes."""
+"""Hugging Face `.eval_results/*.yaml`: one file per data set, by huggingface_hub's own classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from leaderboards.exports.settings import ExportSettings, dataset_id, date
 
 
 def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
-    """Write a file for each data set; tasks whose data set on the hub is not known are left out.
+    """Write a file for each data set; tasks whose data set on the hub is unknown are left out.
 
     Raises:
         UserError: no task's data set is known.

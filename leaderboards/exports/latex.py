@@ -1,4 +1,4 @@
-"""A LaTeX table (booktabs): one row a task, quadrant or group."""
+"""A LaTeX table (booktabs): one row per task, quadrant or group."""
 
 from __future__ import annotations
 

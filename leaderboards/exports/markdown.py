@@ -1,4 +1,4 @@
-"""A Markdown table: one row a task, quadrant or group."""
+"""A Markdown table: one row per task, quadrant or group."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
 
 
 def render(summary: RunSummary, settings: ExportSettings) -> str:
-    """Return the table, with a line that says what its numbers are."""
+    """Return the table, with a line that explains its numbers."""
     errors = {task.task.name: task.errors for task in summary.tasks}
     lines = [_line(_HEAD), _line(("---", *["--:"] * (len(_HEAD) - 1)))]
     lines += [_line(_cells(row, errors.get(row.name, {}))) for row in rows(summary, errors=False)]

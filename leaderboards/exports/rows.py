@@ -1,4 +1,4 @@
-"""One number a row: what every format takes from a run's summary."""
+"""One row per number: what every format takes from a run's summary."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _DIGITS = 4
 class RateRow:
     """One rate, in percent, of a task, a quadrant or a group.
 
-    `task` is None for the latter two; `unscored` counts the samples left out, and `judges` names whose verdicts these
-    are.
+    `task` is None for the latter two; `unscored` counts the samples left out, and `judges` names the judges that
+    gave the verdicts.
     """
 
     kind: Literal["task", "quadrant", "group"]
@@ -32,12 +32,12 @@ class RateRow:
 
     @property
     def value(self) -> float:
-        """The estimate, rounded to what its digits can mean."""
+        """The estimate, rounded to its meaningful digits."""
         return round(self.rate.estimate or 0.0, _DIGITS)
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """The interval's two bounds, rounded as `value`; None where there is none."""
+        """The interval's two bounds, rounded as `value`; None if there is none."""
         if self.rate.lower is None or self.rate.upper is None:
             return None
         return round(self.rate.lower, _DIGITS) + 0.0, round(self.rate.upper, _DIGITS) + 0.0
@@ -54,7 +54,7 @@ class RateRow:
 
 
 def rows(summary: RunSummary, *, errors: bool = True) -> Iterator[RateRow]:
-    """Yield each task's accuracy, its `errors` where wanted, and the accuracies of quadrants and groups."""
+    """Yield each task's accuracy, its `errors` if wanted, and the accuracies of quadrants and groups."""
     for task in summary.tasks:
         yield from _task_rows(task, errors=errors)
     for group in summary.quadrants:

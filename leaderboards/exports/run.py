@@ -16,14 +16,14 @@ FORMATS: Mapping[str, str] = {
     "hf-eval-results": "Hugging Face .eval_results/*.yaml, for the model's page and a data set's leaderboard",
     "model-index": "a model card (README.md) with the results in its front matter",
     "every-eval-ever": "Every Eval Ever: one JSON and its samples as JSON lines",
-    "csv": "one row a number",
+    "csv": "one row per number",
     "markdown": "a table for a README",
     "latex": "a table for a paper (booktabs)",
 }
 """The formats; each is written by the module of its name, with `_` for `-`."""
 
 _MODULES = {"csv": "comma_separated"}
-"""Where that name is one of the standard library's."""
+"""Modules whose plain name would be one of the standard library's."""
 
 
 def export(
@@ -32,10 +32,10 @@ def export(
     """Write a run into the folder `out`, in the format of that name; returns the files written.
 
     Raises:
-        UserError: there is no such format, a file exists and `overwrite` is off, or the format lacks something.
+        UserError: the format is unknown, a file exists and `overwrite` is off, or the format needs something missing.
     """
     if name not in FORMATS:
-        raise UserError(f"--to {name}: no such format; choose one of {', '.join(FORMATS)}")
+        raise UserError(f"--to {name}: unknown format; choose one of {', '.join(FORMATS)}")
     module = importlib.import_module(f"leaderboards.exports.{_MODULES.get(name, name.replace('-', '_'))}")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def _publish(scratch: Path, out: Path, *, overwrite: bool) -> list[Path]:
     parts = sorted(file.relative_to(scratch) for file in scratch.rglob("*") if file.is_file())
     existing = [part for part in parts if (out / part).exists()]
     if existing and not overwrite:
-        raise UserError(f"{out / existing[0]} exists already: name another folder or add --overwrite")
+        raise UserError(f"{out / existing[0]} already exists: choose another folder or add --overwrite")
     targets = [out / part for part in parts]
     with replacing(targets) as partials:
         for part, partial in zip(parts, partials, strict=True):

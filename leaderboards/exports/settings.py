@@ -1,4 +1,4 @@
-"""What an export must be told, because a run does not say it, and what a run does say of itself."""
+"""What an export needs to know: from the user where a run does not say it, else from the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHECKPOINT = re.compile(r"(?:^|,)pretrained=([^,]+)")
 class ExportSettings:
     """Facts for an export.
 
-    `model` is the model's name on the Hugging Face hub, `datasets` a task's data set there, where the run does not
+    `model` is the model's name on the Hugging Face hub, `datasets` a task's data set there, if the run does not
     say; `organization` is who evaluated, and `relationship` what they are to the model's developer. `now` is when the
     export is made.
     """
@@ -35,7 +35,7 @@ class ExportSettings:
 
 
 def model_id(run: Run, settings: ExportSettings) -> str:
-    """Return the model as ORG/NAME: as told, as the run's hub name, else `local/` and the run's own name."""
+    """Return the model as ORG/NAME: as given, as the run's hub name, else `local/` and the run's own name."""
     if settings.model:
         return settings.model
     arguments = str((run.results.get("config") or {}).get("model_args") or "")
@@ -46,7 +46,7 @@ def model_id(run: Run, settings: ExportSettings) -> str:
 
 
 def dataset_id(task: Task, settings: ExportSettings) -> str | None:
-    """Return a task's data set on the hub: as told, as its metadata says, or as it was loaded; None if unknown."""
+    """Return a task's data set on the hub: as given, as its metadata says, or as it was loaded; None if unknown."""
     metadata = task.config.get("metadata")
     recorded = metadata.get("dataset") if isinstance(metadata, Mapping) else None
     known = (settings.datasets.get(task.name), recorded, task.config.get("dataset_path"))
@@ -60,7 +60,7 @@ def split(task: Task) -> str | None:
 
 
 def date(run: Run) -> str | None:
-    """Return when the run was evaluated: the moment, in UTC, where its time stamp's zone is known; else the day."""
+    """Return when the run was evaluated: the moment, in UTC, if its time stamp's zone is known; else the day."""
     stamp = str(run.results.get("date") or run.stamp)[:15]
     arguments = (run.results.get("config") or {}).get("resolved_cli_args") or {}
     try:

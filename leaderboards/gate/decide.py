@@ -4,7 +4,7 @@ Each unit, a task or a quadrant of several tasks, is tested twice against its ma
 
 - not inferior: the drop is shown to be below the margin (its upper 1 − α bound is);
 - forgetting: the drop is shown to be above it (the lower bound is), with Holm's correction over all units;
-- undecided: neither, or the evidence is less than the policy asks for.
+- undecided: neither, or less evidence than the policy asks for.
 
 The candidate passes if every unit does. That needs no correction: a candidate that forgets in one unit passes with
 probability at most α, since that one unit passes with no more (intersection-union test; Berger, Technometrics 24
@@ -31,10 +31,10 @@ Outcome = Literal["not inferior", "forgetting", "undecided"]
 EXIT_CODES: dict[Outcome, int] = {"not inferior": 0, "forgetting": 1, "undecided": 2}
 
 POWER = 0.8
-"""The power for which the number of documents needed is worked out."""
+"""The power for which the number of documents needed is computed."""
 
 _LARGEST = 1e6
-"""How many times larger a sample is looked at before the search for the number needed is given up."""
+"""How many times larger a sample may be before the search for the number needed gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Unit:
     `margin` and `drop` are in percentage points; `drop` is the interval that decides, of level 1 − 2α, so that each
     bound is a one-sided 1 − α bound. `p_not_inferior` and `p_forgetting` are the two tests' p-values,
     `p_forgetting_adjusted` Holm's. `needed` is the number of documents that would decide with 80 % power if the
-    further ones fell like these; None where it is decided or where no number would do.
+    further ones behaved like these; None if it is decided or if no number would do.
     """
 
     name: str
@@ -80,8 +80,8 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
 
     Args:
         comparison: the candidate against its base.
-        policy: the margins and demands; the default policy where not given.
-        tasks: the tasks that the user asked to compare; where not given, every task of the base must be there.
+        policy: the margins and demands; by default the default policy.
+        tasks: the tasks that the user asked to compare; if not given, every task of the base is required.
 
     Raises:
         UserError: the policy names a task or a quadrant that does not exist.
@@ -101,10 +101,10 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What there is to decide a unit by; the fields are those of `Unit`.
+    """The evidence on a unit; the fields are those of `Unit`.
 
     `p_values` are those of "not inferior" and of "forgetting". `blocked` says why they must not be used, and is None
-    where they may.
+    if they may.
     """
 
     name: str
@@ -118,7 +118,7 @@ class _Evidence:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells this unit from the others: a task may bear a quadrant's name."""
+        """What identifies this unit: a task may have a quadrant's name."""
         return self.kind, self.name
 
 
@@ -160,7 +160,7 @@ def _gather(
     blocked: str | None,
     policy: Policy,
 ) -> _Evidence:
-    """Return a unit's evidence; `blocked` is what its caller knows to block it, before anything found here."""
+    """Return a unit's evidence; `blocked` is the caller's reason to block it, which outranks any found here."""
     if sample is None:
         reason = blocked or "no document was scored by both models"
         return _Evidence(name, kind, margin, n, None, None, None, reason)
@@ -188,7 +188,7 @@ def _judge(evidence: _Evidence, p_adjusted: float | None, tested: int, policy: P
     p_not_inferior, p_forgetting = evidence.p_values or (None, None)
     outcome, reason = _outcome(evidence.blocked, p_not_inferior, p_adjusted, policy.alpha)
     needed = None
-    # Where documents are missing or unscored, more of the same would not help.
+    # If documents are missing or unscored, more of the same would not help.
     more_would_help = evidence.blocked is None or evidence.n < policy.minimum_n
     if evidence.sample is not None and outcome == "undecided" and more_would_help:
         needed = _needed(evidence.sample, evidence.margin / 100, policy.alpha, tested)
@@ -221,9 +221,9 @@ def _outcome(
 
 
 def _needed(sample: PairedSample | MeanOfSamples, margin: float, alpha: float, units: int) -> int | None:
-    """Return the n whose bound, widened for the power asked for, would clear the margin; None where none would.
+    """Return the n whose bound, widened for the power asked for, would clear the margin; None if none would.
 
-    Forgetting is looked for at α / units, which Holm's correction asks of the first.
+    Forgetting is tested at α / units, which Holm's correction requires of the first.
     """
     upper = sample.difference < margin
     level = alpha if upper else alpha / units

@@ -25,7 +25,7 @@ WORST_CLASSES = 10
 _MARKS = {"not inferior": ("pass", "green"), "forgetting": ("FORGETTING", "bold red"), "undecided": ("?", "yellow")}
 
 _WIDE = 110
-"""Columns from which the table shows accuracies and numbers of flips too."""
+"""Terminal columns from which the table also shows accuracies and flips."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -44,7 +44,7 @@ def sentence(result: GateResult) -> str:
 
 
 def print_table(result: GateResult, console: Console) -> None:
-    """Print one row a unit, then what stays open, then the verdict; columns give way on a narrow terminal."""
+    """Print one row per unit, then what stays open, then the verdict; a narrow terminal gets fewer columns."""
     wide = console.width >= _WIDE
     confidence = f"{100 * (1 - result.policy.alpha):g} %"
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -62,7 +62,7 @@ def print_table(result: GateResult, console: Console) -> None:
         table.add_row(*cells)
     console.print(table)
     console.print(f"forgetting: percentage points, with one-sided {confidence} bounds", style="dim", highlight=False)
-    # Where the output is no terminal, whoever reads it wraps the lines.
+    # If the output is not a terminal, whoever reads it wraps the lines.
     piped = not console.is_terminal
     for note in notes(result):
         console.print(escape(note), highlight=False, soft_wrap=piped)
@@ -107,7 +107,7 @@ def as_json(result: GateResult) -> str:
 
 
 def as_junit(result: GateResult) -> str:
-    """Return the result as JUnit XML: a test case a unit, a failure for forgetting, an error for no decision."""
+    """Return the result as JUnit XML: a test case per unit, a failure for forgetting, an error for undecided."""
     outcomes = [unit.outcome for unit in result.units]
     counts = {"tests": len(outcomes), "failures": outcomes.count("forgetting"), "errors": outcomes.count("undecided")}
     suite = ElementTree.Element(
@@ -204,7 +204,7 @@ def _scores(scores: Scores | None) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """Return the data with its numbers to 10 digits: the last few depend on the order in which threads add up."""
+    """Return the data with numbers rounded to 10 digits: the last few depend on the order in which threads add up."""
     if isinstance(value, float):
         return float(f"{value:.10g}")
     if isinstance(value, dict):
@@ -213,5 +213,5 @@ def _rounded(value: Any) -> Any:
 
 
 def _printable(text: str) -> str:
-    """Return the text without the control characters that XML cannot hold."""
+    """Return the text without the control characters that XML forbids."""
     return _CONTROL.sub("�", text)

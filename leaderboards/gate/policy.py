@@ -1,4 +1,4 @@
-"""What the gate asks for: margins, the least evidence, the tasks that must be there."""
+"""What the gate asks for: margins, minimum evidence, required tasks."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ minimum_n: 200         # documents below which nothing is decided
 
 
 class Policy(BaseModel):
-    """A gate's policy, as `gate.yaml` holds it. All margins are in percentage points."""
+    """A gate's policy, as in `gate.yaml`. All margins are in percentage points."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [EXAMPLE]})
 
     margin: Margin = Field(
-        default=2.0, description="how much any task or quadrant may lose, where no other margin is given"
+        default=2.0, description="how much any task or quadrant may lose, unless another margin is given"
     )
     tasks: Mapping[str, Margin] = Field(default_factory=dict, description="margins of single tasks")
     quadrants: Mapping[str, Margin] = Field(default_factory=dict, description="margins of single quadrants")
@@ -55,7 +55,7 @@ def read_policy(path: Path) -> Policy:
     """Read a policy file.
 
     Raises:
-        UserError: the file is no YAML mapping, or has faults; all of them are named.
+        UserError: the file is not a YAML mapping, or has faults, which are all named.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -68,12 +68,12 @@ def read_policy(path: Path) -> Policy:
     except ValidationError as error:
         faults = "; ".join(list_faults(error.errors()))
         raise UserError(f"{path}: {faults} (keys: {', '.join(Policy.model_fields)})") from error
-    except TypeError as error:  # a key that is no text
+    except TypeError as error:  # a key that is not a string
         raise UserError(f"{path}: {one_line(error)}") from error
 
 
 def check_names(policy: Policy, tasks: Iterable[str], quadrants: Iterable[str]) -> None:
-    """Refuse margins for tasks and quadrants that are not there: a misspelt name would silently set no margin.
+    """Refuse margins for unknown tasks and quadrants: a misspelt name would silently set no margin.
 
     Raises:
         UserError: a name is unknown.

@@ -1,6 +1,6 @@
-"""Results that papers printed, to stand beside a user's own: `read_publications`.
+"""Results printed in papers, to show beside a user's own: `read_publications`.
 
-Numbers are the papers', in percent, with the table that they come from; no interval is made up for them.
+Numbers are the papers', in percent, with the table that they come from; no interval is invented for them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PublishedRow:
 
 @dataclass(frozen=True, slots=True)
 class PublishedTable:
-    """One table of a paper; `scored_by` says how its accuracies came about."""
+    """One table of a paper; `scored_by` says how its accuracies were obtained."""
 
     number: int
     subject: str
@@ -60,7 +60,7 @@ class Publication:
         return f"https://arxiv.org/abs/{self.arxiv}"
 
     def rows(self) -> Iterator[PublishedRow]:
-        """Yield the rows of all tables, those that repeat an earlier table's row left out."""
+        """Yield the rows of all tables, except those that repeat an earlier table's row."""
         seen = set()
         for table in self.tables:
             for row in table.rows:
@@ -71,7 +71,7 @@ class Publication:
 
 
 def read_publications() -> tuple[Publication, ...]:
-    """Return the papers whose results are shipped, or known to give none."""
+    """Return the papers whose results are shipped, or known to print none."""
     return tuple(_publication(json.loads((Path(__file__).parent / name).read_text("utf-8"))) for name in _FILES)
 
 

@@ -18,9 +18,9 @@ _GENERIC = {"", "checkpoint", "ckpt", "step", "steps", "epoch", "ep", "iter", "i
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One candidate run: the curve it belongs to, its place on it, and a label that no other candidate has.
+    """One candidate run: the curve it belongs to, its position on it, and a label that no other candidate has.
 
-    `step` is the number that the folder's name ends in, None where it has none: such a run goes by its place on the
+    `step` is the number that the folder's name ends in, None if it has none: such a run goes by its position on the
     command line.
     """
 
@@ -31,7 +31,7 @@ class Candidate:
 
 
 def parse_candidates(arguments: Sequence[str]) -> list[Candidate]:
-    """Read the CANDIDATE arguments of the command line, in their order."""
+    """Read the CANDIDATE arguments of the command line, in order."""
     candidates = [_parse(argument) for argument in arguments]
     for longer in (1, 2, 3):
         times = Counter(candidate.label for candidate in candidates)
@@ -67,6 +67,6 @@ def _parse(argument: str) -> Candidate:
 
 
 def _parts(path: Path) -> list[str]:
-    """Return the folders of a path; a results file stands for the folder that it lies in."""
+    """Return the folders of a path; a results file stands for its folder."""
     folder = path.parent if path.name.endswith("_results.json") else path
     return [part for part in folder.resolve().parts if part != folder.anchor] or ["run"]

@@ -1,7 +1,7 @@
-"""From numbers to places: axes, and the rows of the forest plot and of the bars.
+"""From numbers to positions: axes, and the rows of the forest plot and of the bars.
 
-Every horizontal place is a percentage of the chart's width and every vertical one is in pixels, so that a chart fills
-any screen while its letters keep their size.
+Every horizontal position is a percentage of the chart's width and every vertical one is in pixels, so that a chart
+fills any screen while its text keeps its size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from leaderboards.report.text import number
 from leaderboards.statistics import Interval
 
 KINDS = (*ERRORS, LEAKAGE)
-"""What a lost answer can have turned into, in the order in which bars show it."""
+"""What a lost answer can have turned into, in the bars' order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Axis:
     ticks: tuple[float, ...]
 
     def __call__(self, value: float) -> float:
-        """Return a value's place in percent of the axis, kept within it."""
+        """Return a value's position in percent of the axis, kept within it."""
         share = (value - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, share)), 3)
 
@@ -44,7 +44,7 @@ class Axis:
 class ForestRow:
     """One task or quadrant of the forest plot, in percentage points.
 
-    `decides` is the interval that the gate goes by, `drop` the 95 % one; either may be unknown.
+    `decides` is the interval that the gate uses, `drop` the 95 % one; either may be unknown.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ForestRow:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One piece of a bar: places in percent of the axis, and what it stands for."""
+    """One piece of a bar: positions in percent of the axis, and what it stands for."""
 
     kind: str
     count: int
@@ -88,9 +88,9 @@ def make_axis(
     within: tuple[float, float] | None = None,
     ticks: int = 6,
 ) -> Axis:
-    """Return an axis that holds all values, is at least `least` wide and has about so many round ticks.
+    """Return an axis that covers all values, is at least `least` wide and has about `ticks` round ticks.
 
-    `within` are the bounds of what can be measured, which a widened axis does not leave.
+    `within` are the bounds of what can be measured, which a widened axis does not exceed.
     """
     known = [*values, *include] or [0.0, 1.0]
     low, high = min(known), max(known)

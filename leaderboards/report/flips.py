@@ -1,4 +1,4 @@
-"""The samples whose score changed: a choice of them, with the texts that a comparison does not hold."""
+"""A selection of the samples whose score changed, with the texts that a comparison lacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One model's answer and what became of it; `reason` is the judge's, where there was one."""
+    """One model's answer and its verdict; `reason` is the judge's, if there was one."""
 
     text: Excerpt
     category: str
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One document on which the two models' scores differ; `row` is its row in the data set, None where unknown."""
+    """One document on which the two models' scores differ; `row` is its row in the data set, None if unknown."""
 
     doc_id: int
     row: int | None
@@ -43,10 +43,10 @@ class Flip:
 
 
 def read_flips(paired: PairedTask, most: int, leaked: Mapping[str, Set[int]] | None = None) -> list[Flip]:
-    """Return at most so many flipped samples of a task, lost ones first.
+    """Return at most `most` flipped samples of a task, lost ones first.
 
-    The kinds of change (lost or gained, from which category to which) take turns, so that each is there whatever the
-    limit; within a kind the documents are spread over the task. `leaked` names each side's leaking documents.
+    The kinds of change (lost or gained, from which category to which) take turns, so that each is shown whatever
+    `most` is; within a kind the documents are spread over the task. `leaked` names each side's leaking documents.
     """
     chosen = _choose(paired.frame, most)
     texts = {
@@ -92,7 +92,7 @@ def _choose(frame: pl.DataFrame, most: int) -> dict[int, tuple[Literal["lost", "
 
 
 def _read_texts(task: Task, documents: list[int], *, judged: bool) -> dict[int, dict[str, Any]]:
-    """Return the texts of these documents; of several filters, those of the first."""
+    """Return the texts of these documents; with several filters, those of the first."""
     if not documents:
         return {}
     schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "row": pl.Int64()}

@@ -32,7 +32,7 @@ _TINY = 80
 class Thumbnails:
     """The images of one report, each once.
 
-    `uris` holds them as data URIs; `of` returns places in it, or says why there is no image.
+    `uris` holds them as data URIs; `of` returns indices into it, or says why there is no image.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
@@ -42,7 +42,7 @@ class Thumbnails:
         self._left = budget
 
     def of(self, task: Task, rows: Iterable[int | None]) -> dict[int | None, int | str]:
-        """Return for each row of a task's data set the place of its thumbnail, or why there is none."""
+        """Return the index of each data set row's thumbnail, or why there is none."""
         source = find_data(task)
         wanted = list(dict.fromkeys(rows))
         if isinstance(source, str):
@@ -70,9 +70,9 @@ class Thumbnails:
 
 
 def find_data(task: Task) -> Path | str:
-    """Return the parquet file that a task was evaluated on, or one line that says why it cannot be had.
+    """Return the parquet file that a task was evaluated on, or one line that says why it is unavailable.
 
-    Where the recorded file is not on this machine, its last two parts are looked for under $EMT_DATA_DIR.
+    If the recorded file is not on this machine, its last two parts are searched under $EMT_DATA_DIR.
     """
     config = task.config
     files = (config.get("dataset_kwargs") or {}).get("data_files")
@@ -88,7 +88,7 @@ def find_data(task: Task) -> Path | str:
 
 
 def shrink(image: bytes) -> str | None:
-    """Return a thumbnail as a data URI; None where the bytes are no image that Pillow can read whole."""
+    """Return a thumbnail as a data URI; None if Pillow cannot read the bytes as a whole image."""
     try:
         with Image.open(io.BytesIO(image)) as opened:
             opened.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
@@ -103,14 +103,14 @@ def shrink(image: bytes) -> str | None:
 
 
 def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
-    """Return the encoded images of these rows, or why one cannot be had; reads no more than their row groups."""
+    """Return the encoded images of these rows, or why one is unavailable; reads only their row groups."""
     if not rows:
         return {}
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             column = next((field.name for field in file.schema_arrow if _holds_images(field.type)), None)
             if column is None:
-                return dict.fromkeys(rows, f"{path.name} has no column of images")
+                return dict.fromkeys(rows, f"{path.name} has no image column")
             images: dict[int, bytes | str] = dict.fromkeys(rows, f"{path.name} has no such row")
             for group, places in _by_group(file, rows).items():
                 values = file.read_row_group(group, columns=[column]).column(column)
@@ -121,14 +121,14 @@ def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
 
 
 def _holds_images(kind: Any) -> bool:
-    """Whether a column's type is that of images in `datasets`, encoded bytes and a path; or bytes alone."""
+    """Whether a column has the type of images in `datasets`, encoded bytes and a path; or bytes alone."""
     if pa.types.is_struct(kind):
         return {field.name for field in kind} == {"bytes", "path"}
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _by_group(file: Any, rows: list[int]) -> dict[int, dict[int, int]]:
-    """Return for each row group the wanted rows in it, each with its place there."""
+    """Return the wanted rows of each row group, each with its position there."""
     groups: dict[int, dict[int, int]] = defaultdict(dict)
     start = 0
     for group in range(file.metadata.num_row_groups):
@@ -143,4 +143,4 @@ def _by_group(file: Any, rows: list[int]) -> dict[int, dict[int, int]]:
 def _encoded(value: Any) -> bytes | str:
     if isinstance(value, Mapping):
         value = value.get("bytes")
-    return value if isinstance(value, bytes) else "the data set holds the image's path only"
+    return value if isinstance(value, bytes) else "the data set has only the image's path"

@@ -64,8 +64,8 @@ def write_report(
 ) -> None:
     """Write the report over candidates and their gate results to one HTML file.
 
-    `flips` is the number of flipped samples shown of each task and candidate; left out, all candidates together show
-    200 of each task, and no candidate fewer than 20.
+    `flips` is the number of flipped samples shown per task and candidate; by default all candidates together show 200
+    per task, and each candidate at least 20.
 
     Raises:
         UserError: the file exists and `overwrite` is off, or it cannot be written.

@@ -35,13 +35,13 @@ def _environment(templates: Path) -> Environment:
     environment.filters["listed"] = lambda names: text.listed(list(names))
     environment.filters["name"] = _name
     environment.filters["fingerprint"] = _fingerprint
-    # Keys in the order given: a reader of the page's source meets them as the code lists them.
+    # Keys in the order given: the page's source has them as the code lists them.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False, "separators": (",", ":")}
     return environment
 
 
 def _name(task: str) -> Markup:
-    """Return a task's name, escaped, that may go on in the next line after each underscore."""
+    """Return a task's name, escaped, that may break after each underscore."""
     return Markup("_<wbr>").join(escape(part) for part in text.printable(task).split("_"))
 
 

@@ -1,4 +1,4 @@
-"""Numbers and foreign texts as a reader sees them."""
+"""Numbers and other people's text, as a reader sees them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """The beginning of a text, and how many characters all of it has."""
+    """The beginning of a text, and its full length in characters."""
 
     text: str
     length: int
@@ -35,7 +35,7 @@ def excerpt(text: str, longest: int = _LONGEST) -> Excerpt:
 
 
 def printable(text: str) -> str:
-    """Replace what HTML cannot hold by a picture of it: control characters by ␀ and its like, lone surrogates by �."""
+    """Replace what HTML forbids by symbols: control characters by ␀ and the like, lone surrogates by �."""
     return _UNSEEN.sub(_picture, text)
 
 
@@ -47,7 +47,7 @@ def _picture(match: re.Match[str]) -> str:
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """Return a number with so many decimals and a real minus sign; a dash for None."""
+    """Return a number with `digits` decimals and a real minus sign; a dash for None."""
     if value is None:
         return ABSENT
     # Adding 0 turns a rounded -0.0 into 0.0.
@@ -74,12 +74,12 @@ def with_bounds(interval: Interval | None, digits: int = 1) -> str:
 
 
 def count(value: int | None) -> str:
-    """Return a count with its thousands apart."""
+    """Return a count with thousands separated."""
     return ABSENT if value is None else f"{value:,}".replace(",", "\u202f")
 
 
 def p_value(value: float | None) -> str:
-    """Return a p-value; below 0.001 only that much is said."""
+    """Return a p-value, or only that it is below 0.001."""
     if value is None:
         return ABSENT
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,6 +1,6 @@
 """Checkpoints traced through the matrix: accuracy on the fine-tuned task against accuracy in a quadrant.
 
-As figure 2 of arXiv 2603.14493 draws it: one panel a quadrant, one curve a recipe, each beginning at the base.
+As figure 2 of arXiv 2603.14493 draws it: one panel per quadrant, one curve per recipe, each starting at the base.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One quadrant, or one task where no quadrant was evaluated."""
+    """One quadrant, or one task if no quadrant was evaluated."""
 
     name: str
     tasks: tuple[str, ...]
@@ -51,13 +51,13 @@ class Panel:
     curves: tuple[Curve, ...]
 
     def up(self, value: float) -> float:
-        """Return a value's place in pixels from the panel's top."""
+        """Return a value's position in pixels from the panel's top."""
         return round(HEIGHT * (1 - self.y(value) / 100), 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """The panels, and the task that all of them have on their x axis."""
+    """The panels, and the task on their common x axis."""
 
     task: str
     recipes: tuple[str, ...]
@@ -68,9 +68,9 @@ _Model = tuple[str, Interval, Interval]
 
 
 def trace(pairs: Sequence[tuple[Candidate, Comparison]], finetuned_on: str | None) -> Traces | None:
-    """Trace two candidates or more; None where there are fewer or the fine-tuned task is not known or not evaluated.
+    """Trace two candidates or more; None if there are fewer or the fine-tuned task is unknown or not evaluated.
 
-    Where `finetuned_on` is None, it is the only task of the quadrant `idt_idi`.
+    If `finetuned_on` is None, it is the only task of the quadrant `idt_idi`.
     """
     task = finetuned_on or _in_distribution(pairs[0][1])
     if len(pairs) < 2 or task is None or any(_task(comparison, task) is None for _, comparison in pairs):

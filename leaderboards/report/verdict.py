@@ -11,11 +11,11 @@ from leaderboards.report.text import bounds, count, listed, number, with_bounds
 _WORDS: dict[Outcome, str] = {
     "not inferior": "No forgetting beyond the margin",
     "forgetting": "Forgetting",
-    "undecided": "Not decided",
+    "undecided": "Undecided",
 }
 
 _NAMED = 3
-"""Units that a sentence names before it counts the rest."""
+"""How many units a sentence names before it counts the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ def describe_all(results: Sequence[GateResult], base: str) -> str:
     found = {
         "forgot beyond the margin": outcomes.count("forgetting"),
         "stayed within it": outcomes.count("not inferior"),
-        "cannot be decided from this evidence": outcomes.count("undecided"),
+        "remained undecided for lack of evidence": outcomes.count("undecided"),
     }
     parts = [f"{number} {what}" for what, number in found.items() if number]
     sure = f"{100 * (1 - results[0].policy.alpha):g} % confidence"
-    return f"Of {len(results)} candidates compared with {base}, {listed(parts)} (each told at {sure})."
+    return f"Of {len(results)} candidates compared with {base}, {listed(parts)} (each at {sure})."
 
 
 def _worst(result: GateResult) -> str:
@@ -61,7 +61,7 @@ def _forgetting(result: GateResult, candidate: str, base: str) -> str:
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return (
         f"{candidate} forgot more than the margin allows, compared with {base}: {'; '.join(named)}{more}. "
-        f"A candidate within every margin would be failed at most {_chance(result)} of the time."
+        f"A candidate within every margin would fail at most {_chance(result)} of the time."
     )
 
 
@@ -80,7 +80,7 @@ def _undecided(result: GateResult, candidate: str, base: str) -> str:
     found = _units(result, "undecided")
     unit = max(found, key=lambda unit: (unit.drop is not None, _upper(unit) - unit.margin, unit.name))
     several = f" and on {len(found) - 1} more" if len(found) > 1 else ""
-    sentence = f"Whether {candidate} forgot cannot be told from this evidence on {unit.name}{several}: {unit.reason}"
+    sentence = f"Not enough evidence to tell whether {candidate} forgot on {unit.name}{several}: {unit.reason}"
     if unit.drop is None:
         return f"{sentence}."
     needed = f"; about {count(unit.needed)} documents would decide" if unit.needed else ""

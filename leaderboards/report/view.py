@@ -36,7 +36,7 @@ _DEEPEST = 40.0
 class HeatCell:
     """One quadrant of the heat map.
 
-    `change` is what was lost, or where not `lost` what was gained, in percentage points; `heat` is its colour's depth
+    `change` is what was lost or, if not `lost`, gained, in percentage points; `heat` is its colour's depth
     from 0 to 1.
     """
 
@@ -64,7 +64,7 @@ class CandidateView:
 
     @property
     def comparison(self) -> Comparison:
-        """The comparison that all of this is about."""
+        """The comparison shown."""
         return self.result.comparison
 
 
@@ -138,7 +138,7 @@ def _limits(comparison: Comparison) -> Iterator[str]:
 
 
 def _cells(comparison: Comparison) -> tuple[tuple[HeatCell, ...], ...]:
-    """Return the heat map's two rows, text in and out of distribution; empty where no quadrant was evaluated."""
+    """Return the heat map's two rows, text in and out of distribution; empty if no quadrant was evaluated."""
     groups = {group.name: group for group in comparison.quadrants}
     if not groups:
         return ()
@@ -153,7 +153,7 @@ def _cells(comparison: Comparison) -> tuple[tuple[HeatCell, ...], ...]:
 
 
 def _turned(drop: Interval) -> Interval:
-    """Return a loss as the gain that it is."""
+    """Return a negative loss as a gain."""
     gain = drop.scaled(-1)
     return replace(gain, lower=gain.upper, upper=gain.lower)
 
@@ -206,7 +206,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _excerpt(part: Excerpt) -> str | list[Any]:
-    """Return a text; where it was cut, with the length that it had."""
+    """Return a text; if it was cut, with its full length."""
     return [part.text, part.length] if part.cut else part.text
 
 

@@ -1,4 +1,4 @@
-"""Write the site: one page, and a report for each run where a base is given."""
+"""Write the site: one page, and a report for each run if a base is given."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def build_site(
 ) -> list[Path]:
     """Write `index.html` and, with a `base`, `reports/RUN.html` for each run against it; returns the files.
 
-    `published` says whether the papers' results stand beside the runs. The rest is as in `forgetting.compare`.
+    `published` says whether to show the papers' results beside the runs. The rest is as in `forgetting.compare`.
 
     Raises:
         UserError: a run cannot be read or compared, or a file exists and `overwrite` is off.
     """
     index = out / "index.html"
     if index.exists() and not overwrite:
-        raise UserError(f"{index} exists already: name another folder or add --overwrite")
+        raise UserError(f"{index} already exists: choose another folder or add --overwrite")
     summaries = [_summarise(run, matrix, metrics, progress) for run in ([base] if base else []) + list(runs)]
     compared = [
         compare_all(

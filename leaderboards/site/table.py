@@ -27,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class RateCell:
-    """One accuracy in percent. `rate` has no interval and an `n` of 0 where a paper gives none."""
+    """One accuracy in percent. `rate` has no interval and an `n` of 0 if a paper gives none."""
 
     rate: Interval
     unscored: int
@@ -62,7 +62,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All of it; `publications` are the papers, those without numbers too."""
+    """The whole table; `publications` are the papers, including those without numbers."""
 
     columns: tuple[Column, ...]
     rows: tuple[ModelRow, ...]
@@ -71,7 +71,7 @@ class Table:
 
 
 def make_table(runs: Sequence[tuple[str, RunSummary]], links: Mapping[str, Link], *, published: bool = True) -> Table:
-    """Return the table of labelled runs and, where wanted, of the published results below them."""
+    """Return the table of labelled runs and, if wanted, of the published results below them."""
     publications = read_publications() if published else ()
     printed = [(publication, row) for publication in publications for row in publication.rows()]
     tasks = dict.fromkeys(task.task.name for _, summary in runs for task in summary.tasks)

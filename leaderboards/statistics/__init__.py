@@ -1,10 +1,10 @@
 """Statistics of paired scores; every function names its formula and its source.
 
-Start with `PairedSample`. Proportions in, proportions out: percent is for those who print. Undefined is None.
+Start with `PairedSample`. Proportions in, proportions out: callers convert to percent. Undefined is None.
 
-What is whose: quantiles and tails are scipy's functions. What neither scipy nor statsmodels has is ours. So is the
-little that statsmodels has ready (Wilson's interval, Holm's correction): it takes more than twice as long to import
-as all that a gate needs, and the tests hold ours equal to it. Each function says which of these it is.
+Sources: quantiles and tails are scipy's. What neither scipy nor statsmodels has is ours. So is the little that
+statsmodels offers (Wilson's interval, Holm's correction): it takes more than twice as long to import as everything
+else that a gate needs, and the tests check that ours is equal. Each function says which case it is.
 """
 
 from leaderboards.statistics.interval import Interval

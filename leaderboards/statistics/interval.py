@@ -11,7 +11,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 class Interval:
     """A number, the interval around it, and how many samples it rests on.
 
-    Whatever is undefined is None: with `n` of 0 the estimate too. `level` is the two-sided confidence, `method` the
+    Undefined values are None: with `n` of 0 the estimate too. `level` is the two-sided confidence, `method` the
     name of the interval.
     """
 
@@ -36,7 +36,7 @@ class Interval:
 
 
 def undefined(n: int, level: float, method: str) -> Interval:
-    """Return an interval of which nothing is known but the number of samples."""
+    """Return an interval of which only the number of samples is known."""
     return Interval(None, None, None, n, level, method)
 
 
@@ -46,7 +46,7 @@ def normal_quantile(alpha: float) -> float:
 
 
 def quantile(alpha: float, freedom: int | None) -> float:
-    """Return the upper `alpha` quantile of Student's t with that many degrees of freedom; None: of the normal.
+    """Return the upper `alpha` quantile of Student's t with `freedom` degrees of freedom; None: of the normal.
 
     Both are scipy's.
     """
@@ -56,5 +56,5 @@ def quantile(alpha: float, freedom: int | None) -> float:
 
 
 def tail(statistic: float, freedom: int | None) -> float:
-    """Return P(T > statistic) for Student's t with that many degrees of freedom, by scipy; None: for the normal."""
+    """Return P(T > statistic) for Student's t with `freedom` degrees of freedom, by scipy; None: for the normal."""
     return float(ndtr(-statistic) if freedom is None else stdtr(freedom, -statistic))

@@ -1,4 +1,4 @@
-"""Means: their covariance and intervals where samples come in clusters, such as several questions about one image."""
+"""Means: their covariance and intervals when samples come in clusters, such as several questions about one image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mean_covariance(values: Floats, clusters: NDArray[np.int64] | None = None) -
     V = G/(G−1) · Σ_g r_g r_gᵀ / n², where r_g sums the residuals x_i − x̄ of cluster g; with no clusters every sample
     is its own, and V is the sample covariance / n.
 
-    Edge case: fewer than two clusters say nothing of the variance, NaN.
+    Edge case: fewer than two clusters say nothing about the variance, NaN.
     Source: Liang and Zeger, Biometrika 73 (1986) 13–22; for evaluations, Miller, arXiv 2411.00640, equation 4. The
     factor G/(G−1) is that of statsmodels' `cov_type="cluster"` on a constant, which has it for one column at a time.
     """
@@ -40,8 +40,8 @@ def design_effect(clustered_variance: float, independent_variance: float) -> flo
     """Return how many times clustering inflates the variance of a mean; never below 1.
 
     n / design effect is the effective sample size (Kish, Survey Sampling, 1965, section 8.2). Clusters that seem to
-    lower the variance do so by chance more often than not, so that less than 1 counts as 1, and so does 0 / 0. In
-    neither scipy nor statsmodels.
+    lower the variance mostly do so by chance, so less than 1 counts as 1, and so does 0 / 0. In neither scipy nor
+    statsmodels.
     """
     if not independent_variance > 0:
         return 1.0
@@ -70,7 +70,7 @@ def ratio_of_means(
 ) -> Interval:
     """Return candidate / base with the interval of the delta method on the logarithm.
 
-    Var log(c/b) = Vb/b² + Vc/c² − 2·Cov/(b·c). Undefined where the base's mean is 0; without bounds where the
+    Var log(c/b) = Vb/b² + Vc/c² − 2·Cov/(b·c). Undefined if the base's mean is 0; without bounds if the
     candidate's is. In neither scipy nor statsmodels.
     """
     method = "delta method on the log ratio"

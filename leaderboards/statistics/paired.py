@@ -1,4 +1,4 @@
-"""One task's paired scores, summed up: all that its intervals and tests need."""
+"""One task's paired scores, summarised: all that its intervals and tests need."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class PairedSample:
     """Two models' scores on the same documents of one task.
 
     `lost` counts the documents on which the base scores higher, `gained` those on which the candidate does, `both`
-    those that both get fully right. `binary`: every score is 0 or 1. `covariance` is that of the two means
-    (base, candidate), robust to clusters; `clusters` is their number, or None where every document is its own.
+    those that both get entirely right. `binary`: every score is 0 or 1. `covariance` is that of the two means
+    (base, candidate), robust to clusters; `clusters` is their number, or None if every document is its own.
     Means and differences are proportions, not percent.
     """
 
@@ -50,7 +50,7 @@ class PairedSample:
         candidate: NDArray[np.float64],
         clusters: NDArray[np.int64] | None = None,
     ) -> PairedSample | None:
-        """Sum up two score arrays of the same shape (documents,); None where they are empty.
+        """Summarise two score arrays of the same shape (documents,); None if they are empty.
 
         `clusters` numbers each document's cluster from 0 on.
         """
@@ -108,7 +108,7 @@ class PairedSample:
         return self.lost * factor, self.gained * factor, self.n * factor
 
     def bounds(self, alpha: float, *, correction: float = 0.0, size: float = 1.0) -> tuple[float, float] | None:
-        """Return the one-sided `alpha` bounds of the drop below and above; None where the spread is unknown.
+        """Return the one-sided `alpha` bounds of the drop below and above; None if the spread is unknown.
 
         0/1 scores: Tango's score bounds on the effective counts, that is, counts / design effect. Other scores: mean
         ± t·standard error. Where there are G clusters, the quantile is Student's with G − 1 degrees of freedom.
@@ -132,8 +132,8 @@ class PairedSample:
 
         The first is the non-inferiority test, H0: drop ≥ margin; the second tests H0: drop ≤ margin. For 0/1 scores
         both are Tango's score test with a continuity correction of half a sample. Without it, the second rejects at
-        up to 7.3 % where 5 % are asked for, n is a hundred or two and few answers changed; with it, the exact rate
-        stays below 5.5 % from n = 100 on (`tests/leaderboards/gate/test_gate_error_rates.py` sums it up).
+        up to 7.3 % instead of 5 % if n is one or two hundred and few answers changed; with it, the exact rate
+        stays below 5.5 % from n = 100 (`tests/leaderboards/gate/test_gate_error_rates.py` sums it up).
         """
         if self.bounds(0.5) is None:
             return None
@@ -151,7 +151,7 @@ class PairedSample:
     def p_no_change(self) -> tuple[float, str] | None:
         """Return the two-sided p-value of "nothing changed" and the test's name.
 
-        McNemar's exact test for 0/1 scores of independent documents; the score test on effective counts where they
+        McNemar's exact test for 0/1 scores of independent documents; the score test on effective counts if they
         come in clusters, and the paired t test for other scores.
         """
         if self.binary and self.clusters is None:

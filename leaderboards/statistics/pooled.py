@@ -15,9 +15,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's step-down adjusted p-values, in the order given.
 
     Sorted p₁ ≤ … ≤ p_m become max over j ≤ i of min(1, (m − j + 1)·p_j). Rejecting where that is ≤ α keeps the
-    chance of any false rejection at α, whatever the dependence between the tests.
+    chance of any false rejection at α, however the tests depend on each other.
     Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65–70. Ours: statsmodels' `multipletests` is equal, but
-    takes long to load.
+    slow to import.
     """
     adjusted = [0.0] * len(p_values)
     highest = 0.0
@@ -42,7 +42,7 @@ def mean_bounds(estimates: Sequence[tuple[float, float, float]]) -> tuple[float,
 
 
 def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval:
-    """Return the unweighted mean of independent estimates, by MOVER; without bounds where a part has none."""
+    """Return the unweighted mean of independent estimates, by MOVER; without bounds if a part has none."""
     n = sum(part.n for part in parts)
     method = parts[0].method if len(parts) == 1 else "MOVER of the tasks' intervals"
     estimates = [part.estimate for part in parts if part.estimate is not None]
@@ -79,7 +79,7 @@ class MeanOfSamples:
         return self.parts[0].method if len(self.parts) == 1 else "MOVER of the tasks' intervals"
 
     def bounds(self, alpha: float, *, correction: float = 0.0, size: float = 1.0) -> tuple[float, float] | None:
-        """Return the one-sided `alpha` bounds of the mean drop; None where one task's are unknown."""
+        """Return the one-sided `alpha` bounds of the mean drop; None if one task's are unknown."""
         estimates = []
         for part in self.parts:
             bounds = part.bounds(alpha, correction=correction, size=size)

@@ -22,7 +22,7 @@ def wilson_bounds(successes: float, n: float, z: float) -> tuple[float, float]:
     """Return both bounds of Wilson's score interval at the normal quantile `z`; n must not be 0.
 
     (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n). Source: Wilson, JASA 22 (1927) 209–212.
-    Ours: statsmodels' `proportion_confint` is equal, but takes long to load and asks for a level instead of `z`.
+    Ours: statsmodels' `proportion_confint` is equal, but slow to import and takes a level instead of `z`.
     """
     p = successes / n
     centre = p + z * z / (2 * n)
@@ -48,7 +48,7 @@ def wilson_interval(successes: float, n: int, *, level: float = 0.95, design_eff
 def paired_ratio_interval(both: float, lost: float, gained: float, n: float, *, level: float = 0.95) -> Interval:
     """Return the interval of the ratio of two paired proportions, candidate / base.
 
-    With N = both + lost + gained (pairs that neither model got right say nothing of the ratio), b = both + lost and
+    With N = both + lost + gained (pairs that neither model got right say nothing about the ratio), b = both + lost and
     c = both + gained: Wilson's intervals of c / N and b / N at z·A / (B + C), where A² = (lost + gained + 2) /
     ((c + 1)(b + 1)), B² = (1 − (c + 1)/(N + 2)) / (c + 1), and C² the same of b; the bounds are
     lower(c) / upper(b) and upper(c) / lower(b).
@@ -146,7 +146,7 @@ def detectable_drop(n: float, discordant: float, *, alpha: float = 0.05, power: 
 
     `n` pairs, a share `discordant` of which only one model gets right. Solves, for Δ,
     √n·Δ = z_α/2·√ψ + z_β·√(ψ − Δ²) with ψ = discordant; a drop cannot exceed the share of discordant pairs, so where
-    the solution would, ψ is set to Δ (nothing is gained) and the equation solved anew.
+    the solution would, ψ is set to Δ (nothing is gained) and the equation is solved again.
 
     Edge case: too few samples for any drop, None.
     Source: Connor, Biometrics 43 (1987) 207–211, its sample-size formula solved for the difference. In neither scipy
@@ -177,7 +177,7 @@ def jensen_shannon(pairs: NDArray[np.int64], counts: NDArray[np.int64], *, level
     ½·log₂(p/m) of its one answer + ½·log₂(q/m) of the other, cut to [0, 1].
 
     Edge cases: no samples, undefined. Near 0 the estimate is biased upwards, by about (k − 1)/(4·n·ln 2) bits for k
-    answers where the two models answer independently, and the first-order interval is too narrow there.
+    answers if the two models answer independently, and the first-order interval is too narrow there.
     Source: Lin, IEEE Transactions on Information Theory 37 (1991) 145–151. Ours: scipy's `jensenshannon` gives the
     estimate without each sample's influence.
     """

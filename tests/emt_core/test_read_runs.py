@@ -92,7 +92,7 @@ def test_score_key_and_cluster_key_of_the_config(tmp_path: Path) -> None:
 
 def test_a_metric_can_be_chosen_and_a_bad_choice_names_the_good_ones(run: Path) -> None:
     task = read_run(run).tasks["emt_cifar10"]
-    with pytest.raises(UserError, match=r"--metric emt_cifar10=bleu: not a per-sample number .* it has accuracy"):
+    with pytest.raises(UserError, match=r"--metric emt_cifar10=bleu: not a per-sample number .* choose from accuracy"):
         read_samples(task, "bleu")
     # A metric that is better when lower would turn forgetting upside down.
     with pytest.raises(UserError, match="--metric emt_cifar10=incorrect"):
@@ -129,7 +129,7 @@ def test_a_truncated_file_names_its_last_line(run: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError) as caught:
         read_samples(read_run(run).tasks["emt_cifar10"])
-    assert one_line(caught) == f"{path}:5: cut off in its last line; write the file again"
+    assert one_line(caught) == f"{path}:5: the last line is cut off; write the file again"
 
 
 def test_a_broken_line_in_a_long_file_is_named(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_broken_line_in_a_long_file_is_named(tmp_path: Path) -> None:
 def test_repeated_documents_are_refused(tmp_path: Path) -> None:
     rows = [judged_sample(doc_id, "correct") for doc_id in (0, 1, 7, 7, 1)]
     run = write_run(tmp_path, {"emt_cifar10": rows})
-    with pytest.raises(UserError, match=r"holds doc_id 1 2 times \(2 documents are repeated\)"):
+    with pytest.raises(UserError, match=r"contains doc_id 1 2 times \(2 documents are repeated\)"):
         read_samples(read_run(run).tasks["emt_cifar10"])
 
 
@@ -158,7 +158,7 @@ def test_one_missing_samples_file_is_named(tmp_path: Path) -> None:
     rows = [judged_sample(0, "correct")]
     run = write_run(tmp_path, {"emt_mnist": rows, "emt_cifar10": rows})
     samples_file(run, "emt_mnist").unlink()
-    with pytest.raises(UserError, match=r"samples_emt_mnist.jsonl is missing, with 1 of 2 tasks' samples"):
+    with pytest.raises(UserError, match=r"samples_emt_mnist.jsonl is missing: 1 of 2 tasks have no samples"):
         read_run(run)
 
 
@@ -175,14 +175,14 @@ def test_two_time_stamps_must_be_told_apart(run: Path) -> None:
     later = "20260102_120000"
     for path in list(run.iterdir()):
         (run / path.name.replace(STAMP, later)).write_bytes(path.read_bytes())
-    with pytest.raises(UserError, match=rf"holds 2 runs, {STAMP} and {later}: name one by its file, such as .*{later}"):
+    with pytest.raises(UserError, match=rf"contains 2 runs, {STAMP} and {later}: choose one file, such as .*{later}"):
         read_run(run)
     assert read_run(run / f"{STAMP}_results.json").stamp == STAMP
 
 
 def test_runs_of_two_models_must_be_told_apart(run: Path) -> None:
     write_run(run.parent, {"emt_cifar10": [judged_sample(0, "correct")]}, name="other")
-    with pytest.raises(UserError, match=r"holds runs of 2 models \(model, other\): name one of these folders"):
+    with pytest.raises(UserError, match=r"contains runs of 2 models \(model, other\): choose one of these folders"):
         read_run(run.parent)
 
 
@@ -196,12 +196,12 @@ def test_a_faulty_results_file_is_one_line(run: Path, content: str) -> None:
 
 
 def test_a_missing_folder_and_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist: expected an output folder"):
+    with pytest.raises(UserError, match="does not exist: expected an lmms-eval output folder"):
         read_run(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no run of lmms-eval"):
+    with pytest.raises(UserError, match="contains no lmms-eval run"):
         read_run(tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UserError, match="is not a results file of lmms-eval"):
+    with pytest.raises(UserError, match="is not an lmms-eval results file"):
         read_run(tmp_path / "notes.txt")
 
 

@@ -61,14 +61,14 @@ def test_values_are_read_by_their_type(monkeypatch):
 )
 def test_a_wrong_number_names_its_variable(monkeypatch, name, text):
     monkeypatch.setenv(f"EMT_JUDGE_{name}", text)
-    with pytest.raises(UserError, match=f"EMT_JUDGE_{name}='{text}': expected a number that is not negative"):
+    with pytest.raises(UserError, match=f"EMT_JUDGE_{name}='{text}': expected a non-negative number"):
         LLMSettings.resolve({})
 
 
 def test_an_unknown_setting_names_those_that_exist():
-    with pytest.raises(UserError, match="setting 'modle' is not known; choose from model, base_url"):
+    with pytest.raises(UserError, match="unknown setting 'modle'; choose from model, base_url"):
         LLMSettings.resolve({"modle": "m"})
-    with pytest.raises(UserError, match="judge 'fuzzy': setting 'model' is not known; choose from none"):
+    with pytest.raises(UserError, match="judge 'fuzzy': unknown setting 'model'; choose from none"):
         get_judge("fuzzy", model="m")
     assert JudgeSettings.resolve({}) == JudgeSettings()
 

@@ -39,11 +39,11 @@ def test_a_shared_name_stands_for_both():
 
 @pytest.mark.parametrize("label", ["tie", "", "4", 4, -1, "9" * 5000])
 def test_an_unknown_label_is_the_users_mistake(label):
-    with pytest.raises(UserError, match="is no class of clothes; expected"):
+    with pytest.raises(UserError, match="is not a class of clothes; expected"):
         Vocabulary.from_json(DATA).resolve(label)
 
 
 def test_vocabularies_are_found_through_their_entry_point():
     assert find_vocabulary("emt_cifar10_lite") is find_vocabulary("cifar10")
-    with pytest.raises(UserError, match=r"task 'nope' has no vocabulary of labels; known: .*cifar10.*mnist"):
+    with pytest.raises(UserError, match=r"task 'nope' has no label vocabulary; known: .*cifar10.*mnist"):
         find_vocabulary("nope")

@@ -1,4 +1,4 @@
-"""The one call behind `emt data prepare`: from what lies on disk to $EMT_DATA_DIR/NAME/SPLIT.parquet."""
+"""The one call behind `emt data prepare`: from a copy on disk to $EMT_DATA_DIR/NAME/SPLIT.parquet."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def preparations() -> dict[str, Preparation]:
-    """Return how each data set is read from disk, by name; not those that are made on the spot."""
+    """Return how each data set is read from disk, by name, without generated ones."""
     return {name: preparation_of(row) for name, row in catalog.datasets().items() if row.generator is None}
 
 
 def preparation_of(dataset: Dataset) -> Preparation:
-    """Return how a data set is read from disk: its own way, or that of any data set of its kind."""
+    """Return how a data set is read from disk: its own way, or the general one for its kind."""
     function = pkgutil.resolve_name(dataset.preparation) if dataset.preparation else tables.preparation
     found: Preparation = function(dataset)
     return found
@@ -47,21 +47,21 @@ def prepare(
     allow_missing: bool = False,
     console: Console | None = None,
 ) -> list[Path]:
-    """Write output/NAME/SPLIT.parquet for one split, or for all that the source has, and return the files.
+    """Write output/NAME/SPLIT.parquet for one split, or for all in the source, and return the files.
 
     The columns are those of the data set on the hub. Image files are stored byte for byte; each is decoded once,
-    so that a damaged one is found now and not in the middle of an evaluation. The same source gives the same
-    bytes. Either all files are written or none.
+    so that damage is found now and not in the middle of an evaluation. The same source gives the same bytes.
+    Either all files are written or none.
 
     Args:
         name: a key of `preparations()`.
         source: a folder or a file in one of the layouts that the data set's preparation expects.
         output: the folder that $EMT_DATA_DIR names.
-        split: train, validation or test, where the data set has it; also says what class folders without a split
-            folder above them are.
-        annotations: where they lie elsewhere: ImageWikiQA's JSONL, OCR-VQA's dataset.json, ImageNet's labels.
+        split: train, validation or test, if the data set has it; also names the split of class folders without a
+            split folder above them.
+        annotations: if they are elsewhere: ImageWikiQA's JSONL, OCR-VQA's dataset.json, ImageNet's labels.
         overwrite: replace files that exist.
-        allow_missing: leave out rows whose image is not there, instead of raising.
+        allow_missing: leave out rows whose image is missing, instead of raising.
         console: where messages and the progress bar go; stderr by default.
 
     Raises:
@@ -70,7 +70,7 @@ def prepare(
     console = console or Console(stderr=True)
     dataset = catalog.get(name)
     if dataset.generator is not None:
-        raise UserError(f"{name}: is made on the spot; there is nothing to prepare")
+        raise UserError(f"{name}: is generated; there is nothing to prepare")
     known = tuple(dataset.rows) or tables.SPLITS
     if split is not None and split not in known:
         raise UserError(f"--split {split}: {name} has {' and '.join(known)}")
@@ -80,7 +80,7 @@ def prepare(
     targets = {chosen: output / name / f"{chosen}.parquet" for chosen in _chosen(found, split, name)}
     present = next((target for target in targets.values() if target.exists()), None)
     if present and not overwrite:
-        raise UserError(f"{present}: exists already; give --overwrite to replace it")
+        raise UserError(f"{present}: already exists; give --overwrite to replace it")
     splits = {chosen: found.splits[chosen]() for chosen in targets}
     for chosen, rows in splits.items():
         _check(dataset, chosen, rows, allow_missing, console)
@@ -92,7 +92,7 @@ def _chosen(found: Found, split: str | None, name: str) -> list[str]:
     if split is None:
         return list(found.splits)
     if split not in found.splits:
-        raise UserError(f"--split {split}: {found.what} hold only {' and '.join(found.splits)} of {name}")
+        raise UserError(f"--split {split}: {found.what}: found only {' and '.join(found.splits)} of {name}")
     return [split]
 
 
@@ -102,7 +102,7 @@ def _check(dataset: Dataset, split: str, rows: Split, allow_missing: bool, conso
         if not allow_missing:
             raise UserError(
                 f"{dataset.name}, {split}: {lost}, the first {rows.missing[0]}; "
-                "find them, or leave their rows out with --allow-missing"
+                "find them, or skip their rows with --allow-missing"
             )
         _say(console, f"{dataset.name}, {split}: {lost}, the first {rows.missing[0]}; their rows are left out")
     if not rows.count:

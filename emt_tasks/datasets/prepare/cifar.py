@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: Python pickles, as their author publishes them."""
+"""CIFAR-10 and CIFAR-100: Python pickles, as published by their author."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SUPERCLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class _Pickles:
-    """How one of the two archives names its things; `labels` maps our column to the pickle's key."""
+    """The names in one of the two archives; `labels` maps our column to the pickle's key."""
 
     name: str
     folder: str
@@ -108,7 +108,7 @@ def _text(name: str | bytes | None) -> str | None:
 
 
 def _read_files(place: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Read files by name out of a folder, or out of an archive, in one pass and without unpacking it on disk."""
+    """Read files by name from a folder, or from an archive, in one pass and without unpacking it on disk."""
     try:
         if place.is_dir():
             return {name: (place / name).read_bytes() for name in names}

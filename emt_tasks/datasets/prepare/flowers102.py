@@ -1,4 +1,4 @@
-"""Oxford Flowers 102: jpg/ with imagelabels.mat and setid.mat, as its authors publish it."""
+"""Oxford Flowers 102: jpg/ with imagelabels.mat and setid.mat, as published by its authors."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ _NAMES_SHOWN = 5
 def class_folders(dataset: Dataset, columns: Callable[[int], Mapping[str, Any]] | None = None) -> Layout:
     """Return the layout of class folders for a classification data set.
 
-    Folders bear the class's name or its wnid. `columns` turns a class's index into the row's columns, where there is
-    more than the label.
+    Folders are named after the class or its wnid. `columns` turns a class's index into the row's columns, if there
+    are more than the label.
     """
     vocabulary, label = vocabularies.of(dataset), dataset.columns.roles()["label"]
     splits = tuple(dataset.rows) or tuple(_SPLIT_FOLDERS)
@@ -49,7 +49,7 @@ def class_folders(dataset: Dataset, columns: Callable[[int], Mapping[str, Any]] 
 
 
 def class_indices(vocabulary: Vocabulary) -> dict[str, int]:
-    """Map folder names, normalised by `folder_key`, to class indices; names that two classes bear are left out."""
+    """Map folder names, normalised by `folder_key`, to class indices; names shared by two classes are left out."""
     wnids = {label.wnid: label.index for label in vocabulary.labels if label.wnid}
     names = {
         folder_key(label.name): label.index for label in vocabulary.labels if len(vocabulary.named(label.name)) == 1
@@ -58,18 +58,20 @@ def class_indices(vocabulary: Vocabulary) -> dict[str, int]:
 
 
 def folder_key(name: str) -> str:
-    """Return a name as folders are compared: case, underscores and hyphens do not matter."""
+    """Normalise a folder name for comparison: case, underscores and hyphens do not matter."""
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _split_folders(copy: DiskCopy, splits: Sequence[str]) -> dict[str, Path]:
-    """The folder of each split; it must hold folders itself (CIFAR-100's pickles are files called train and test)."""
+    """The folder of each split; it must contain folders (CIFAR-100's pickles are files called train and test)."""
     found = {}
     for split in splits:
         folders = [copy.path / name for name in _SPLIT_FOLDERS[split]]
         present = [folder for folder in folders if folder.is_dir() and subfolders(folder)]
         if len(present) > 1:
-            raise UserError(f"{copy.path}: both {present[0].name}/ and {present[1].name}/ could be {split}; keep one")
+            raise UserError(
+                f"{copy.path}: both {present[0].name}/ and {present[1].name}/ could be {split}; keep only one"
+            )
         if present:
             found[split] = present[0]
     return found

@@ -1,4 +1,4 @@
-"""ImageNet's validation images, by class folder or all in one, and miniImageNet."""
+"""ImageNet's validation images, in class folders or all in one, and miniImageNet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from emt_tasks.datasets.prepare.layout import (
     subfolders,
 )
 
-# The validation images within a copy of ImageNet: the folder itself, or as torchvision and Kaggle have it.
+# The validation images within a copy of ImageNet: the folder itself, or torchvision's and Kaggle's layouts.
 VALIDATION_FOLDERS = (
     "",
     "val",
@@ -47,7 +47,7 @@ def image_id(name: str) -> str | None:
 
 
 def wnid_folders(folder: Path) -> list[Path]:
-    """Return the folders within a folder that bear a wnid."""
+    """Return the folders within a folder that are named by a wnid."""
     return [path for path in subfolders(folder) if _WNID.fullmatch(path.name)]
 
 
@@ -58,7 +58,7 @@ def validation_folders(copy: DiskCopy) -> Iterator[Path]:
 
 
 def flat_images(folder: Path) -> list[Path]:
-    """Return the validation images that lie in a folder itself, sorted by name."""
+    """Return the validation images directly in a folder, sorted by name."""
     return [path for path in image_files(folder) if image_id(path.name)]
 
 
@@ -111,7 +111,7 @@ def _read_flat(copy: DiskCopy, images: list[Path]) -> Split:
 
 
 def _split(images: list[tuple[Path, str]]) -> Split:
-    """Turn files and their wnids into rows in the order of the files' names, whatever folders they lie in."""
+    """Turn files and their wnids into rows, ordered by file name whatever the folder."""
     classes = _class_of_wnid()
     images.sort(key=lambda image: image[0].name)
     return Split([PreparedRow(file, file.name, _columns(wnid, classes, file)) for file, wnid in images], len(images))
@@ -131,6 +131,6 @@ def imagenet1k(dataset: Dataset) -> Preparation:
 
 
 def miniimagenet(dataset: Dataset) -> Preparation:
-    """miniImageNet's, whose classes go by their wnids on the hub."""
+    """miniImageNet's, whose classes are named by wnid on the hub."""
     wnids = [str(label.wnid) for label in vocabularies.of(dataset).labels]
     return Preparation(partial(label_features, dataset, wnids), (class_folders(dataset),))

@@ -23,7 +23,7 @@ _NAMES = (
 
 
 def find_labels(copy: DiskCopy, images: Path) -> Path | None:
-    """Look for the labels in the copy, beside the folder of images, and in it."""
+    """Look for the labels in the copy, beside the image folder, and in it."""
     folders = dict.fromkeys((copy.path, images.parent, images))
     return next((folder / name for folder in folders for name in _NAMES if (folder / name).exists()), None)
 

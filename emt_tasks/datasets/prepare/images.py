@@ -1,4 +1,4 @@
-"""Images on their way into a parquet file: read or encoded, and decoded once to be sure that they can be."""
+"""Images on their way into a parquet file: read or encoded, and decoded once to prove that they are intact."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _as_png(image: Image.Image) -> StoredImage:
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
     """Map in several threads, in order, at most a few items ahead of the consumer.
 
-    `Executor.map` would read every image of ImageNet into memory where the disk is faster than the writer.
+    `Executor.map` would read every image of ImageNet into memory if the disk is faster than the writer.
     """
     workers = min(8, os.cpu_count() or 1)
     pending: deque[Future[Result]] = deque()

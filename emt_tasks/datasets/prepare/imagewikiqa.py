@@ -46,7 +46,7 @@ def _read(copy: DiskCopy, questions: Path) -> Split:
 
 
 def _index(copy: DiskCopy) -> dict[str, Path]:
-    """Map image ids to files, lying in one folder or in wnid folders."""
+    """Map image ids to files, in one folder or in wnid folders."""
     files: dict[str, Path] = {}
     images = copy.path / "images"
     for folder in (*validation_folders(copy), *([images] if images.is_dir() else [])):
@@ -63,13 +63,13 @@ def _rows(questions: Path) -> list[dict[str, Any]]:
         with jsonlines.open(questions) as reader:
             return [_columns(row, f"{questions}, line {number}") for number, row in enumerate(reader.iter(dict), 1)]
     except (jsonlines.InvalidLineError, UnicodeDecodeError) as error:
-        raise UserError(f"{questions}: expected one JSON object a line: {one_line(error)}") from error
+        raise UserError(f"{questions}: expected one JSON object per line: {one_line(error)}") from error
 
 
 def _columns(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Turn a row of the release into columns.
 
-    The first release gave a path of its authors' disk for the image, and the class only within the question's id,
+    The first release gave a path on its authors' disk for the image, and the class only within the question's id,
     stretcher_C_question767_image3.
     """
     path = row.get("image_path", row.get("image"))
@@ -77,7 +77,7 @@ def _columns(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     required = {"image": path, "text": row.get("text"), "label": row.get("label"), "classname": name}
     for key, value in required.items():
         if not isinstance(value, str) or not value:
-            raise UserError(f"{place}: expected a text for {key!r}, found {value!r}")
+            raise UserError(f"{place}: expected text for {key!r}, found {value!r}")
     if row["label"] not in ("A", "B", "C", "D"):
         raise UserError(f"{place}: expected A, B, C or D for 'label', found {row['label']!r}")
     return {

@@ -1,4 +1,4 @@
-"""The columns of a data set of labelled images, as the hub has them."""
+"""The columns of a data set of labelled images, as on the hub."""
 
 from __future__ import annotations
 

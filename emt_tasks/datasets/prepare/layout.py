@@ -1,4 +1,4 @@
-"""What a data set can look like on people's disks, and what was found there."""
+"""What a data set can look like on disk, and what was found there."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _ENTRIES_SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class PreparedRow:
-    """One row of the parquet file to be.
+    """One row of the future parquet file.
 
     `image` is an image file, whose bytes are kept as they are, or pixels, uint8 (height, width) or
     (height, width, 3), which are stored as PNG. `name` is the path that the image column gives beside the bytes;
-    `columns` holds all other columns.
+    `columns` are all other columns.
     """
 
     image: Path | NDArray[np.uint8]
@@ -34,7 +34,7 @@ class PreparedRow:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The rows of one split, and the images that its annotations name but nobody has."""
+    """The rows of one split, and the images that its annotations name but that are missing."""
 
     examples: Iterable[PreparedRow]
     count: int
@@ -43,7 +43,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DiskCopy:
-    """What the user points at: a folder (or an archive), where needed the annotations, and the split wanted."""
+    """What the user points at: a folder (or an archive), the annotations if needed, and the split wanted."""
 
     path: Path
     annotations: Path | None = None
@@ -57,7 +57,7 @@ class DiskCopy:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A layout that was recognised: what it is, for people, and its splits, each read when called."""
+    """A recognised layout: its description, and its splits, each read when called."""
 
     what: str
     splits: Mapping[str, Callable[[], Split]]
@@ -65,10 +65,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One form in which a data set is handed round.
+    """One form in which a data set is distributed.
 
-    `find` returns None where the source does not look like it; where it does, but something is amiss, it raises
-    a UserError.
+    `find` returns None if the source does not look like it; if it does, but something is wrong, it raises a
+    UserError.
     """
 
     name: str
@@ -90,12 +90,12 @@ class Preparation:
 
     @property
     def expects(self) -> str:
-        """What a copy may look like, for people."""
+        """A description of what a copy may look like."""
         return "; or ".join(layout.expects for layout in self.layouts)
 
 
 def recognise(name: str, preparation: Preparation, copy: DiskCopy) -> Found:
-    """Return the one layout that the copy of this data set has.
+    """Return the one layout of this copy of the data set.
 
     Raises:
         UserError: the source does not exist, or has no layout of this data set, or several.
@@ -107,7 +107,7 @@ def recognise(name: str, preparation: Preparation, copy: DiskCopy) -> Found:
     matches = [found for layout in preparation.layouts if (found := layout.find(copy))]
     if len(matches) > 1:
         both = " and ".join(found.what for found in matches)
-        raise UserError(f"{copy.path}: holds {both}; point at the one of them that {name} is to come from")
+        raise UserError(f"{copy.path}: contains {both}; give the one to read {name} from")
     if not matches:
         raise UserError(
             f"{copy.path}: no layout of {name} recognised in {contents(copy.path)}; expected {preparation.expects}"
@@ -116,7 +116,7 @@ def recognise(name: str, preparation: Preparation, copy: DiskCopy) -> Found:
 
 
 def contents(path: Path) -> str:
-    """Say in a few words what a folder holds."""
+    """Describe a folder's contents in a few words."""
     if not path.is_dir():
         return "this file"
     names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in visible(path))
@@ -127,7 +127,7 @@ def contents(path: Path) -> str:
 
 
 def visible(folder: Path) -> list[os.DirEntry[str]]:
-    """Return a folder's entries by name, without hidden ones and what unpacking on a Mac leaves behind."""
+    """Return a folder's entries by name, without hidden ones and leftovers of unpacking on a Mac."""
     try:
         with os.scandir(folder) as entries:
             kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
@@ -142,7 +142,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the image files within a folder, told by their suffix and sorted by name."""
+    """Return the image files within a folder, recognised by suffix and sorted by name."""
     return [
         Path(entry.path)
         for entry in visible(folder)

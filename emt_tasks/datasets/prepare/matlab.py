@@ -1,4 +1,4 @@
-"""Variables out of MATLAB files."""
+"""Variables from MATLAB files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emt_core.errors import UserError, one_line
 
 
 def read_matlab(file: Path | IO[bytes], name: str, variable: str) -> Any:
-    """Return one variable of a .mat file as an array, (n,) where all but one of its dimensions have size 1.
+    """Return one variable of a .mat file as an array, (n,) if all but one of its dimensions have size 1.
 
     Raises:
         UserError: the file is damaged or missing, or has no such variable; `name` names it.

@@ -1,4 +1,4 @@
-"""MNIST: IDX files, as its authors publish it."""
+"""MNIST: IDX files, as published by its authors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _find(copy: DiskCopy) -> Found | None:
 
 
 def _file(folder: Path, stem: str, dimensions: int) -> Path | None:
-    """Find an IDX file, unpacked or packed, under either way of writing its name."""
+    """Find an IDX file, unpacked or packed, under either spelling of its name."""
     names = (f"{stem}{separator}idx{dimensions}-ubyte" for separator in "-.")
     paths = (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz"))
     return next((path for path in paths if path.is_file()), None)
@@ -59,7 +59,7 @@ def _read(split: str, images_file: Path) -> Split:
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read an IDX file of unsigned bytes, packed by gzip or not.
+    """Read an IDX file of unsigned bytes, gzipped or not.
 
     The header: two zero bytes, the type (8: unsigned byte), the number of dimensions, then each dimension's size
     as a big-endian 32-bit integer.

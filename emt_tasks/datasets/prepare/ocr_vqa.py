@@ -20,7 +20,7 @@ _TEXTS = ("title", "authorName", "genre")
 def _features() -> Any:
     from datasets import Features, Image, Sequence, Value
 
-    # The hub's columns, save ocr_tokens and ocr_info, which dataset.json does not have.
+    # The hub's columns, except ocr_tokens and ocr_info, which dataset.json lacks.
     texts = {name: Value("string") for name in _TEXTS}
     return Features(
         {
@@ -47,7 +47,7 @@ def _find(copy: DiskCopy) -> Found | None:
 
 
 def _read(annotations: Path, images: Path, split: str) -> Split:
-    # A cover's suffix need not be its address's: some have been converted since.
+    # A cover's suffix may differ from its address's: some have been converted since.
     files = image_files(images)
     by_name, by_id = {file.name: file for file in files}, {file.stem: file for file in reversed(files)}
     examples, missing = [], []
@@ -80,7 +80,7 @@ def _entries(annotations: Path) -> dict[str, dict[str, Any]]:
 def _columns(book: str, entry: Mapping[str, Any], split: str, place: str) -> dict[str, Any]:
     questions, answers = entry.get("questions"), entry.get("answers")
     if not isinstance(questions, list) or not isinstance(answers, list) or len(questions) != len(answers):
-        raise UserError(f"{place}: expected two lists of one length for 'questions' and 'answers'")
+        raise UserError(f"{place}: expected two lists of equal length for 'questions' and 'answers'")
     return {
         "image_id": book,
         "questions": [str(question) for question in questions],

@@ -1,4 +1,4 @@
-"""Parquet files as the hub has them, written in pieces and put in place only when they are whole."""
+"""Parquet files as on the hub, written in pieces and moved into place only when whole."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BYTES_A_GROUP = 32 * 2**20
 def write_parquet(path: Path, features: Any, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows with the columns of `features` (datasets.Features); only one row group is in memory at a time.
 
-    Row groups are small enough to read single images out of a file of some gigabytes.
+    Row groups are small enough to read single images from a file of several gigabytes.
     """
     schema = features.arrow_schema
-    # Nearly all bytes are images, which differ from each other and are compressed already.
+    # Nearly all bytes are images, which differ from each other and are already compressed.
     image = next(iter(features))
     others = [name for name in schema.names if name != image]
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=others) as writer:

@@ -1,4 +1,4 @@
-"""Unpickling of what the CIFAR archives hold, NumPy arrays and plain values, and of nothing else."""
+"""Unpickles what the CIFAR archives contain, NumPy arrays and plain values, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_arrays(data: bytes, path: Path) -> dict[str, Any]:
     an array. The files were written by Python 2, so that strings are bytes.
 
     Raises:
-        UserError: the file is damaged, or wants anything else called.
+        UserError: the file is damaged, or calls anything else.
     """
     try:
         content = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()

@@ -1,4 +1,4 @@
-"""A table with one row an image or a question, JSON lines or CSV, that names image files: what users have."""
+"""A table that names image files, one row per image or question, as JSON lines or CSV: what users have."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUFFIXES = (".jsonl", ".csv")
 
 
 def preparation(dataset: Dataset) -> Preparation:
-    """What any data set may look like: a table; labelled images also class folders."""
+    """The layouts that any data set may have: a table; for labelled images also class folders."""
     table = Layout("table", _expected(dataset), partial(_find, dataset))
     if dataset.kind == "classification":
         return Preparation(partial(label_features, dataset), (class_folders(dataset), table))
@@ -79,7 +79,7 @@ def _read(dataset: Dataset, file: Path) -> Split:
 
 
 def _csv(file: Path) -> Iterator[tuple[str, Row]]:
-    """Yield where each row stands, as `read_rows` does for JSON lines."""
+    """Yield the position of each row, as `read_rows` does for JSON lines."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
@@ -90,9 +90,9 @@ def _csv(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _fields(row: Mapping[str, Any], names: list[str], where: str) -> dict[str, Any]:
-    """Return the fields that a row must have, as texts."""
+    """Return the fields that a row must have, as strings."""
     for name in names:
         if not isinstance(row.get(name), str | int) or isinstance(row[name], bool):
             found = repr(row[name])[:60] if name in row else ", ".join(map(str, row))
-            raise UserError(f"{where}: expected a text for {name!r}, found {found}")
+            raise UserError(f"{where}: expected text for {name!r}, found {found}")
     return {name: str(row[name]) for name in names}

@@ -27,7 +27,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Vocabulary:
-    """Return the vocabulary of that name, the same object at every call.
+    """Return the vocabulary of that name, the same object every time.
 
     Raises:
         UserError: there is no such vocabulary.
@@ -36,7 +36,7 @@ def load(name: str) -> Vocabulary:
     if name in theirs:
         return theirs[name]
     if name not in names():
-        raise UserError(f"vocabulary {name!r} is not known; choose one of {', '.join(names())}")
+        raise UserError(f"unknown vocabulary {name!r}; choose one of {', '.join(names())}")
     return _ours(name)
 
 
@@ -44,12 +44,12 @@ def of(dataset: Dataset) -> Vocabulary:
     """Return the vocabulary of a classification data set.
 
     Raises:
-        UserError: it names one that does not exist, or the data set is no classification.
+        UserError: it names one that does not exist, or the data set is not a classification.
     """
     if isinstance(dataset.vocabulary, Vocabulary):
         return dataset.vocabulary
     if dataset.vocabulary is None:
-        raise UserError(f"data set {dataset.name!r} is a {dataset.kind} and has no vocabulary")
+        raise UserError(f"{dataset.kind} data set {dataset.name!r} has no vocabulary")
     return load(dataset.vocabulary)
 
 
@@ -69,7 +69,7 @@ class _Finder:
 
     @property
     def names(self) -> Sequence[str]:
-        """The vocabularies that there are."""
+        """The names of all vocabularies."""
         return names()
 
     def __call__(self, task: str) -> Vocabulary | None:

@@ -1,6 +1,6 @@
 """Our tasks and groups as their YAML files declare them, read without lmms-eval.
 
-`entries` is what `emt tasks` lists, and what `emt data` and the checks before a run go by.
+`entries` is what `emt tasks` lists, and what `emt data` and the checks before a run use.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DATASET = re.compile(r"emt_tasks\.tasks\.hooks\.(\w+)_path")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A task, with its data set's name and its quadrant where it has one, or a group with the names of its members."""
+    """A task, with its data set's name and its quadrant if it has one, or a group with its members' names."""
 
     name: str
     file: Path
@@ -47,7 +47,7 @@ _Loader.add_constructor("!function", _dotted_name)
 
 
 def folders() -> tuple[Path, ...]:
-    """Return the folders that hold tasks: ours, then the user's."""
+    """Return the folders with tasks: ours, then the user's."""
     return (FOLDER, *include.folders())
 
 
@@ -55,7 +55,7 @@ def entries() -> dict[str, Entry]:
     """Return every task and group by name, ours and the user's.
 
     Raises:
-        UserError: a user's file is faulty, or has the name of another task.
+        UserError: a user's file is invalid, or has the name of another task.
     """
     return _entries(folders(), include.stamp())
 
@@ -69,15 +69,15 @@ def _entries(folders: tuple[Path, ...], _stamp: object) -> dict[str, Entry]:
                 continue
             entry = _entry(file)
             if entry.name in found:
-                raise UserError(f"{file}: task {entry.name!r} is in {found[entry.name].file} already; rename it")
+                raise UserError(f"{file}: task {entry.name!r} is already in {found[entry.name].file}; rename it")
             found[entry.name] = entry
     return found
 
 
 def tasks(names: Iterable[str]) -> list[Entry]:
-    """Return the tasks among these names, groups resolved to their tasks, in order and once each.
+    """Return the tasks among these names, groups expanded to their tasks, in order and once each.
 
-    Names that are in none of the folders are left out.
+    Unknown names are left out.
     """
     found: dict[str, Entry] = {}
     for name in names:
@@ -90,24 +90,24 @@ def tasks(names: Iterable[str]) -> list[Entry]:
 
 
 def dataset_of(task: str) -> Dataset | None:
-    """Return the data set of a task, or the one that a name such as timm/mini-imagenet points at; None for neither."""
+    """Return the data set of a task, or the one that a name such as timm/mini-imagenet refers to; None for neither."""
     row = catalog.find(task)
     entry = None if row else entries().get(task)
     return catalog.get(entry.dataset) if entry and entry.dataset else row
 
 
 def load(file: Path) -> dict[str, Any]:
-    """Read a task's YAML with all that it includes; functions stay as their dotted names.
+    """Read a task's YAML with all that it includes; functions become their dotted names.
 
     Raises:
-        UserError: the file cannot be read, or is no mapping.
+        UserError: the file cannot be read, or is not a mapping.
     """
     try:
         config = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file}: cannot be read as YAML: {one_line(error)}") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file}: expected a task or a group of lmms-eval")
+        raise UserError(f"{file}: expected an lmms-eval task or group")
     included = config.pop("include", [])
     merged: dict[str, Any] = {}
     for name in reversed([included] if isinstance(included, str) else included):
@@ -122,7 +122,7 @@ def _entry(file: Path) -> Entry:
     if "group" in config:
         return about(config["group"], members=tuple(config.get("task") or ()))
     if "task" not in config:
-        raise UserError(f"{file}: neither a task nor a group; a file that others include begins with _")
+        raise UserError(f"{file}: neither a task nor a group; the name of a file to include begins with _")
     path = str(config.get("dataset_path"))
     found = _DATASET.fullmatch(path)
     if found is None and FOLDER in file.parents:
@@ -132,7 +132,7 @@ def _entry(file: Path) -> Entry:
 
 
 def _summary(file: Path) -> str:
-    """The file's leading comment, else that of the first file that it includes; empty where there is neither."""
+    """The file's leading comment, else that of the first file that it includes; empty if there is neither."""
     text = file.read_text(encoding="utf-8")
     if text.startswith("# "):
         return text.splitlines()[0].removeprefix("# ")

@@ -1,4 +1,4 @@
-"""A task's YAML file for a data set of one's own."""
+"""A task's YAML file for a user's own data set."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ASKS: dict[Kind, str] = {
 
 
 def task_yaml(dataset: Dataset, name: str, ask: str | None = None, quadrant: str | None = None) -> str:
-    """Return a whole task as lmms-eval reads it, with the settings and the metrics of all of our tasks.
+    """Return a complete lmms-eval task, with the settings and the metrics of all of our tasks.
 
     Args:
         dataset: what the task is evaluated on.
         name: the task's.
-        ask: what it asks of each image, where `{{column}}` stands for a document's value; by default what tasks of
-            this kind ask.
-        quadrant: where it stands in the matrix.
+        ask: the question about each image, where `{{column}}` stands for a document's value; by default the question
+            for this kind.
+        quadrant: its place in the matrix.
     """
     asks = ask or _ASKS[dataset.kind].replace("question", dataset.columns.question or "question")
     base = (registry.FOLDER / "_base.yaml").read_text(encoding="utf-8")

@@ -1,1 +1,1 @@
-"""What an answer says of the labels that it names: asserted, denied, meant at all, or said to the judge?"""
+"""What an answer does with the labels that it names: asserts, denies, uses in another sense, or tells the judge."""

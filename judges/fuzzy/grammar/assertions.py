@@ -76,10 +76,10 @@ def denials(plain: str, named: Sequence[Span]) -> list[int]:
 
 
 def denied_spans(plain: str, cues: Iterable[int], named: Sequence[Span]) -> list[Span]:
-    """Return the stretches of folded text that are denied by cues that end at these offsets.
+    """Return the spans of folded text that are denied by the cues that end at these offsets.
 
-    A denial reaches to the end of its clause, or of the list of what is denied; it goes on over a comma until it has
-    met one of `named`, the spans of what may be denied.
+    A denial reaches to the end of its clause, or of the list of what is denied; it continues past a comma until it
+    has reached one of `named`, the spans of what may be denied.
     """
     return [(cue, _scope_end(plain, cue, named)) for cue in cues]
 
@@ -97,7 +97,7 @@ def _scope_end(plain: str, start: int, named: Sequence[Span]) -> int:
 
 
 def is_denied(plain: str, span: Span, denied: Iterable[Span]) -> bool:
-    """Whether what stands at `span` of folded text is denied, before or after it."""
+    """Whether the folded text at `span` is denied, by words before or after it."""
     return any(start <= span[0] < end for start, end in denied) or bool(_DENIED_AFTER.match(plain, span[1]))
 
 
@@ -112,7 +112,7 @@ def states_answer(plain: str, end: int) -> bool:
 
 
 def stated(plain: str, markers: Iterable[Marker], named: Sequence[Span]) -> set[Span]:
-    """Return which of `named`, in their order, the text states as its answer; two stated answers both count."""
+    """Return which of `named`, in order, the text states as its answer; two stated answers both count."""
     found: dict[bool, set[Span]] = {True: set(), False: set()}
     for marker in markers:
         following = [span for span in named if span[0] >= marker.end]

@@ -49,7 +49,7 @@ def _neighbours(plain: str, start: int, end: int) -> tuple[str, str, str, str]:
 
 
 def following_word(words: str, plain: str, end: int) -> str:
-    """Return the word that follows with no more than a blank between, "" where there is none."""
+    """Return the word that follows after at most a blank, "" if there is none."""
     if plain[end] != " ":
         return ""
     stop = words.find(" ", end + 1)
@@ -62,7 +62,7 @@ def is_modifier_of(word: str) -> bool:
 
 
 def names_thing(plain: str, start: int, end: int, surface: Surface) -> bool:
-    """Whether the single word at [start, end) stands for a thing rather than for what its letters can mean too."""
+    """Whether the single word at [start, end) names a thing, rather than being another word of the same spelling."""
     second, previous, glue, following = _neighbours(plain, start, end)
     if glue == "-" and following not in _HEADS and not following.isdigit():
         return False

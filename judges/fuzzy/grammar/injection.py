@@ -1,4 +1,4 @@
-"""Finds what is said to the judge instead of about the image: instructions, claimed scores, claimed verdicts."""
+"""Finds text addressed to the judge instead of about the image: instructions, claimed scores, claimed verdicts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _TALK = tuple(
 )
 
 
-# Only clauses with one of these are looked at closely, and no more of them than this.
+# Only clauses with one of these are examined, and no more of them than this.
 _HINT = re.compile(_any("grading", "roles", "judged", "gold", "hints"))
 _LONGEST_CLAUSE = 400
 _NOISE = re.compile(r"(\W)\W{2,}")

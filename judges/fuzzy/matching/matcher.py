@@ -22,7 +22,7 @@ _RANKS = ("name", "synonym", "subtype")
 class Surface:
     """One spelling to look for.
 
-    `labels` are the indices of the classes that it stands for; none for the name of something else and for a cue.
+    `labels` are the indices of the classes that it stands for; empty for the name of something else and for a cue.
     `cue` is the kind of cue; `pos` the parts of speech of a single word, "" for several words.
     """
 
@@ -42,7 +42,7 @@ class Hit(NamedTuple):
 
 
 class Matcher:
-    """The automaton over one vocabulary: its names, the names of other things that hold them, and the cues."""
+    """The automaton over one vocabulary: its names, the names of other things that contain them, and the cues."""
 
     def __init__(self, vocabulary: Vocabulary, others: Iterable[str] = ()) -> None:
         self.surfaces = _surfaces(vocabulary, [*vocabulary.others, *others])
@@ -52,7 +52,7 @@ class Matcher:
         self._automaton.make_automaton()
 
     def find(self, words: str) -> list[Hit]:
-        """Return the hits in folded text from left to right; of those that overlap only the longest.
+        """Return the hits in folded text from left to right; of overlapping ones only the longest.
 
         `words` is as `normalize.Folded` describes: single words in lower case with a blank at either end.
         """
@@ -73,7 +73,7 @@ class Matcher:
 
 
 def _longest(overlapping: list[tuple[int, int, Surface]]) -> list[Hit]:
-    """Return the longest of hits that overlap, and then those that do not overlap with it, from left to right."""
+    """Keep the longest of overlapping hits, then those that do not overlap with it, from left to right."""
     if len(overlapping) == 1:
         return [Hit(*overlapping[0])]
     taken: list[Hit] = []
@@ -84,7 +84,7 @@ def _longest(overlapping: list[tuple[int, int, Surface]]) -> list[Hit]:
 
 
 def _surfaces(vocabulary: Vocabulary, others: Iterable[str]) -> dict[str, Surface]:
-    """Return every spelling with what it stands for, the best claim first: a name beats a synonym, that a subtype."""
+    """Return every spelling with what it stands for, best claim first: a name beats a synonym, a synonym a subtype."""
     owners: dict[str, tuple[int, set[int]]] = {}
     for rank, how in enumerate(_RANKS):
         claims: defaultdict[str, set[int]] = defaultdict(set)
@@ -116,7 +116,7 @@ def _forms(name: str, how: str) -> set[str]:
     # "St. Bernard" leaves two blanks in text that is folded character by character.
     texts.add(name.lower().translate(ASCII_TABLE).strip())
     if how == "subtype" and " " in folded:
-        # The marsh mallow is a mallow, the marshmallow is none.
+        # A marsh mallow is a mallow, a marshmallow is not.
         texts = {text for text in texts if " " in text or not is_word(text)}
     # "Prince of Wales' feathers": the apostrophe leaves a second blank.
     texts |= {text.replace("s ", "s  ", 1) for text in texts if "s " in text and " s " not in text}

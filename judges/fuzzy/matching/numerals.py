@@ -1,4 +1,4 @@
-"""Finds the digits that an answer commits to: numerals, Roman numerals, digit words; no sizes, no years."""
+"""Finds the digits that an answer commits to: numerals, Roman numerals, digit words; not sizes or years."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def is_numeric(vocabulary: Vocabulary) -> bool:
 
 
 def outside_numbers() -> list[str]:
-    """Return the spelled-out numbers that hold a digit's name but are no digit ("twenty four", "two hundred")."""
+    """Return the spelled-out numbers that contain a digit's name but are not a digit ("twenty four", "two hundred")."""
     tens = [f"{ten} {unit}" for ten in _TENS for unit in _UNITS]
     big = [f"{unit} {size}" for unit in [*_UNITS, *_TEENS, *_TENS] for size in _BIG]
     decimals = [f"{first} point {second}" for first in ["zero", *_UNITS] for second in ["zero", *_UNITS]]
@@ -67,7 +67,7 @@ def outside_numbers() -> list[str]:
 
 
 def find_digits(plain: str, original: str, origin: Sequence[int]) -> tuple[list[Hit], bool]:
-    """Return the single digits and Roman numerals in folded text, and whether it holds a longer number.
+    """Return the single digits and Roman numerals in folded text, and whether it contains a longer number.
 
     `original` is the answer before folding, for the capitals of Roman numerals; `origin` maps to its offsets.
     """
@@ -99,7 +99,7 @@ def _digit(start: int, digit: str) -> Hit:
 
 
 def _without_list_numbers(plain: str, hits: list[Hit]) -> list[Hit]:
-    """Drop "1." and "2." at the start of lines, where some other digit is left."""
+    """Drop "1." and "2." at the start of lines, if some other digit is left."""
     markers = [match.span(1) for match in _LIST_NUMBER.finditer(plain)]
     values = [plain[start:end] for start, end in markers]
     if values != [str(number) for number in range(1, len(values) + 1)]:

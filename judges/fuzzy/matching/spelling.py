@@ -1,4 +1,4 @@
-"""Finds misspelt labels where no label was found: close to exactly one class, and no other word."""
+"""Finds misspelt labels if no label was found: close to exactly one class, and not another word."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class Speller:
         return sorted(hits, key=lambda hit: hit.start)
 
     def _closest(self, text: str, count: int) -> Surface | None:
-        """Return the spelling nearest to the text, None where it is too far or two classes are as near."""
+        """Return the spelling nearest to the text, None if it is too far or two classes are equally near."""
         cutoff = allowed_errors(len(text))
-        # A misspelling nearly always keeps the first letter; of a long name it may not.
+        # A misspelling nearly always keeps the first letter; a long name may not.
         found = [
             (distance, choice)
             for choice, distance, _ in process.extract(

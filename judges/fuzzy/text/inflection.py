@@ -64,7 +64,7 @@ def spellings(name: str) -> Iterator[str]:
 
 
 def split_compound(word: str) -> str | None:
-    """Return "stop watch" for "stopwatch": two English words, neither of them an affix; None where there are none."""
+    """Return "stop watch" for "stopwatch": two English words, neither of them an affix; None if there are none."""
     for position in range(2, len(word) - _SHORTEST_PART + 1):
         first, second = word[:position], word[position:]
         if len(first) < _SHORTEST_PART and first not in _SHORT_PARTS:

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 from judges.fuzzy.text.wordlists import word_list
 
-# WordNet holds no function words.
+# WordNet has no function words.
 FUNCTION_WORDS = word_list("english", "function_words")
 
 # Words that came up after WordNet 3.0; all nouns.

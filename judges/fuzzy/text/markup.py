@@ -49,7 +49,7 @@ _ANSWER_KEYS = word_list("markup", "answer_keys")
 
 
 def clean(text: str) -> str:
-    """Return the text, as long as before, with blanks for all that is wrapping and not answer."""
+    """Return the text at its original length, with all wrapping blanked."""
     if not SUSPICIOUS.search(text):
         return text
     text = _blank_all(_HIDDEN, text, keep_if_empty=True)
@@ -69,7 +69,7 @@ def clean(text: str) -> str:
 
 
 def _blank_all(pattern: re.Pattern[str], text: str, *, keep_if_empty: bool = False) -> str:
-    """Blank every match; with `keep_if_empty` only where something is left besides."""
+    """Blank every match; with `keep_if_empty`, only if something else is left."""
     result = blank(text, (match.span() for match in pattern.finditer(text)))
     return result if result.strip() or not keep_if_empty else text
 
@@ -86,7 +86,7 @@ def _last_turn(text: str) -> str:
 
 
 def _keep_answer(text: str) -> str:
-    """Keep only what stands in <answer> or boxed, where there is such a place and it is not empty."""
+    """Keep only what is in <answer> or boxed, if there is such a place and it is not empty."""
     spans = [match.span(2) if match.group(2) is not None else match.span(3) for match in _ANSWER.finditer(text)]
     spans = [span for span in spans if text[slice(*span)].strip()]
     if not spans:
@@ -109,7 +109,7 @@ def _blank_json(text: str) -> str:
 
 
 def _json_wrapping(pair: re.Match[str]) -> tuple[int, int]:
-    """Return what of a key and its value is no answer."""
+    """Return the parts of a key and its value that are not the answer."""
     key = pair.group("key").strip().lower().replace(" ", "_").replace("-", "_")
     value = pair.group("value").strip().lower()
     if key in _ANSWER_KEYS:

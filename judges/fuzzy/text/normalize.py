@@ -23,7 +23,7 @@ _UNSPACED = re.compile(
 class Folded(NamedTuple):
     """Text ready to match: `words` has lower-case letters, digits and blanks for all else, a blank at either end.
 
-    `plain` is the same text, character for character, with punctuation still there. `origin[i]` is the offset in the
+    `plain` is the same text, character for character, with its punctuation. `origin[i]` is the offset in the
     answer as the model wrote it of character i of both.
     """
 
@@ -88,7 +88,7 @@ def fold_name(name: str) -> str:
 
 
 def blank(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """Return the text with blanks for some stretches of it, line breaks kept, so that offsets stay."""
+    """Return the text with some spans blanked and line breaks kept, so that offsets stay valid."""
     pieces = []
     position = 0
     for start, end in sorted(spans):

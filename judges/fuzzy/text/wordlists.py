@@ -1,6 +1,6 @@
-"""The words and phrases of the rules, from data/*.yaml; one file for each use, whose header says what it is for.
+"""The words and phrases of the rules, from data/*.yaml; one file per use; its header says what it is for.
 
-Words stand between blanks, phrases between bars or on lines of their own. Phrases for `alternatives` may hold parts of
+Words are separated by blanks, phrases by bars or line breaks. Phrases for `alternatives` may hold parts of
 regular expressions; in them an asterisk stands for the rest of a word.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-# The C loader reads these files some ten times as fast; not every build of PyYAML has it.
+# The C loader reads these files about ten times as fast; not every build of PyYAML has it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -30,12 +30,12 @@ def word_list(name: str, key: str) -> frozenset[str]:
 
 
 def phrases(name: str, key: str) -> list[str]:
-    """Return the phrases of one list, in their order."""
+    """Return the phrases of one list, in order."""
     return [phrase.strip() for line in load(name)[key].strip().splitlines() for phrase in line.split("|")]
 
 
 def alternatives(name: str, key: str) -> str:
-    """Return the phrases of one list as the alternatives of a regular expression, in their order."""
+    """Return the phrases of one list as the alternatives of a regular expression, in order."""
     return "|".join(phrases(name, key)).replace("*", r"\w*")
 
 

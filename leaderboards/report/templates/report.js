@@ -3,7 +3,7 @@ const CLASSES_A_PAGE = 25;
 const FLIPS_A_PAGE = 10;
 let chosen = 0;
 
-// Builds an element. Foreign text only ever goes in as text, never as markup.
+// Builds an element. Other people's text only ever goes in as text, never as markup.
 function make(tag, attributes, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
@@ -17,7 +17,7 @@ function thousands(value) { return String(value).replace(/\B(?=(\d{3})+$)/g, "\u
 
 function decimal(value) { return value === null ? "–" : value.toFixed(1).replace("-0.0", "0.0").replace("-", "−"); }
 
-// A text that somebody else wrote, in its own direction; [text, length] where it was cut.
+// A text that somebody else wrote, in its own direction; [text, length] if it was cut.
 function foreign(part) {
   const [text, length] = Array.isArray(part) ? part : [part, null];
   const box = make("bdi", { class: "foreign", dir: "auto", tabindex: text.length > 400 ? 0 : null });
@@ -100,7 +100,7 @@ function setUpFlips() {
       && (!words || matches(row, words)));
     list.replaceChildren(...rows.slice(page * FLIPS_A_PAGE, (page + 1) * FLIPS_A_PAGE).map(flipCard));
     const flipped = all.lost + all.gained;
-    const part = all.rows.length < flipped ? ` (this report holds ${thousands(all.rows.length)} of ${thousands(flipped)} flipped samples)` : "";
+    const part = all.rows.length < flipped ? ` (this report shows ${thousands(all.rows.length)} of ${thousands(flipped)} flipped samples)` : "";
     return { total: rows.length, size: FLIPS_A_PAGE, text: rows.length ? `${thousands(rows.length)}${part}` : `No such sample${part}` };
   });
   const refill = () => {

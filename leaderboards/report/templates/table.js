@@ -1,4 +1,4 @@
-// Sort the rows of a table by a column's data-value, or its text; what has no value stays last either way.
+// Sort the rows of a table by a column's data-value, or its text; rows without a value come last either way.
 function setUpSorting(table) {
   const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   heads.forEach((head, column) => {

@@ -1,4 +1,4 @@
-// Light, dark, or as the system says; the choice is kept where the browser lets it be.
+// Light, dark, or as the system says; the choice is kept if the browser allows it.
 function setUpTheme() {
   const root = document.documentElement;
   const button = document.getElementById("theme");

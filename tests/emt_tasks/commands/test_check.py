@@ -89,8 +89,8 @@ def test_a_failed_evaluation_is_told_in_one_line(tmp_path, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert code == 2
     assert lines[-2:] == [
-        "emt: task 'no_such_task' is not known; see: emt tasks list",
-        "emt: base: x could not be evaluated, see above; repeat the command to resume",
+        "emt: unknown task 'no_such_task'; see: emt tasks list",
+        "emt: base: x could not be evaluated (see above); repeat the command to resume",
     ]
 
 

@@ -51,7 +51,7 @@ def test_data_list_says_what_is_there_and_what_is_not(capsys, sample_data, monke
 
 def test_a_mistake_is_one_line_and_a_traceback_only_on_demand(capsys):
     assert cli.main(["data", "list", "svhn"]) == 2
-    assert capsys.readouterr().err == "emt: 'svhn' is no task, group or data set of ours; see: emt tasks list\n"
+    assert capsys.readouterr().err == "emt: unknown task, group or data set 'svhn'; see: emt tasks list\n"
     from emt_core.errors import UserError
 
     with pytest.raises(UserError):

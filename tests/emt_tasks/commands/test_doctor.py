@@ -71,7 +71,7 @@ def test_a_data_folder_that_does_not_exist(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("EMT_DATA_DIR", str(tmp_path / "typo"))
     assert cli.main(["doctor", "--quick"]) == 1
     told = capsys.readouterr()
-    assert "correct EMT_DATA_DIR" in told.out
+    assert "fix EMT_DATA_DIR" in told.out
     assert told.err == "1 problem\n"
 
 

@@ -81,7 +81,7 @@ def test_junit_is_well_formed_and_not_overwritten(
     assert cases == {"flowers102": ["failure"], "weird <task>&": ["system-out"]}
     capsys.readouterr()
     assert main(arguments) == 2
-    assert "gate.xml exists already: name another file or add --overwrite" in capsys.readouterr().err
+    assert "gate.xml already exists: choose another file or add --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 1
 
 
@@ -122,4 +122,4 @@ def test_broken_input_from_outside(runs: tuple[str, str, str]) -> None:
     command = [sys.executable, "-m", "emt_tasks.commands.app", "gate", runs[0], runs[1]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"emt: {samples}:1000: cut off in its last line; write the file again\n"
+    assert done.stderr == f"emt: {samples}:1000: the last line is cut off; write the file again\n"

@@ -156,8 +156,8 @@ def test_the_cascade_without_a_server(rows, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--judge", "oracle"], "judge 'oracle' is not known; choose one of cascade, embedding, emt-paper, fuzzy, llm"),
-        (["--judge", "fuzzy", "--model", "m"], "judge 'fuzzy': setting 'model' is not known"),
+        (["--judge", "oracle"], "unknown judge 'oracle'; choose one of cascade, embedding, emt-paper, fuzzy, llm"),
+        (["--judge", "fuzzy", "--model", "m"], "judge 'fuzzy': unknown setting 'model'"),
         (["--task", "mnist"], "--task mnist: "),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_number_that_is_none_names_its_variable(rows, tmp_path, capsys, monkey
     monkeypatch.setenv("EMT_JUDGE_TIMEOUT", "soon")
     code, _, err = emt(capsys, "judge", rows, "--judge", "llm", "-o", tmp_path / "a.jsonl")
     assert code == 2
-    assert "EMT_JUDGE_TIMEOUT='soon': expected a number" in err
+    assert "EMT_JUDGE_TIMEOUT='soon': expected a non-negative number" in err
 
 
 def test_agreement_with_gold_rows(rows, tmp_path, capsys, server):

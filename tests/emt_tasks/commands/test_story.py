@@ -61,7 +61,7 @@ def test_words_of_one_that_forgot_and_one_that_did_not(base, tmp_path):
         "  demo_digits_qa: 98.0 % right before, 98.0 % after: the same images, asked in other words",
         "",
         "high forgot more than 5 points. It still knows the digits, but no longer follows questions about the very "
-        "same images. low did not forget: how one fine-tunes decides.",
+        "same images. low did not forget: how you fine-tune makes the difference.",
     ]
 
 

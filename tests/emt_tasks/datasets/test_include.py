@@ -145,15 +145,15 @@ def test_letters_are_checked_before_a_model_is_loaded(mine, tmp_path, row, messa
     [
         ("- toy", "expected a mapping of names to data sets"),
         ("toy: 3", "toy: expected a mapping of fields, found '3'"),
-        ("Toy-1: {kind: short_answer}", "a data set's name has small letters, digits and _ only"),
-        ("toy: {kind: classification}", "data set 'toy': a classification has a vocabulary"),
+        ("Toy-1: {kind: short_answer}", "a data set's name may only have lower-case letters, digits and _"),
+        ("toy: {kind: classification}", "data set 'toy': a classification data set has a vocabulary"),
         ("toy: {kind: guess}", "toy: kind: input should be 'classification', 'multiple_choice' or 'short_answer'"),
         ("toy: {kind: short_answer, colour: red}", "toy: unknown key colour"),
         ("toy: {kind: short_answer, generator: 'os:getcwd'}", "toy: unknown key generator"),
         ("toy: {kind: short_answer, columns: {foto: x}}", "toy: unknown key columns.foto"),
-        ("toy: {kind: classification, vocabulary: [cat, Cat]}", "vocabulary: 'cat' stands there twice"),
+        ("toy: {kind: classification, vocabulary: [cat, Cat]}", "vocabulary: 'cat' appears twice"),
         ("toy: {kind: classification, vocabulary: [{cat: dog}]}", "expected a class or `class: \\[synonyms\\]`"),
-        ("cifar10: {kind: short_answer}", "data set 'cifar10' is in the catalog already"),
+        ("cifar10: {kind: short_answer}", "data set 'cifar10' is already in the catalog"),
         ("toy: {kind: [", "cannot be read as YAML"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_faulty_row_is_one_line(tmp_path, text, message):
 
 def test_a_folder_that_is_not_there_and_a_task_of_a_taken_name(mine, capsys):
     assert emt("tasks", "list", "--include", mine / "nowhere") == 2
-    assert "nowhere is no folder; expected one with datasets.yaml and tasks in it" in capsys.readouterr().err
+    assert "nowhere is not a folder; expected one with datasets.yaml and tasks in it" in capsys.readouterr().err
     assert emt("tasks", "list", "--include") == 2
     assert "--include: expected a folder after it" in capsys.readouterr().err
     assert emt("tasks", "new", "toy", "--name", "emt_cifar10", f"--include={mine}") == 2

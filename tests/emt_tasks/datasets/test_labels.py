@@ -60,11 +60,11 @@ def test_documents_are_scored_against_the_class_that_the_file_names(cifar10, lab
         ([-1], BACKWARDS, r"label, row 0: found -1, expected 0 to 9"),
         ([0, None], Value("int64"), r"label, row 1: found None, expected a class's number or name"),
         ([0.5], Value("float32"), r"label, row 0: found 0\.5, expected a class's number or name"),
-        (["cat", "catt"], Value("string"), r"label: 'catt' is no class of cifar10; the nearest are cat, "),
+        (["cat", "catt"], Value("string"), r"label: 'catt' is not a class of cifar10; the nearest are cat, "),
         (
             [0],
             ClassLabel(names=["cat", "spaceship"]),
-            r"label: 'spaceship' is no class of cifar10; the nearest are ship",
+            r"label: 'spaceship' is not a class of cifar10; the nearest are ship",
         ),
     ],
 )

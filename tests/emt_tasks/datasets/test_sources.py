@@ -43,7 +43,7 @@ def test_what_is_on_no_hub_says_what_to_run(data_dir):
 
 
 def test_unknown_names_are_told():
-    with pytest.raises(UserError, match="data set 'svhn' is not known; choose one of mnist, cifar10"):
+    with pytest.raises(UserError, match="unknown data set 'svhn'; choose one of mnist, cifar10"):
         get("svhn")
     with pytest.raises(AttributeError, match="no hook 'svhn_path'"):
         _ = hooks.svhn_path
@@ -62,7 +62,7 @@ def test_offline_and_without_a_file_a_task_is_stopped(data_dir, monkeypatch, tmp
     [
         (b"not parquet at all", r"test\.parquet: not a parquet file"),
         ({"label": [1]}, r"test\.parquet: no column img; found label, expected img, label"),
-        ({"img": [{"bytes": b"no image", "path": None}], "label": [1]}, r"row 0: column img holds no image"),
+        ({"img": [{"bytes": b"no image", "path": None}], "label": [1]}, r"row 0: column img has no image"),
     ],
 )
 def test_a_broken_file_is_named(data_dir, content, message):

@@ -108,7 +108,7 @@ def test_found_by_task_name(task, name):
 
 def test_unknown_names():
     assert find("imagewikiqa") is None
-    with pytest.raises(UserError, match="vocabulary 'cifar' is not known; choose one of cifar10, cifar100"):
+    with pytest.raises(UserError, match="unknown vocabulary 'cifar'; choose one of cifar10, cifar100"):
         load("cifar")
 
 

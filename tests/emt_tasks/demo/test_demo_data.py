@@ -62,7 +62,7 @@ def test_classes_are_balanced():
 
 def test_unknown_names_and_splits_are_told():
     for name, split in (("demo_letters", "train"), ("demo_digits", "validation")):
-        with pytest.raises(UserError, match=f"'{name}', split '{split}': choose of demo_digits, .*; train or test"):
+        with pytest.raises(UserError, match=f"'{name}', split '{split}': choose from demo_digits, .*; train or test"):
             rows(name, split)
 
 

@@ -66,7 +66,7 @@ def test_batches_do_not_change_answers(encoder, lm):
 
 
 def test_a_task_without_labels_is_refused(lm):
-    with pytest.raises(UserError, match="task ocr_vqa: an encoder only classifies"):
+    with pytest.raises(UserError, match="task ocr_vqa: an encoder can only classify"):
         lm.generate_until([request(0, task="ocr_vqa")])
 
 

@@ -49,7 +49,7 @@ def test_unknown_argument(checkpoint):
     [
         ({"dtype": "float8"}, "dtype=float8: expected one of auto"),
         ({"device": "tpu9"}, "device=tpu9"),
-        ({"batch_size": "auto"}, "batch_size=auto: expected a whole number"),
+        ({"batch_size": "auto"}, "batch_size=auto: expected an integer"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"max_new_tokens": -1}, "max_new_tokens=-1"),
         ({"attn_implementation": "wibble"}, "wibble"),
@@ -188,7 +188,7 @@ def test_adapters_that_do_not_fit(adapter, checkpoint):
     from safetensors.torch import load_file, save_file
 
     base, file = str(checkpoint("llava")), adapter / "adapter_model.safetensors"
-    fails("it holds an adapter: pass it as peft=", pretrained=str(adapter))
+    fails("it contains an adapter: pass it as peft=", pretrained=str(adapter))
     fails("found no adapter_config.json", pretrained=base, peft=base)
     rewrite(adapter, None)
     fails("the adapter does not name its base", peft=str(adapter))

@@ -84,7 +84,7 @@ def test_templates_given_by_text_and_by_file(processor, tmp_path):
 def test_a_prompt_that_places_its_images_keeps_them(processor):
     prompter = Prompter(processor("llava"))
     assert prompter.render("Is <image> like <image>?", 2) == "USER: Is <image> like <image>? ASSISTANT:"
-    with pytest.raises(UserError, match="holds 1 times"):
+    with pytest.raises(UserError, match=r"<image.* 1 times"):
         prompter.render("Is <image> like that?", 2)
 
 
@@ -92,9 +92,9 @@ def test_a_prompt_that_places_its_images_keeps_them(processor):
     ("template", "match"),
     [
         ("no-such-file.jinja", "no such file"),
-        ("{{ 'nothing' }}", "does not carry"),
+        ("{{ 'nothing' }}", "cannot render"),
         ("{{ raise_exception('no users here') }}", "no users here"),
-        ("{% if %}", "does not carry"),
+        ("{% if %}", "cannot render"),
     ],
 )
 def test_unusable_templates(template, match, processor):

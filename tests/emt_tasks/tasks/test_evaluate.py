@@ -104,14 +104,14 @@ def test_a_good_run_leaves_its_files_and_is_not_overwritten(cases):
     files = sorted(file.name for file in first["output"].iterdir())
     assert [name.split("_", 2)[-1] for name in files] == ["results.json", "samples_emt_cifar10.jsonl"]
     assert second["code"] == 2
-    assert "holds results already; choose another folder or add --overwrite" in second["err"]
+    assert "already contains results; choose another folder or add --overwrite" in second["err"]
 
 
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("emt_cifar1", "task 'emt_cifar1' is not known; did you mean emt_cifar10"),
-        ("nothing_like_it", "task 'nothing_like_it' is not known; see: emt tasks list"),
+        ("emt_cifar1", "unknown task 'emt_cifar1'; did you mean emt_cifar10"),
+        ("nothing_like_it", "unknown task 'nothing_like_it'; see: emt tasks list"),
     ],
 )
 def test_an_unknown_task_is_told_at_once(task, message, capsys, tmp_path):

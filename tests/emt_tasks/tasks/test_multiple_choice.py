@@ -32,7 +32,7 @@ def test_parse_takes_a_question_apart_and_puts_it_together_again():
 
 def test_parse_names_what_it_found():
     for text in ("What is this?", "What?\nA. only one", "What?\nB. no\nC. first"):
-        with pytest.raises(UserError, match=r"expected a question with options A\. and B\. on lines of their own"):
+        with pytest.raises(UserError, match=r"expected a question with options A\. and B\. on separate lines"):
             parse(text)
 
 

@@ -100,7 +100,7 @@ def test_answers_are_learnt_with_their_end(checkpoint: Checkpoint) -> None:
 
 def test_all_answers_of_a_conversation_are_learnt(checkpoint: Checkpoint) -> None:
     if checkpoint.has_decoder_of_its_own:
-        with pytest.raises(UserError, match="an encoder-decoder model learns one answer, found several turns"):
+        with pytest.raises(UserError, match="an encoder-decoder model learns only one answer, found several turns"):
             checkpoint.batch((SHORT, Turn("Really?", "Yes")), (LONG,))
         return
     batch = checkpoint.batch((SHORT, Turn("Really?", "Yes")), (LONG,))

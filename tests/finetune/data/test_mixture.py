@@ -56,7 +56,7 @@ def test_stop_ends_the_epoch_with_the_first_dry_source() -> None:
 
 
 def test_stop_with_nothing_to_give() -> None:
-    with pytest.raises(UserError, match="runs dry at once"):
+    with pytest.raises(UserError, match="runs dry immediately"):
         plan(mixture(0.1, 0.9, when_dry="stop"), [5, 1], seed=0)
 
 

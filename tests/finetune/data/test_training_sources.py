@@ -51,7 +51,7 @@ def test_in_distribution_text_is_the_tasks_own(data_dir: Path, data: str, task: 
 def test_a_recipe_may_ask_otherwise(data_dir: Path) -> None:
     opened = source("cifar10", question="Is it <image> a {label}?", answer="yes, {label}")
     assert opened[0].turns == (Turn("Is it a airplane?", "yes, airplane"),)
-    with pytest.raises(UserError, match="asks for the field 'colour'; the data has label"):
+    with pytest.raises(UserError, match="uses the field 'colour'; the data has label"):
         source("cifar10", answer="{colour}")
 
 
@@ -89,7 +89,7 @@ def test_the_demo_is_a_source() -> None:
 @pytest.mark.parametrize(
     ("data", "fields", "expected"),
     [
-        ("nothing", {}, "data set 'nothing' is not known"),
+        ("nothing", {}, "unknown data set 'nothing'"),
         ("mnist", {"split": "dev"}, "mnist: no .*dev.parquet .*emt data prepare mnist"),
         ("absent.json", {}, "absent.json cannot be read as JSON"),
     ],
@@ -131,7 +131,10 @@ def test_llava_conversations(tmp_path: Path, suffix: str) -> None:
         ([], "mine.json is empty"),
         ({"a": 1}, "expected a list of conversations, found dict"),
         ([conversation(image="b.png")], r"entry 0: no image .*b.png"),
-        ([conversation(conversations=[{"from": "gpt", "value": "x"}])], "entry 0: expected conversations from human"),
+        (
+            [conversation(conversations=[{"from": "gpt", "value": "x"}])],
+            "entry 0: expected conversations that alternate human",
+        ),
         ([conversation(conversations=[])], "entry 0: expected conversations"),
         (["text"], "entry 0: expected conversations"),
     ],

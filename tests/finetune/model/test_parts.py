@@ -87,7 +87,7 @@ def test_lora_belongs_to_its_part(tiny: Callable[[str], Path], recipe_file) -> N
 def test_adapters_refuse_what_they_cannot_hold(tiny: Callable[[str], Path], recipe_file) -> None:
     settings = {"llm": {"lora": {"rank": 2}}, "projector": {}}
     recipe = read(recipe_file(model=str(tiny("llava_onevision")), train=settings))
-    with pytest.raises(UserError, match=r"model.image_newline is trained too .* save.merged: true"):
+    with pytest.raises(UserError, match=r"model.image_newline is also trained .* save.merged: true"):
         make_trainable(empty_model(recipe), recipe)
     merged = read(recipe_file(model=str(tiny("llava_onevision")), train=settings, save={"merged": True}))
     trained = trained_by_part(make_trainable(empty_model(merged), merged), merged)

@@ -30,12 +30,12 @@ def test_all_faults_come_in_one_line(recipe_file: Callable[..., str]) -> None:
     [
         ({"epochs": 1}, "give either epochs or steps"),
         ({"steps": None}, "give either epochs or steps"),
-        ({"batch": {"size": 9, "micro": 4}}, "batch.size 9 is no multiple of batch.micro 4"),
-        ({"train": ["full", "llm"]}, "full holds all parts"),
-        ({"train": ["llm", "llm_gate_up"]}, "llm_gate_up lies inside llm"),
+        ({"batch": {"size": 9, "micro": 4}}, "batch.size 9 is not a multiple of batch.micro 4"),
+        ({"train": ["full", "llm"]}, "full includes all parts"),
+        ({"train": ["llm", "llm_gate_up"]}, "llm_gate_up is inside llm"),
         ({"train": "eyes"}, "found 'eyes'"),
         ({"train": []}, "train"),
-        ({"save": {"merged": True}}, "nothing is trained by LoRA"),
+        ({"save": {"merged": True}}, "nothing is trained with LoRA"),
         (
             {"train": {"llm": {"lora": {"rank": 4}}, "vision": {"lora": {"rank": 8}}}},
             "parts with LoRA have different settings",
@@ -75,8 +75,8 @@ def test_overrides_go_deep_and_keep_types(recipe_file: Callable[..., str]) -> No
     ("override", "expected"),
     [
         ("seed", "expected key=value"),
-        ("mixture.sources.4.limit=1", "no such place in the recipe .*list index out of range"),
-        ("mixture.sources.first.limit=1", "no such place in the recipe .*'first'"),
+        ("mixture.sources.4.limit=1", "no such field in the recipe .*list index out of range"),
+        ("mixture.sources.first.limit=1", "no such field in the recipe .*'first'"),
         ("seed=[", "seed|\\["),
     ],
 )
@@ -123,7 +123,7 @@ def test_fields_refer_to_fields_and_the_resolved_recipe_is_plain(recipe_file: Ca
 
 def test_a_parameter_hides_no_field(recipe_file: Callable[..., str]) -> None:
     assert read(recipe_file(parameters={"seed": 3}, seed="${seed}", output="runs/${seed}")).output == "runs/3"
-    with pytest.raises(UserError, match=r"parameters\.seed: the recipe has a field seed too"):
+    with pytest.raises(UserError, match=r"parameters\.seed: the recipe also has a field seed"):
         read(recipe_file(parameters={"seed": 3}, seed=4))
 
 

@@ -50,10 +50,10 @@ def test_dry_run(name: str, data_dir: Path, tiny: Callable[[str], Path]) -> None
     assert result.exception is None, result.exception
     printed = result.stdout
     assert "output: runs/" in printed
-    share = re.search(r"in all, of [\d,]+ \((\d+\.\d\d) %\) +[\d,]+", printed)
+    share = re.search(r"total, of [\d,]+ \((\d+\.\d\d) %\) +[\d,]+", printed)
     assert share
     assert (share[1] == "100.00") == (list(read(name, model).parts) == ["full"])  # a tied head counts once
-    assert re.search(r"[\d,]+ steps of \d+ examples, [\d,]+ examples an epoch", printed)
+    assert re.search(r"[\d,]+ steps of \d+ examples, [\d,]+ examples per epoch", printed)
     assert re.search(r"total +\d+\.\d (MiB|GiB)", printed)
 
 

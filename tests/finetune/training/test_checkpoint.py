@@ -103,7 +103,7 @@ def test_interpolation_by_hand() -> None:
     assert torch.equal(mixed["frozen"], base["frozen"])
     with pytest.raises(UserError, match="only one of them has frozen"):
         interpolate(base, {"w": base["w"]}, 0.5)
-    with pytest.raises(UserError, match=r"w is \(1,\) there and \(2,\) here"):
+    with pytest.raises(UserError, match=r"w has shape \(1,\) there and \(2,\) here"):
         interpolate(base, {**base, "w": torch.zeros(2)}, 0.5)
 
 
@@ -127,7 +127,7 @@ def test_wise_ft_of_a_full_checkpoint(recipe_file: Callable[..., str], tiny_llav
     ("arguments", "expected"),
     [
         ({}, "has nothing to merge; give --with-base"),
-        ({"with_base": 1.5}, "1.5 is no share"),
+        ({"with_base": 1.5}, "1.5 is not a share"),
         ({"with_base": 0.5}, "--base: .* does not say which model"),
     ],
 )

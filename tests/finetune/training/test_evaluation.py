@@ -57,6 +57,6 @@ def test_tasks_are_checked_before_anything_loads(recipe_file: Callable[..., str]
     from finetune.training.run import finetune
 
     recipe = read(recipe_file(model=str(tmp_path / "no-such-model"), evaluate={"tasks": ["emt_minst"]}))
-    with pytest.raises(UserError, match=r"task 'emt_minst' is not known; did you mean .*emt_mnist"):
+    with pytest.raises(UserError, match=r"unknown task 'emt_minst'; did you mean .*emt_mnist"):
         finetune(recipe)
     assert not (tmp_path / "run").exists()

@@ -91,9 +91,9 @@ def test_gold_label_by_index_name_or_synonym():
     vocabulary = load("imagenet1k")
     for label in (296, "ice bear", "polar bear", "Ursus maritimus", "ice_bear"):
         assert judge("A polar bear.", Classification(label, vocabulary)).correct
-    with pytest.raises(UserError, match="label 'polar beer' is no class of imagenet1k"):
+    with pytest.raises(UserError, match="label 'polar beer' is not a class of imagenet1k"):
         judge("x", Classification("polar beer", vocabulary))
-    with pytest.raises(UserError, match="label 1000 is no class of imagenet1k; expected 0 to 999"):
+    with pytest.raises(UserError, match="label 1000 is not a class of imagenet1k; expected 0 to 999"):
         judge("x", Classification(1000, vocabulary))
 
 
@@ -120,5 +120,5 @@ def test_class_name_as_distractor():
 
 
 def test_label_beyond_the_choices_is_the_users_mistake():
-    with pytest.raises(UserError, match="label 'E' is no option; expected a letter from A to B"):
+    with pytest.raises(UserError, match="label 'E' is not an option; expected a letter from A to B"):
         judge("A", MultipleChoice("E", ["cat", "dog"]))

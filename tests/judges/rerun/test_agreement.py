@@ -79,9 +79,9 @@ def test_answers_are_paired_by_id_in_any_order():
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (opinions(C, W), opinions(C), "A has 2 answers and B 1; t 1 is in one only"),
-        (opinions(C), opinions(C, W), "A has 1 answers and B 2; t 1 is in one only"),
-        (opinions(C) * 2, opinions(C), "A: answer t 0 stands there twice"),
+        (opinions(C, W), opinions(C), "A has 2 answers and B 1; t 1 is in only one"),
+        (opinions(C), opinions(C, W), "A has 1 answers and B 2; t 1 is in only one"),
+        (opinions(C) * 2, opinions(C), "A: answer t 0 appears twice"),
         (opinions(C), [Opinion(("t", "0"), "another answer", C, True)], "answer t 0 reads differently in A and B"),
     ],
 )
@@ -135,5 +135,5 @@ def test_a_row_without_opinion_is_named(tmp_path, row, message):
 
 def test_an_empty_file_is_named(tmp_path):
     (tmp_path / "rows.jsonl").touch()
-    with pytest.raises(UserError, match=r"rows\.jsonl: holds no rows"):
+    with pytest.raises(UserError, match=r"rows\.jsonl: contains no rows"):
         read_opinions(tmp_path / "rows.jsonl")

@@ -236,7 +236,7 @@ def test_nothing_is_overwritten_unless_asked(run, rows, tmp_path, name):
     source, out = (run if name == "out" else rows), tmp_path / name
     again(source, out)
     first = out.stat().st_ino
-    with pytest.raises(UserError, match=rf"-o .*{name}: exists already; .*--overwrite"):
+    with pytest.raises(UserError, match=rf"-o .*{name}: already exists; .*--overwrite"):
         again(source, out)
     assert out.stat().st_ino == first
     again(source, out, overwrite=True)

@@ -48,9 +48,9 @@ def test_logged_samples(described, target, response):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"task": "cifar10", "label": "cat"}, "field 'prediction': expected a text, found none"),
-        ({"task": "cifar10", "label": "cat", "prediction": None}, "'prediction': expected a text, found None"),
-        ({"task": "cifar10", "prediction": "p"}, "field 'label': expected a text or a number, found none"),
+        ({"task": "cifar10", "label": "cat"}, "field 'prediction': expected text, found none"),
+        ({"task": "cifar10", "label": "cat", "prediction": None}, "'prediction': expected text, found None"),
+        ({"task": "cifar10", "prediction": "p"}, "field 'label': expected text or a number, found none"),
         ({"task": "cifar10", "label": True, "prediction": "p"}, "field 'label': expected .* found True"),
         ({"task": "cifar10", "label": 10, "prediction": "p"}, "field 'label': .*10.*cifar10"),
         ({"task": "cifar10", "label": "lynx", "prediction": "p"}, "field 'label': .*'lynx'.*cifar10"),

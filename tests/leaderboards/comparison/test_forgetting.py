@@ -174,7 +174,7 @@ def test_leakage_is_told_apart_from_other_extrinsic_answers(build: Build) -> Non
 
 
 def test_an_unknown_finetuning_task_is_refused(build: Build) -> None:
-    with pytest.raises(UserError, match="'emt_nothing' has no vocabulary"):
+    with pytest.raises(UserError, match="'emt_nothing' has no label vocabulary"):
         build({"emt_mnist": rows(BASE)}, {"emt_mnist": rows(BASE)}, finetuned_on="emt_nothing")
 
 

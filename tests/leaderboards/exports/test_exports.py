@@ -195,7 +195,7 @@ def test_the_same_run_gives_the_same_files_and_none_is_overwritten(
     first = export(summary, name, tmp_path / "1", SETTINGS)
     second = export(summary, name, tmp_path / "2", SETTINGS)
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         export(summary, name, tmp_path / "1", SETTINGS)
     assert export(summary, name, tmp_path / "1", SETTINGS, overwrite=True) == first
     left = {path for path in (tmp_path / "1").rglob("*") if path.is_file()}
@@ -217,5 +217,5 @@ def test_names_and_dates_from_the_run(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_names_those_that_exist(summary: RunSummary, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--to xml: no such format; choose one of hf-eval-results, model-index"):
+    with pytest.raises(UserError, match="--to xml: unknown format; choose one of hf-eval-results, model-index"):
         export(summary, "xml", tmp_path, SETTINGS)

@@ -55,9 +55,9 @@ def test_custom_matrix_is_taken_at_its_word(tmp_path: Path) -> None:
     [
         ("", "expected the quadrants"),
         ("- a\n", "expected the quadrants"),
-        ("idt: [a]\n", "'idt' is no quadrant; expected idt_idi, idt_oodi, oodt_idi, oodt_oodi"),
+        ("idt: [a]\n", "'idt' is not a quadrant; expected idt_idi, idt_oodi, oodt_idi, oodt_oodi"),
         ("idt_idi: a\n", "idt_idi: expected a list of task names, found 'a'"),
-        ("idt_idi: [a]\nidt_oodi: [a]\n", "'a' stands in more than one place"),
+        ("idt_idi: [a]\nidt_oodi: [a]\n", "'a' appears more than once"),
         ("idt_idi: [a\n", "cannot be read as YAML"),
     ],
 )

@@ -172,7 +172,7 @@ def test_images_and_the_reason_why_there_is_none(pictures: Path, tmp_path: Path,
     assert images.count() == 3
     assert [image.evaluate("element => element.naturalWidth") for image in images.all()] == [160, 160, 28]
     reasons = page.locator(".noimage").all_inner_texts()
-    assert reasons == ["No image: the image cannot be read", "No image: the data set holds the image's path only"]
+    assert reasons == ["No image: the image cannot be read", "No image: the data set has only the image's path"]
 
 
 def test_several_candidates_are_traced_and_chosen(tmp_path: Path, open_page: Callable[..., Any]) -> None:

@@ -31,7 +31,7 @@ def test_each_image_once_small_or_the_reason(pictures: Path) -> None:
     assert found[2] == 1
     assert [_size(uri) for uri in thumbnails.uris] == [(160, 80), (28, 14)]
     assert found[3] == "the image cannot be read"
-    assert found[4] == "the data set holds the image's path only"
+    assert found[4] == "the data set has only the image's path"
     assert found[99] == "test.parquet has no such row"
     assert found[None] == "the run does not say which row of the data set this is"
     assert thumbnails.of(_task(pictures), [2]) == {None: found[None], 2: 1}

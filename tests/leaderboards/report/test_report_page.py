@@ -50,7 +50,7 @@ def test_nothing_is_overwritten_unless_asked(
     out.write_text("mine")
     assert main(["report", *runs, "-o", str(out)]) == 2
     assert out.read_text() == "mine"
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["report", *runs, "-o", str(out), "--overwrite"]) == 0
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -80,7 +80,7 @@ def test_a_report_without_a_flip_or_a_quadrant(tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     assert main(["report", base, candidate, "-o", str(out)]) == 0
     page = out.read_text(encoding="utf-8")
-    assert "Not decided" in page
+    assert "Undecided" in page
     assert "100.0 % of its documents are missing or unscored" in page
     assert 'id="flips"' not in page
     assert 'class="matrix"' not in page

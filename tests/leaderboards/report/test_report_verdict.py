@@ -47,7 +47,7 @@ def test_no_forgetting(tmp_path: Path) -> None:
 )
 def test_undecided_says_why(tmp_path: Path, lost: int, n: int, reason: str) -> None:
     verdict = describe(_gate(tmp_path, lost, n), "new", "old")
-    assert verdict.word == "Not decided"
+    assert verdict.word == "Undecided"
     assert reason in verdict.sentence
     assert f"it lost {100 * lost / n:.1f} points" in verdict.sentence
 
@@ -55,6 +55,6 @@ def test_undecided_says_why(tmp_path: Path, lost: int, n: int, reason: str) -> N
 def test_several_candidates_are_counted(tmp_path: Path) -> None:
     results = [_gate(tmp_path, lost) for lost in (100, 2, 15)]
     assert describe_all(results, "old") == (
-        "Of 3 candidates compared with old, 1 forgot beyond the margin, 1 stayed within it and 1 cannot be decided "
-        "from this evidence (each told at 95 % confidence)."
+        "Of 3 candidates compared with old, 1 forgot beyond the margin, 1 stayed within it and 1 remained undecided "
+        "for lack of evidence (each at 95 % confidence)."
     )

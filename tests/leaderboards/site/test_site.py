@@ -94,7 +94,7 @@ def test_without_a_base_or_the_papers(tmp_path: Path) -> None:
 
 def test_an_existing_site_is_kept(site: Path, tmp_path: Path) -> None:
     runs = parse_candidates([str(tmp_path / "good")])
-    with pytest.raises(UserError, match=r"index\.html exists already"):
+    with pytest.raises(UserError, match=r"index\.html already exists"):
         build_site(runs, site)
     build_site(runs, site, overwrite=True)
 

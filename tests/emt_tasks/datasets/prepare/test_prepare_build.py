@@ -55,7 +55,7 @@ def test_an_empty_folder_and_a_file(tmp_path):
 def test_two_layouts_at_once(tmp_path):
     write_mnist(tmp_path, "test", noise(1, 28, 28), [1])
     write_image(tmp_path / "test" / "1" / "a.png")
-    with pytest.raises(UserError, match=r"holds IDX files in .* and class folders in .*; point at the one"):
+    with pytest.raises(UserError, match=r"contains IDX files in .* and class folders in .*; give the one"):
         prepare("mnist", tmp_path, tmp_path / "data")
 
 
@@ -64,12 +64,12 @@ def test_what_does_not_exist(tmp_path):
         prepare("mnist", tmp_path / "nowhere", tmp_path)
     with pytest.raises(UserError, match=r"nowhere: no such file or folder; expected the annotations of ocr_vqa"):
         prepare("ocr_vqa", tmp_path, tmp_path, annotations=tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"data set 'svhn' is not known; choose one of mnist, cifar10"):
+    with pytest.raises(UserError, match=r"unknown data set 'svhn'; choose one of mnist, cifar10"):
         prepare("svhn", tmp_path, tmp_path)
     with pytest.raises(UserError, match=r"--split val: mnist has train and test"):
         prepare("mnist", tmp_path, tmp_path, split="val")
     write_mnist(tmp_path, "test", noise(1, 28, 28), [1])
-    with pytest.raises(UserError, match=r"--split train: IDX files in .* hold only test of mnist"):
+    with pytest.raises(UserError, match=r"--split train: IDX files in .*: found only test of mnist"):
         prepare("mnist", tmp_path, tmp_path, split="train")
 
 
@@ -78,7 +78,7 @@ def test_existing_files_are_replaced_only_when_asked(tmp_path):
     files, _ = prepare("mnist", tmp_path, tmp_path / "data")
     before = files[0].read_bytes()
     write_mnist(tmp_path, "test", noise(1, 28, 28), [3])
-    with pytest.raises(UserError, match=r"test.parquet: exists already; give --overwrite"):
+    with pytest.raises(UserError, match=r"test.parquet: already exists; give --overwrite"):
         prepare("mnist", tmp_path, tmp_path / "data")
     assert files[0].read_bytes() == before
     prepare("mnist", tmp_path, tmp_path / "data", overwrite=True)

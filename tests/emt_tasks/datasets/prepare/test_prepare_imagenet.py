@@ -177,7 +177,7 @@ def test_another_csv(tmp_path):
 def test_a_folder_half_sorted_into_classes_is_refused(tmp_path):
     flat(tmp_path / "val")
     by_class(tmp_path / "val")
-    with pytest.raises(UserError, match=r"holds 3 wnid folders in .* and 4 validation images in"):
+    with pytest.raises(UserError, match=r"contains 3 wnid folders in .* and 4 validation images in"):
         prepare("imagenet1k", tmp_path, tmp_path / "data")
 
 

@@ -61,7 +61,7 @@ def test_missing_images(tmp_path):
     write_image(tmp_path / "ILSVRC2012_val_00000007.JPEG", kind="JPEG")
     write_lines(tmp_path / "imagewikiqa.jsonl", [question(3), question(7), question(9)])
     lost = r"2 of 3 images are missing, the first ILSVRC2012_val_00000003.JPEG"
-    with pytest.raises(UserError, match=f"{lost}; find them, or leave their rows out with --allow-missing"):
+    with pytest.raises(UserError, match=f"{lost}; find them, or skip their rows with --allow-missing"):
         prepare("imagewikiqa", tmp_path, tmp_path / "data")
     files, said = prepare("imagewikiqa", tmp_path, tmp_path / "data", allow_missing=True)
     assert "2 of 3 images are missing" in said
@@ -77,10 +77,10 @@ def test_no_images_at_all(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", r"expected one JSON object a line: .*line contains invalid json"),
-        ("[1]", r"expected one JSON object a line"),
-        ('{"text": "?", "label": "A"}', r"line 1: expected a text for 'image', found None"),
-        ('{"image": "a.jpg", "text": "?", "label": "A"}', r"line 1: expected a text for 'classname', found ''"),
+        ("{", r"expected one JSON object per line: .*line contains invalid json"),
+        ("[1]", r"expected one JSON object per line"),
+        ('{"text": "?", "label": "A"}', r"line 1: expected text for 'image', found None"),
+        ('{"image": "a.jpg", "text": "?", "label": "A"}', r"line 1: expected text for 'classname', found ''"),
         ('{"image": "a.jpg", "text": "?", "label": "E", "classname": "x"}', r"A, B, C or D for 'label', found 'E'"),
     ],
 )

@@ -102,7 +102,7 @@ def test_an_empty_class_folder_is_named(tmp_path):
 def test_two_folders_for_one_split_are_refused(tmp_path):
     write_image(tmp_path / "test" / "7" / "a.png")
     write_image(tmp_path / "testing" / "7" / "a.png")
-    with pytest.raises(UserError, match=r"both test/ and testing/ could be test; keep one"):
+    with pytest.raises(UserError, match=r"both test/ and testing/ could be test; keep only one"):
         prepare("mnist", tmp_path, tmp_path / "data")
 
 

@@ -92,8 +92,8 @@ def test_missing_covers(tmp_path):
         ("{", r"expected JSON"),
         ("[]", r"expected an object that maps each book's id"),
         ('{"1": {"split": 4}}', r"book 1: expected 1, 2 or 3 for 'split', found 4"),
-        ('{"1": {"split": 3, "questions": ["?"], "answers": []}}', r"book 1: expected two lists of one length"),
-        ('{"1": {"split": 3, "answers": []}}', r"book 1: expected two lists of one length"),
+        ('{"1": {"split": 3, "questions": ["?"], "answers": []}}', r"book 1: expected two lists of equal length"),
+        ('{"1": {"split": 3, "answers": []}}', r"book 1: expected two lists of equal length"),
     ],
 )
 def test_damaged_annotations(tmp_path, content, message):
