@@ -73,7 +73,7 @@ def doctor_command(
 ) -> None:
     """See whether everything is here that the other commands need, and what to do where it is not.
 
-    Looks at versions, GPU, hub, data, judge, names, disk and lmms-eval. Exit code 0: no problem. 1: some.
+    Looks at versions, GPU, hub, data, judge, names, disk and lmms-eval. Exit code 0: no problem. 2: some.
     """
     waiting = Console(stderr=True).status("looking; lmms-eval takes a while to import") if not quick else nullcontext()
     with waiting:
@@ -84,7 +84,7 @@ def doctor_command(
     else:
         _print(found)
     if any(check.state == "problem" for check in found):
-        raise typer.Exit(1)
+        raise typer.Exit(2)
 
 
 def examine(*, quick: bool = False) -> Iterator[Check]:
