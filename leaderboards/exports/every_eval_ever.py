@@ -15,6 +15,7 @@ from typing import Any
 
 from emt_core.files import read_rows
 from judges.verdict import ERRORS
+from leaderboards.comparison.metrics import label, parse, score_key
 from leaderboards.comparison.summary import RunSummary, TaskSummary
 from leaderboards.exports.rows import RateRow, rows
 from leaderboards.exports.settings import ExportSettings, dataset_id, date, model_id, split
@@ -103,7 +104,7 @@ def _result(row: RateRow, settings: ExportSettings) -> dict[str, Any]:
         "metric_config": {
             "evaluation_description": row.note(),
             "metric_id": row.metric,
-            "metric_name": row.metric,
+            "metric_name": label(row.metric),
             "metric_unit": "percent",
             "lower_is_better": row.metric in ERRORS,
             "score_type": "continuous",
@@ -166,20 +167,14 @@ def _write_samples(summary: RunSummary, file: Path, evaluation: str, model: str)
 def _samples(task: TaskSummary, evaluation: str, model: str) -> Iterator[dict[str, Any]]:
     """Yield a task's scored samples; the schema has no place for one that is neither right nor wrong."""
     seen = set()
+    metric, key = parse(task.task, task.metric), score_key(task.task)
     for _, sample in read_rows(task.task.samples):
-        score = _score(sample, task)
+        unscored = _object(sample, "verdict").get("category") == "unscored"
+        score = None if unscored else metric.score(sample, key)
         if score is None or sample["doc_id"] in seen:
             continue
         seen.add(sample["doc_id"])
         yield _instance(sample, task, score) | {"evaluation_id": evaluation, "model_id": model}
-
-
-def _score(sample: Mapping[str, Any], task: TaskSummary) -> float | None:
-    value = sample.get(task.metric)
-    if isinstance(value, Mapping):
-        value = value.get(str(task.task.config.get("score_key", "score")))
-    unscored = _object(sample, "verdict").get("category") == "unscored"
-    return None if unscored or value is None or value != value else float(value)
 
 
 def _instance(sample: Mapping[str, Any], task: TaskSummary, score: float) -> dict[str, Any]:

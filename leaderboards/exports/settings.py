@@ -47,9 +47,7 @@ def model_id(run: Run, settings: ExportSettings) -> str:
 
 def dataset_id(task: Task, settings: ExportSettings) -> str | None:
     """Return a task's data set on the hub: as told, as its metadata says, or as it was loaded; None if unknown."""
-    metadata = task.config.get("metadata")
-    recorded = metadata.get("dataset") if isinstance(metadata, Mapping) else None
-    known = (settings.datasets.get(task.name), recorded, task.config.get("dataset_path"))
+    known = (settings.datasets.get(task.name), task.metadata.get("dataset"), task.config.get("dataset_path"))
     return next((name for name in known if isinstance(name, str) and _HUB_NAME.fullmatch(name)), None)
 
 
