@@ -14,6 +14,11 @@ from leaderboards.gate.policy import Policy, read_policy
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(help="TASK=NAME: compare a task by another metric; NAME:lower where lower is better."),
+]
+
 
 def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     """Return the policy of `--margin` or `--policy`, or the default one.

@@ -31,7 +31,8 @@ class Metric:
     def __str__(self) -> str:
         """The metric as `--metric TASK=NAME` takes it."""
         name = "+".join(self.names)
-        return name if self.stated and self.direction == "higher" else f"{name}:{self.direction}"
+        plain = self.stated and self.direction == "higher" and not name.endswith((":higher", ":lower"))
+        return name if plain else f"{name}:{self.direction}"
 
     def score(self, sample: Mapping[str, Any], score_key: str) -> float | None:
         """Return a sample's score; None where it logs none."""
@@ -117,8 +118,10 @@ def choose(task: Task, found: Survey, wanted: str | None) -> Metric:
     """
     usable = [name for name in task.metrics if found.scores[name] and name not in found.faults]
     if not usable:
-        why = _list(list(found.faults.values()), "; ") or _list(task.metrics) or "it logs none at all"
-        raise UserError(f"{task.samples}: no metric is logged for each sample as a number from 0 to 1 (found: {why})")
+        why = _list(list(found.faults.values()), "; ") or (
+            f"no sample has {' or '.join(task.metrics[:_SHOWN])}" if task.metrics else "the run has no metric at all"
+        )
+        raise UserError(f"{task.samples}: no metric is logged for each sample as a number from 0 to 1 ({why})")
     if wanted is not None:
         return _checked(task, found, usable, wanted)
     everywhere = [name for name in usable if found.scores[name] == found.samples or not found.samples]
@@ -149,8 +152,13 @@ def parse(task: Task, metric: str) -> Metric:
 def _split(task: Task, metric: str) -> tuple[tuple[str, ...], Direction | None]:
     name, _, end = metric.rpartition(":")
     direction: Direction | None = "higher" if end == "higher" else "lower" if end == "lower" else None
-    name = name if direction else metric
-    return (name,) if name in task.metrics else tuple(name.split("+")), direction
+    parts = (name if direction else metric).split("+")
+    names = []
+    while parts:  # a metric's own name may hold a plus too: the longest that is one
+        end_of_name = next((n for n in range(len(parts), 1, -1) if "+".join(parts[:n]) in task.metrics), 1)
+        names.append("+".join(parts[:end_of_name]))
+        parts = parts[end_of_name:]
+    return tuple(names), direction
 
 
 def _checked(task: Task, found: Survey, usable: Sequence[str], wanted: str) -> Metric:

@@ -104,7 +104,7 @@ def test_no_metric_between_0_and_1_is_refused(tmp_path: Path) -> None:
     rows = [{"doc_id": 0, "target": "a", "rating": 7, "text": "abc", "input": "q"}]
     run = write_run(tmp_path, {"other": rows}, other={"metrics": ("rating", "text")})
     with pytest.raises(
-        UserError, match=r"no metric .* \(found: 'rating' is 7 for doc_id 0, expected 0 to 1; 'text' is 'abc' for"
+        UserError, match=r"no metric .* \('rating' is 7 for doc_id 0, expected 0 to 1; 'text' is 'abc' for"
     ):
         read_samples(read_run(run).tasks["other"])
 
