@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.runs import Run
 from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
 from leaderboards.comparison.leakage import find_leaked
@@ -160,7 +160,7 @@ def _choose(base: Run, candidate: Run, tasks: Iterable[str] | None) -> list[str]
     wanted = list(dict.fromkeys(tasks))
     for task in wanted:
         if task not in shared:
-            raise UserError(f"task {task} is not in both runs; they share {', '.join(shared)}")
+            raise UserError(f"task {task} is not in both runs; they share {listed(shared)}")
     return wanted
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
 from judges.verdict import CATEGORIES, DISTRACTED
@@ -94,7 +94,7 @@ def _check(task: Task, layout: _Layout, frame: pl.DataFrame) -> None:
     if not bad.is_empty():
         raise UserError(
             f"{task.samples}: metric {str(layout.metric)!r} is {bad['score'][0]:g} for doc_id {bad['doc_id'][0]}, "
-            f"expected 0 to 1; choose another with --metric {task.name}=NAME ({', '.join(task.metrics)})"
+            f"expected 0 to 1; choose another with --metric {task.name}=NAME ({listed(task.metrics)})"
         )
     unjudged = frame.filter(~pl.col("category").is_in(CATEGORIES) | pl.col("category").is_null())
     if not unjudged.is_empty():
