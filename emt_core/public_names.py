@@ -44,7 +44,9 @@ def public_folder(path: Path) -> str:
 
     ORG/NAME is a folder ORG__NAME there, and so is a model that lies in ORG: the last part stands for both.
     """
-    return public_name(str(path.resolve())).rpartition("__")[2] or f"local-{digest(path.name)}"
+    name = public_name(str(path.resolve()))
+    last = name.rpartition("__")[2].strip(". ~")
+    return last if last and not _HOME.fullmatch(name.replace("__", "/")) else f"local-{digest(path.name)}"
 
 
 def public_arguments(arguments: str | Mapping[str, Any] | None) -> str | None:

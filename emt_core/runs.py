@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import UserError
-from emt_core.public_names import digest, is_hub_name, public_arguments, public_folder, public_name
+from emt_core.public_names import digest, public_arguments, public_folder, public_name
 from emt_core.results import Counts, Results, read_results
 
 _RESULTS = re.compile(r"(?P<stamp>.+)_results\.json")
@@ -93,15 +93,15 @@ class Run:
         return self.results.get("config") or {}
 
     @property
+    def model_kind(self) -> str | None:
+        """What lmms-eval calls this kind of model, such as `emt_vlm`."""
+        kind = self.settings.get("model")
+        return public_name(kind) if kind else None
+
+    @property
     def model_args(self) -> str | None:
         """The model's arguments, fit to publish."""
         return public_arguments(self.settings.get("model_args"))
-
-    @property
-    def hub_name(self) -> str | None:
-        """The model's name on the hub; None where it is not known to be there."""
-        name = self.results.get("model_name")
-        return name if name and is_hub_name(name) else None
 
 
 def tell_apart(*runs: Run) -> tuple[Run, ...]:

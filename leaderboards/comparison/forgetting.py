@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from emt_core.errors import UserError, listed
-from emt_core.runs import Run
+from emt_core.runs import Run, tell_apart
 from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
 from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.matrix import QUADRANTS, place
@@ -129,6 +129,7 @@ def compare(
     Raises:
         UserError: the runs cannot be compared; the message says why.
     """
+    base, candidate = tell_apart(base, candidate)
     chosen = _choose(base, candidate, tasks)
     placed = place([base.tasks[name] for name in chosen], matrix)
     compared = []

@@ -88,6 +88,8 @@ def survey(task: Task, rows: Iterable[Mapping[str, Any]]) -> Survey:
         present = []
         for name in task.metrics:
             value = logged(row, name, key)
+            if isinstance(row.get(name), dict) and key not in row[name]:
+                found.faults.setdefault(name, f"{name!r} is an object without {key!r} for doc_id {row.get('doc_id')}")
             if value is None:
                 continue
             present.append(name)

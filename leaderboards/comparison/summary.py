@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from emt_core.errors import UserError, listed
+from emt_core.public_names import public_judge
 from emt_core.runs import Run, Task
 from judges.verdict import ERRORS
 from leaderboards.comparison.matrix import QUADRANTS, place
@@ -91,7 +92,7 @@ def _summarise_task(task: Task, quadrant: str | None, metric: str | None) -> Tas
         task=task,
         quadrant=quadrant,
         metric=samples.metric,
-        judges=tuple(sorted(samples.judges)),
+        judges=tuple(sorted(map(public_judge, samples.judges))),
         n=scored.height,
         unscored=samples.frame.height - scored.height,
         accuracy=_mean(scored["score"], clusters),

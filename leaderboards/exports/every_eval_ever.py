@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emt_core.files import read_rows
+from emt_core.public_names import public_judge
 from judges.verdict import ERRORS
 from leaderboards.comparison.metrics import label, parse, score_key
 from leaderboards.comparison.summary import RunSummary, TaskSummary
@@ -52,8 +53,8 @@ def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
 def _record(summary: RunSummary, settings: ExportSettings, evaluation: str, model: str) -> dict[str, Any]:
     """Return the aggregate record, without its reference to the samples."""
     developer, _, name = model.partition("/")
-    config = summary.run.results.get("config") or {}
-    details = {key: str(config[key]) for key in ("model", "model_args") if config.get(key)}
+    known = {"model": summary.run.model_kind, "model_args": summary.run.model_args}
+    details = {key: value for key, value in known.items() if value}
     availability = {"deployment_type": "self_deployed", "model_availability": "unknown"}
     return {
         "schema_version": SCHEMA,
@@ -82,7 +83,10 @@ def _record(summary: RunSummary, settings: ExportSettings, evaluation: str, mode
 
 def _identity(summary: RunSummary, model: str) -> uuid.UUID:
     """Return a version 4 UUID that depends on the model, the run and its tasks alone: exported twice, named alike."""
-    said = json.dumps([model, summary.run.name, summary.run.stamp, [task.task.name for task in summary.tasks]])
+    run = summary.run
+    said = json.dumps(
+        [model, run.name, run.settings.get("model_args"), run.stamp, [task.task.name for task in summary.tasks]]
+    )
     return uuid.UUID(bytes=hashlib.sha256(said.encode()).digest()[:16], version=4)
 
 
@@ -197,7 +201,7 @@ def _instance(sample: Mapping[str, Any], task: TaskSummary, score: float) -> dic
                 "turn_idx": 0,
                 "source": "output.raw",
                 "extracted_value": ", ".join(labels) if labels else texts[0],
-                "extraction_method": str(verdict.get("judge") or task.metric),
+                "extraction_method": public_judge(str(verdict.get("judge") or task.metric)),
                 "is_terminal": True,
             }
         ],

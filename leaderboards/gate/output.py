@@ -170,11 +170,10 @@ def _number(value: float | None) -> str:
 
 
 def _describe(run: Run) -> dict[str, Any]:
-    config = run.results.get("config") or {}
     return {
         "name": run.name,
-        "model": config.get("model"),
-        "model_args": config.get("model_args"),
+        "model": run.model_kind,
+        "model_args": run.model_args,
         "results": run.path.name,
         "lmms_eval_version": run.results.get("lmms_eval_version"),
     }

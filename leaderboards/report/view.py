@@ -213,11 +213,10 @@ def _excerpt(part: Excerpt) -> str | list[Any]:
 
 
 def _run(role: str, run: Run) -> Mapping[str, Any]:
-    config = run.results.get("config") or {}
     facts = {
-        "model": config.get("model"),
-        "arguments": config.get("model_args"),
-        "limit": config.get("limit"),
+        "model": run.model_kind,
+        "arguments": run.model_args,
+        "limit": run.settings.get("limit"),
         "date": run.results.get("date") or run.stamp,
         "lmms-eval": run.results.get("lmms_eval_version"),
     }
