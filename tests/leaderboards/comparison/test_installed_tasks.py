@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.filterwarnings("ignore")
 def test_every_installed_task_is_read_or_refused_in_one_line() -> None:
-    outcomes = examine_all()
+    outcomes = list(examine_all())
     assert not [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in outcomes:
         assert outcome.why
