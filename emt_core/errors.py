@@ -21,6 +21,11 @@ def one_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def listed(names: Iterable[object]) -> str:
+    """Return names for an error to say what there is; "nothing" where there is none, so that no sentence breaks off."""
+    return ", ".join(map(str, names)) or "nothing"
+
+
 def list_faults(
     errors: Iterable[Mapping[str, Any]], fields_at: Callable[[Sequence[Any]], Iterable[str]] | None = None
 ) -> list[str]:

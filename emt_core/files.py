@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,8 +37,11 @@ def read_columns(path: Path, schema: Mapping[str, pl.DataType], query: Query) ->
 
     try:
         return query(pl.scan_ndjson(path, schema=dict(schema))).collect(engine="streaming")
-    except pl.exceptions.PolarsError:
-        frames = [query(chunk.lazy()).collect() for chunk in _read_chunks(path, schema)]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        rows = read_rows(path)
+        frames = []
+        while chunk := list(islice(rows, _CHUNK)):
+            frames.append(_apply(query, chunk, schema))
         return pl.concat(frames) if frames else query(pl.LazyFrame(schema=dict(schema))).collect()
 
 
@@ -60,7 +63,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
                 except EOFError:
                     return
                 yield f"{path}:{lines.number}", row
-    except (jsonlines.InvalidLineError, RecursionError) as error:
+    except RecursionError as error:
+        raise UserError(f"{path}:{lines.number}: nested too deeply to be read") from error
+    except jsonlines.InvalidLineError as error:
         where, last = f"{path}:{lines.number}", lines.last
         if isinstance(error.__cause__, UnicodeDecodeError):
             raise UserError(f"{where}: cannot be read as JSON lines (not UTF-8)") from error
@@ -139,16 +144,24 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def _read_chunks(path: Path, schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
+def _apply(query: Query, rows: Sequence[tuple[str, Row]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Apply a query to rows read by Python; where it fails, the halves are tried, until the row at fault is found."""
     import polars as pl
 
-    rows = read_rows(path)
-    while chunk := list(islice(rows, _CHUNK)):
-        columns: dict[str, list[Any]] = {name: [] for name in schema}
-        for where, row in chunk:
+    columns: dict[str, list[Any]] = {name: [] for name in schema}
+    for where, row in rows:
+        try:
             for name, dtype in schema.items():
                 columns[name].append(_as(dtype, row.get(name), f"{where}: field {name!r}"))
-        yield pl.DataFrame(columns, schema=dict(schema), strict=False)
+        except RecursionError as error:
+            raise UserError(f"{where}: nested too deeply to be read") from error
+    try:
+        return query(pl.LazyFrame(columns, schema=dict(schema))).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        if len(rows) == 1:
+            raise UserError(f"{rows[0][0]}: cannot be read: {one_line(error)}") from error
+        middle = len(rows) // 2
+        return pl.concat([_apply(query, half, schema) for half in (rows[:middle], rows[middle:])])
 
 
 def _as(dtype: pl.DataType, value: Any, where: str) -> Any:
@@ -158,14 +171,15 @@ def _as(dtype: pl.DataType, value: Any, where: str) -> Any:
     if value is None:
         return None
     if isinstance(dtype, pl.String):
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode()  # half a surrogate pair, which polars cannot hold
     if isinstance(dtype, pl.Struct) and isinstance(value, dict):
         return {field.name: _as(_instance(field.dtype), value.get(field.name), where) for field in dtype.fields}
     if isinstance(dtype, pl.List) and isinstance(value, list):
         return [_as(_instance(dtype.inner), item, where) for item in value]
-    if isinstance(dtype, pl.Int64) and isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(dtype, pl.Int64) and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return value
-    if isinstance(dtype, pl.Float64) and isinstance(value, int | float):
+    if isinstance(dtype, pl.Float64) and isinstance(value, int | float) and (abs(value) < 2**1000 or value != value):
         return float(value)
     raise UserError(f"{where}: expected {str(dtype).lower()}, found {json.dumps(value, ensure_ascii=False)[:60]}")
 

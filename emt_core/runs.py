@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError
+from emt_core.public_names import digest, public_arguments, public_folder, public_name
+from emt_core.results import Counts, Results, read_results
 
 _RESULTS = re.compile(r"(?P<stamp>.+)_results\.json")
 _SAMPLES = re.compile(r"(?P<stamp>.+)_samples_(?P<task>.+)\.jsonl")
@@ -60,12 +61,19 @@ class Task:
     original: int | None = None
     effective: int | None = None
 
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the task says of itself beside its settings."""
+        metadata = self.config.get("metadata")
+        return metadata if isinstance(metadata, dict) else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One output of lmms-eval for one model: a results file and one samples file for each task.
 
-    `results` is the results file's content; `groups` gives the tasks of each group, sub-groups resolved.
+    `name` is the model's, fit to publish: no path. `results` is the results file's content, checked; `groups` gives
+    the tasks of each group, sub-groups resolved.
     """
 
     path: Path
@@ -79,20 +87,48 @@ class Run:
         """The time stamp that lmms-eval puts before each file's name."""
         return self.path.name[: -len("_results.json")]
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the run was asked for. It may hold paths: publish `model_args` instead."""
+        return self.results.get("config") or {}
+
+    @property
+    def model_kind(self) -> str | None:
+        """What lmms-eval calls this kind of model, such as `emt_vlm`."""
+        kind = self.settings.get("model")
+        return public_name(kind) if kind else None
+
+    @property
+    def model_args(self) -> str | None:
+        """The model's arguments, fit to publish."""
+        return public_arguments(self.settings.get("model_args"))
+
+
+def tell_apart(*runs: Run) -> tuple[Run, ...]:
+    """Return the runs with a hash behind the name of those that are called alike and are not the same model."""
+
+    def identity(run: Run) -> str:
+        return f"{run.results.get('model_name')} {run.settings.get('model_args')}"
+
+    def alike(run: Run) -> bool:
+        return any(other.name == run.name and identity(other) != identity(run) for other in runs)
+
+    return tuple(replace(run, name=f"{run.name} ({digest(identity(run))})") if alike(run) else run for run in runs)
+
 
 def read_run(path: Path) -> Run:
     """Read the run in a folder, in its only subfolder with a run, or of a given results file.
 
     Raises:
-        UserError: there is no run, more than one, or a results file without its samples.
+        UserError: there is no run, more than one, a faulty results file, or one without its samples.
     """
     file = _find_results(path)
-    results = _load(file)
+    results, raw = read_results(file)
     stamp = file.name[: -len("_results.json")]
-    tasks = {name: _task(name, stamp, file.parent, results) for name in _task_names(file, results)}
+    tasks = {name: _task(name, stamp, file.parent, results, raw) for name in _task_names(file, results)}
     _check_samples(file, stamp, tasks)
-    name = results.get("model_name_sanitized") or file.parent.name
-    return Run(path=file, name=str(name), tasks=tasks, groups=_groups(results, tasks), results=results)
+    name = public_name(results.model_name) if results.model_name else public_folder(file.parent)
+    return Run(path=file, name=name, tasks=tasks, groups=_groups(results, tasks), results=raw)
 
 
 def _find_results(path: Path) -> Path:
@@ -119,51 +155,36 @@ def _find_results(path: Path) -> Path:
     return found[0]
 
 
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        results = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file} cannot be read as JSON: {one_line(error)}") from error
-    if not isinstance(results, dict) or not isinstance(results.get("results"), dict) or not results["results"]:
-        raise UserError(f"{file} contains no results: expected the key 'results' with an entry for each task")
-    return results
-
-
-def _task_names(file: Path, results: Mapping[str, Any]) -> list[str]:
-    configs = results.get("configs")
-    if isinstance(configs, dict) and configs:
-        return sorted(configs)
-    groups = results.get("group_subtasks") or {}
-    names = sorted(name for name in results["results"] if not groups.get(name))
+def _task_names(file: Path, results: Results) -> list[str]:
+    if results.configs:
+        return sorted(results.configs)
+    groups = results.group_subtasks or {}
+    names = sorted(name for name in results.results if not groups.get(name))
     if not names:
         raise UserError(f"{file} names no task: expected the key 'configs' with an entry for each task")
     return names
 
 
-def _task(name: str, stamp: str, folder: Path, results: Mapping[str, Any]) -> Task:
-    def of(key: str) -> Any:
-        return (results.get(key) or {}).get(name)
-
-    keys = results["results"].get(name, {})
-    scores = [key.split(",", 1) for key in keys if "," in key and "_stderr" not in key]
-    counts = of("n-samples") or {}
-    version = of("versions")
+def _task(name: str, stamp: str, folder: Path, results: Results, raw: Mapping[str, Any]) -> Task:
+    scores = [key.split(",", 1) for key in results.results.get(name, {}) if "," in key and "_stderr" not in key]
+    counts = (results.n_samples or {}).get(name) or Counts()
+    version = (results.versions or {}).get(name)
     return Task(
         name=name,
         samples=folder / f"{stamp}_samples_{name}.jsonl",
         version=None if version is None else str(version),
-        config=of("configs") or {},
+        config=(raw.get("configs") or {}).get(name) or {},
         metrics=tuple(dict.fromkeys(metric for metric, _ in scores)),
         filters=tuple(dict.fromkeys(name for _, name in scores)),
-        higher_is_better=of("higher_is_better") or {},
-        original=counts.get("original"),
-        effective=counts.get("effective"),
+        higher_is_better=(results.higher_is_better or {}).get(name) or {},
+        original=counts.original,
+        effective=counts.effective,
     )
 
 
-def _groups(results: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
+def _groups(results: Results, tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
     """Return the tasks below each group, through its sub-groups, sorted."""
-    children: dict[str, list[str]] = {name: list(below or ()) for name, below in _subtasks(results).items()}
+    children = {name: below or [] for name, below in (results.group_subtasks or {}).items()}
 
     def leaves(name: str, seen: frozenset[str]) -> set[str]:
         if name in tasks:
@@ -174,11 +195,6 @@ def _groups(results: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str, 
 
     groups = {name: tuple(sorted(leaves(name, frozenset()))) for name in sorted(children) if name not in tasks}
     return {name: members for name, members in groups.items() if members}
-
-
-def _subtasks(results: Mapping[str, Any]) -> Mapping[str, Any]:
-    subtasks = results.get("group_subtasks")
-    return subtasks if isinstance(subtasks, dict) else {}
 
 
 def _check_samples(file: Path, stamp: str, tasks: Mapping[str, Task]) -> None:

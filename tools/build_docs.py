@@ -28,8 +28,8 @@ def commands_page() -> str:
     parts = [
         NOTE,
         "# Commands\n",
-        "`emt COMMAND --help` prints the same. Exit codes: 0 success; 2 a mistake in the input, reported in one "
-        "line (`--debug` shows the traceback). Other codes are listed with their command. "
+        "`emt COMMAND --help` prints the same. Exit codes: 0 all went well; 1 forgetting (`emt gate`, `emt check`); "
+        "2 a failure, told in one line; 3 an internal error; 130 Ctrl-C. `--debug` shows the traceback. "
         "`emt --install-completion` sets up completion for your shell.\n",
     ]
     parts += [_command(*found) for found in all_commands(get_command(app), "emt")]

@@ -6,7 +6,10 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +23,8 @@ from emt_tasks.datasets import include
 PACKAGES = ("emt_core", "judges", "leaderboards", "emt_tasks", "finetune")
 """The import names of this project; other distributions use some of them too."""
 
-INTERRUPTED = 128 + 2
-"""The exit code after Ctrl-C, as shells give it: 128 and the number of SIGINT."""
+FAILED, INTERNAL, INTERRUPTED = 2, 3, 128 + 2
+"""Exit codes of a failure, of a fault of our own, and of Ctrl-C, as shells give it: 128 and the number of SIGINT."""
 
 # name: (module, Typer object, one line of help), in the order in which a newcomer needs them. A name of two words is
 # a command of the group named by the first word.
@@ -120,23 +123,52 @@ def _root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 2 for a user's mistake, 130 for Ctrl-C, each in one line."""
+    """Run the command line; returns the exit code, and tells every failure in one line.
+
+    0 all went well; 1 forgetting (`emt gate`, `emt check`) and nothing else; 2 a failure that the user can mend, or no
+    decision; 3 an internal error; 130 Ctrl-C. With --debug an error comes with its traceback.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal or a file that cannot hold a character shows its escape
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         include.add(take_option(arguments, "--include"))
-        code = app(args=[word for word in arguments if word != "--debug"], prog_name="emt")
-    except UserError as error:
-        if "--debug" in arguments:
-            raise
-        typer.echo(f"emt: {one_line(error)}", err=True)
-        return 2
+        app(args=[word for word in arguments if word != "--debug"], prog_name="emt")
+        code = 0
+    except SystemExit as end:
+        code = _code(end)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    if code == INTERRUPTED:  # typer catches most of them silently
-        typer.echo("emt: interrupted", err=True)
-    return int(code or 0)
+    except UserError as error:
+        code = _fail(one_line(error), FAILED, debug=debug)
+    except BaseException as error:  # noqa: BLE001 - a panic of polars is no Exception
+        what = f"internal error: {type(error).__name__}: {one_line(error)}; run again with --debug and report it"
+        code = _fail(what, INTERNAL, debug=debug)
+    if code == INTERRUPTED:  # typer has caught most of them, and says nothing
+        _fail("interrupted", code)
+    return code
+
+
+def _code(end: SystemExit) -> int:
+    """Return the exit code: a command's own, which comes as `typer.Exit`; any other end but success is a failure.
+
+    Typer itself exits with 1 where a pipe broke or a question was cut off, and Python where a library gave a text.
+    """
+    if isinstance(end.__context__, typer.Exit):
+        return end.__context__.exit_code
+    if isinstance(end.code, str):
+        return _fail(end.code, FAILED)
+    return FAILED if end.code else 0
+
+
+def _fail(line: str, code: int, *, debug: bool = False) -> int:
+    """Print one line, after the traceback where wanted; returns the code, whether or not stderr takes the line."""
+    with suppress(OSError, ValueError):
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"emt: {line}", err=True)
+    return code
 
 
 def take_option(arguments: list[str], option: str) -> list[str]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from emt_core.runs import read_run
 from emt_tasks.commands.evaluations import evaluate, is_run
-from emt_tasks.commands.options import choose_policy, tell_progress
+from emt_tasks.commands.options import MetricOption, choose_policy, parse_pairs, tell_progress
 from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.output import print_table
@@ -38,8 +38,9 @@ def check_command(
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images per batch.")] = 8,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    metric: MetricOption = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
@@ -50,14 +51,15 @@ def check_command(
 ) -> None:
     """Evaluate base and candidate, compare them sample by sample, write a report, pass or fail.
 
-    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input. Finished
-    runs are reused, and a check that was killed resumes.
+    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input. 3: an
+    internal error; no verdict either. Finished runs are used again, and a check that was killed resumes.
 
     Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
     """
     rules = choose_policy(margin, policy)
     names = tuple(tasks.split(","))
     quadrants = read_matrix(matrix) if matrix else None
+    metrics = parse_pairs("--metric", "TASK=NAME", metric)
 
     def settings(model: str) -> EvaluationSettings:
         on = base if is_adapter_alone(model) and not is_run(base) else None
@@ -80,6 +82,7 @@ def check_command(
         policy=rules,
         encoder=read_run(runs["encoder"]) if encoder else None,
         matrix=quadrants,
+        metrics=metrics,
         finetuned_on=finetuned_on,
         progress=tell_progress,
     )

@@ -28,7 +28,7 @@ def list_data(
 ) -> None:
     """Say for each task where its data would come from and whether it is there.
 
-    Exits with 1 if something is missing. Example: emt data list forgetting_matrix
+    Exits with 2 where something is missing. Example: emt data list forgetting_matrix
     """
     found = {name: availability(catalog.get(name)) for name in _source_names(names or [])}
     rows = [
@@ -46,7 +46,7 @@ def list_data(
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(2)
 
 
 @data.command("prepare", epilog="\n\n".join(f"{name}: {form.expects}." for name, form in preparations().items()))

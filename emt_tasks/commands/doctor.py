@@ -73,7 +73,7 @@ def doctor_command(
 ) -> None:
     """Check that everything the other commands need is here, and say what to do if not.
 
-    Checks versions, GPU, hub, data, judge, names, disk and lmms-eval. Exit code 0: no problem. 1: some.
+    Looks at versions, GPU, hub, data, judge, names, disk and lmms-eval. Exit code 0: no problem. 2: some.
     """
     waiting = Console(stderr=True).status("checking; lmms-eval takes a while to import") if not quick else nullcontext()
     with waiting:
@@ -84,7 +84,7 @@ def doctor_command(
     else:
         _print(found)
     if any(check.state == "problem" for check in found):
-        raise typer.Exit(1)
+        raise typer.Exit(2)
 
 
 def examine(*, quick: bool = False) -> Iterator[Check]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -100,7 +99,7 @@ def check_data_command(
     against: Annotated[list[str] | None, typer.Option(help="NAME:SPLIT, a task or a group; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
-    """Prove that training and evaluation images are disjoint, by their content; exit with 1 if they are not."""
+    """Prove that training and evaluation images are disjoint, by their content; exits with 2 where they are not."""
     settings = read(recipe, overrides or []) if recipe else None
     training = [*(settings.mixture.used if settings else ()), *map(_entry, train or ())]
     tasks = settings.evaluate.tasks if settings else ()
@@ -121,7 +120,7 @@ def check_data_command(
             both = f"{overlap.train_name} ({overlap.train:,}) and {overlap.evaluation_name} ({overlap.evaluation:,})"
             typer.echo(f"{both}: {said}")
     if any(overlap.images for overlap in found):
-        sys.exit(1)
+        raise typer.Exit(2)
 
 
 def _entry(name: str) -> SourceEntry:

@@ -10,7 +10,7 @@ import typer
 from emt_core.errors import UserError
 from emt_core.files import write_text
 from emt_core.runs import read_run
-from emt_tasks.commands.options import choose_policy, parse_pairs, split_names, tell_progress
+from emt_tasks.commands.options import MetricOption, choose_policy, parse_pairs, split_names, tell_progress
 from leaderboards.comparison.matrix import read_matrix
 
 # Without rich, whose help formatter costs 0.2 s of the half second that --help may take.
@@ -29,7 +29,7 @@ def gate_command(
     policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="The run of the zero-shot vision encoder.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Compare only these tasks, separated by commas.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: compare a task by another metric.")] = None,
+    metric: MetricOption = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
@@ -38,7 +38,8 @@ def gate_command(
 ) -> None:
     """Pass or fail a candidate against its base, sample by sample.
 
-    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input.
+    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input. 3: an
+    internal error; no verdict either.
 
     Example: emt gate runs/base runs/candidate --margin 2.0 --junit gate.xml
     """

@@ -162,7 +162,7 @@ def _to_stdout(work: Work, chosen: Judge) -> Counter[str]:
 
 
 def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
-    """Print the outcome; exit with 1 if the server left answers without a verdict."""
+    """Say what came out; exit with 2 where the server left answers without a verdict."""
     said = ", ".join(f"{counts[category]:,} {category}" for category in sorted(counts)) or "no answers"
     typer.echo(f"{chosen.name}: {said}" + ("" if out == _STDOUT else f"; written to {out}"), err=True)
     if isinstance(chosen, CostlyJudge) and chosen.chat and chosen.chat.failures:
@@ -171,7 +171,7 @@ def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
             "command with --overwrite to ask again: the others come from the cache.",
             err=True,
         )
-        raise typer.Exit(1)
+        raise typer.Exit(2)
 
 
 def _print_agreement(measured: Agreement, limit: int) -> None:

@@ -14,6 +14,11 @@ from leaderboards.gate.policy import Policy, read_policy
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(help="TASK=NAME: compare a task by another metric; NAME:lower where lower is better."),
+]
+
 
 def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     """Return the policy of `--margin` or `--policy`, or the default one.
@@ -31,8 +36,17 @@ def choose_policy(margin: float | None, policy: Path | None) -> Policy:
 
 
 def split_names(names: str | None) -> list[str] | None:
-    """Return the names in a comma-separated option; None if it was not given."""
-    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+    """Return the tasks that `--tasks` names, separated by commas; None where it was not given.
+
+    Raises:
+        UserError: it names none.
+    """
+    if names is None:
+        return None
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found:
+        raise UserError(f"--tasks {names!r}: expected names of tasks, separated by commas")
+    return found
 
 
 def parse_pairs(option: str, expected: str, items: list[str] | None) -> dict[str, str]:

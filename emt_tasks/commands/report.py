@@ -9,7 +9,7 @@ import typer
 
 from emt_core.errors import UserError
 from emt_core.runs import read_run
-from emt_tasks.commands.options import choose_policy, parse_pairs, split_names, tell_progress
+from emt_tasks.commands.options import MetricOption, choose_policy, parse_pairs, split_names, tell_progress
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.report.candidates import parse_candidates
 
@@ -34,7 +34,7 @@ def report_command(
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Compare only these tasks, separated by commas.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: compare a task by another metric.")] = None,
+    metric: MetricOption = None,
     finetuned_on: Annotated[
         str | None,
         typer.Option(help="The task that the candidates were fine-tuned on: leakage, and the traces' x axis."),
@@ -85,9 +85,9 @@ def export_command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, instead of its first.")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
-    model: Annotated[str | None, typer.Option(help="ORG/NAME: the model's name on the hub.")] = None,
+    metric: MetricOption = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    model: Annotated[str | None, typer.Option(help="ORG/NAME: what the model is called on the hub.")] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="TASK=ORG/NAME: a task's data set on the hub, if the run does not say.")
     ] = None,
@@ -149,8 +149,8 @@ def build_command(
         float | None, typer.Option(help="The reports' margin in percentage points. [default: 2.0]")
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with the reports' margins.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: a task's metric, instead of its first.")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
+    metric: MetricOption = None,
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     published: Annotated[bool, typer.Option(help="Show the results that the papers print.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,

@@ -15,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIs
 from PIL import Image
 from pyarrow import ArrowException
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError, listed, one_line
 from emt_tasks.datasets import catalog, vocabularies
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.datasets.decoding import no_truncated_images
@@ -80,7 +80,7 @@ def _inspect(file: Path, dataset: Dataset) -> tuple[int | None, str | None]:
     roles = dataset.columns.roles()
     missing = [column for column in roles.values() if column not in parquet.schema_arrow.names]
     if missing:
-        found = ", ".join(parquet.schema_arrow.names)
+        found = listed(parquet.schema_arrow.names)
         return rows, f"{file}: no column {', '.join(missing)}; found {found}, expected {', '.join(roles.values())}"
     if rows == 0:
         return rows, f"{file}: contains no rows"
@@ -175,7 +175,7 @@ def _hub_fault(dataset: Dataset, split: str) -> str | None:
     roles = dataset.columns.roles()
     missing = [column for column in roles.values() if features and column not in features]
     if missing:
-        found = ", ".join(features)
+        found = listed(features)
         return f"{dataset.name}: {dataset.hub} has no column {', '.join(missing)}; it has {found}"
     label = roles.get("label")
     if features and dataset.kind == "classification" and label:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.tasks import registry
 
@@ -84,7 +84,7 @@ def _task_prompt(task: str) -> str:
 def _fill(text: str, row: Mapping[str, Any], where: str) -> str:
     def value(field: re.Match[str]) -> str:
         if field[1] not in row:
-            raise UserError(f"{where}: {text!r} uses the field {field[1]!r}; the data has {', '.join(row)}")
+            raise UserError(f"{where}: {text!r} asks for the field {field[1]!r}; the data has {listed(row)}")
         return str(row[field[1]])
 
     return _FIELD.sub(value, text)

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from finetune.recipes.schema import PART_NAMES, PartName, Recipe
 
 _MERGERS = ("merger", "projector", "connector")
@@ -45,7 +45,7 @@ class Parts:
             UserError: the model has no such part.
         """
         if part not in self.parameters:
-            raise UserError(f"train: this model has no part {part!r}; it has {', '.join(self.parameters)}")
+            raise UserError(f"train: this model has no part {part!r}; it has {listed(self.parameters)}")
         return self.parameters[part]
 
 

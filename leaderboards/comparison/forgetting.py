@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from emt_core.errors import UserError
-from emt_core.runs import Run
+from emt_core.errors import UserError, listed
+from emt_core.runs import Run, tell_apart
 from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
 from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.matrix import QUADRANTS, place
@@ -129,6 +129,7 @@ def compare(
     Raises:
         UserError: the runs cannot be compared; the message says why.
     """
+    base, candidate = tell_apart(base, candidate)
     chosen = _choose(base, candidate, tasks)
     placed = place([base.tasks[name] for name in chosen], matrix)
     compared = []
@@ -160,7 +161,7 @@ def _choose(base: Run, candidate: Run, tasks: Iterable[str] | None) -> list[str]
     wanted = list(dict.fromkeys(tasks))
     for task in wanted:
         if task not in shared:
-            raise UserError(f"task {task} is not in both runs; they share {', '.join(shared)}")
+            raise UserError(f"task {task} is not in both runs; they share {listed(shared)}")
     return wanted
 
 

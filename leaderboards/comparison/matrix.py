@@ -62,7 +62,7 @@ def place(tasks: Iterable[Task], matrix: Mapping[str, Sequence[str]] | None = No
 
 
 def _declared(task: Task) -> str | None:
-    quadrant = (task.config.get("metadata") or {}).get("quadrant")
+    quadrant = task.metadata.get("quadrant")
     if quadrant is not None and quadrant not in QUADRANTS:
         raise UserError(f"{task.samples}: task {task.name} names the quadrant {quadrant!r}; expected {_LISTED}")
     return quadrant

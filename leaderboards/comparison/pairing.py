@@ -81,14 +81,19 @@ def pair_task(
     _refuse_different_settings(base, candidate, first, second)
     left = read_samples(first, metric)
     right = read_samples(second, metric or left.metric)
+    if left.metric != right.metric:
+        raise UserError(
+            f"task {task}: base is compared by {left.metric}, candidate by {right.metric}: name one with "
+            f"--metric {task}=NAME:higher or NAME:lower"
+        )
     _refuse_different_texts(task, left, right, prompts=True)
     if left.judges and right.judges and not left.judges & right.judges:
         judges = " and by ".join(", ".join(sorted(side.judges)) for side in (left, right))
         raise UserError(f"task {task}: judged by {judges}: rejudge one of the runs with emt judge")
     joined = _join(left, right)
     if encoder is not None and task in encoder.tasks:
-        reference = read_samples(encoder.tasks[task])
-        # The encoder is not prompted like an MLLM: only its documents must be the same.
+        reference = read_samples(encoder.tasks[task], metric or left.metric)
+        # The encoder is not prompted as an MLLM is; that its documents are the same is all that can be asked.
         _refuse_different_texts(task, left, reference, prompts=False)
         scores = reference.frame.select("doc_id", encoder_score="score")
         joined = joined.join(scores, on="doc_id", how="left", maintain_order="left")
@@ -129,7 +134,7 @@ def _refuse_different_settings(base: Run, candidate: Run, first: Task, second: T
         refuse("the number of documents", first.original, second.original)
     if first.effective != second.effective:
         refuse("the limit", first.effective, second.effective)
-    offsets = [(run.results.get("config") or {}).get("offset") or 0 for run in (base, candidate)]
+    offsets = [run.settings.get("offset") or 0 for run in (base, candidate)]
     if offsets[0] != offsets[1]:
         refuse("the offset", *offsets)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
 from judges.verdict import CATEGORIES, DISTRACTED
+from leaderboards.comparison.metrics import Metric, choose, score_key, survey
 
 __all__ = ["NONE", "SEVERAL", "Samples", "number_clusters", "read_samples"]
 
@@ -28,12 +30,12 @@ _PEEK = 200
 class Samples:
     """One task's samples, sorted by `doc_id`, each once.
 
-    Columns of `frame`: `doc_id`; `score`, from 0 to 1, null if `unscored`; `category`; `answer`, the label that the
-    answer names, null if the task logs no verdict; `class`, the document's class, null if there is none;
-    `cluster`, null if every document is its own; `distracted`, 1 if the wrong option that is the class's name
-    was chosen, else 0, null if the task has none; `target` and `prompt`, hashes of the texts. `judged` says
-    whether the task logs verdicts: if not, the category is "correct" for a score of 1, else "incorrect".
-    `judges` names the judges that gave the verdicts.
+    Columns of `frame`: `doc_id`; `score`, from 0 to 1, null where `unscored`; `category`; `answer`, the label that the
+    answer names, null where the task logs no verdict; `class`, the document's class, null where there is none;
+    `cluster`, null where every document is its own; `distracted`, 1 where the wrong option that is the class's name
+    was chosen, else 0, null where the task has none; `target` and `prompt`, hashes of the texts. `judged` says
+    whether the task logs verdicts: where it does not, the category is "correct" for a score of 1, else "incorrect".
+    `judges` names those whose verdicts they are; `metric` is what is compared, as `--metric TASK=NAME` takes it.
     """
 
     metric: str
@@ -44,9 +46,9 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a task logs its samples: what to read, and as which type."""
+    """How a task logs its samples: what to read, and as what. `number` says that the metric is a bare number."""
 
-    metric: str
+    metric: Metric
     number: bool
     score_key: str
     cluster_key: str | None
@@ -56,7 +58,7 @@ class _Layout:
 
     def schema(self) -> dict[str, pl.DataType]:
         schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "target": pl.String(), "input": pl.String()}
-        schema[self.metric] = pl.Float64() if self.number else pl.String()
+        schema |= {name: pl.Float64() if self.number else pl.String() for name in self.metric.names}
         schema["cluster"] = pl.String()
         if self.verdict:
             schema["verdict"] = pl.String()  # decoded below: three times as fast as polars' reader of nested lists
@@ -68,25 +70,38 @@ class _Layout:
 
 
 def read_samples(task: Task, metric: str | None = None) -> Samples:
-    """Read one task's samples; `metric` names the per-sample metric to compare, by default the first.
+    """Read one task's samples; `metric` is the one to compare, as `--metric TASK=NAME` takes it; else it is chosen.
 
     Raises:
         UserError: the file is cut off, is not JSON lines, lacks a metric from 0 to 1 or repeats a document.
     """
     layout = _layout(task, metric)
     frame = read_columns(task.samples, layout.schema(), lambda raw: _tabulate(raw, layout))
-    if frame.is_empty():
-        raise UserError(f"{task.samples} contains no samples")
+    _check(task, layout, frame)
+    judges = frozenset(frame["judge"].drop_nulls().unique().to_list())
+    return Samples(str(layout.metric), layout.verdict, judges, _once_each(task, frame.drop("judge")))
+
+
+def _check(task: Task, layout: _Layout, frame: pl.DataFrame) -> None:
+    """Refuse what only the whole file shows; the layout was found by its first samples, where the task logs verdicts.
+
+    Raises:
+        UserError: a sample has no number, no verdict, or no score from 0 to 1.
+    """
     if frame["doc_id"].null_count():
         raise UserError(f"{task.samples} has a sample without 'doc_id': it was not written by lmms-eval")
     bad = frame.filter((pl.col("score") < 0) | (pl.col("score") > 1))
     if not bad.is_empty():
         raise UserError(
-            f"{task.samples}: metric {layout.metric!r} is {bad['score'][0]:g} for doc_id {bad['doc_id'][0]}, expected "
-            f"0 to 1; choose another with --metric {task.name}=NAME ({', '.join(task.metrics)})"
+            f"{task.samples}: metric {str(layout.metric)!r} is {bad['score'][0]:g} for doc_id {bad['doc_id'][0]}, "
+            f"expected 0 to 1; choose another with --metric {task.name}=NAME ({listed(task.metrics)})"
         )
-    judges = frozenset(frame["judge"].drop_nulls().unique().to_list())
-    return Samples(layout.metric, layout.verdict, judges, _once_each(task, frame.drop("judge")))
+    unjudged = frame.filter(~pl.col("category").is_in(CATEGORIES) | pl.col("category").is_null())
+    if not unjudged.is_empty():
+        raise UserError(
+            f"{task.samples}: the verdict of doc_id {unjudged['doc_id'][0]} has no category, expected one of "
+            f"{', '.join(CATEGORIES)}; run lmms-eval again"
+        )
 
 
 def number_clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
@@ -98,42 +113,28 @@ def number_clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
 
 
 def _layout(task: Task, wanted: str | None) -> _Layout:
-    rows = [row for _, row in islice(read_rows(task.samples), _PEEK)]
-    score_key = str(task.config.get("score_key", "score"))
-
-    def values(name: str) -> list[Any]:
-        return [row[name] for row in rows if row.get(name) is not None]
-
-    verdicts = values("verdict")
-
-    def usable(name: str) -> bool:
-        scores = [value.get(score_key) if isinstance(value, dict) else value for value in values(name)]
-        scores = [score for score in scores if score == score]  # NaN is no score
-        if not scores:  # a judge that scored nothing yet logs its metrics, as null
-            return bool(verdicts) and all(name in row for row in rows)
-        return all(isinstance(score, bool | int | float) and 0 <= score <= 1 for score in scores)
-
-    known = [name for name in task.metrics if usable(name) and task.higher_is_better.get(name) is not False]
-    if not known and wanted is None:
-        logged = ", ".join(task.metrics) or "none"
-        raise UserError(
-            f"{task.samples}: no metric is logged for each sample as a number from 0 to 1 (found: {logged})"
-        )
-    metric = wanted or known[0]
-    if metric not in known:
-        raise UserError(
-            f"--metric {task.name}={metric}: not a per-sample number from 0 to 1; choose from {', '.join(known)}"
-        )
+    peek = [row for _, row in islice(read_rows(task.samples), _PEEK)]
+    if not peek:
+        raise UserError(f"{task.samples} holds no samples: run lmms-eval again")
+    judged = any(isinstance(v, dict) and v.get("category") in CATEGORIES for v in _values(peek, "verdict"))
+    # Our own tasks log every metric for each sample; what others do, only the whole file shows.
+    found = survey(task, peek if judged else (row for _, row in read_rows(task.samples)))
+    metric = choose(task, found, wanted)
     cluster_key = task.config.get("cluster_key")
+    distracted = _values(peek, DISTRACTED)
     return _Layout(
         metric=metric,
-        number=all(isinstance(value, int | float) and not isinstance(value, bool) for value in values(metric)),
-        score_key=score_key,
+        number=found.plain.issuperset(metric.names),
+        score_key=score_key(task),
         cluster_key=None if cluster_key is None else str(cluster_key),
-        verdict=bool(verdicts) and all(isinstance(v, dict) and v.get("category") in CATEGORIES for v in verdicts),
-        target=any(isinstance(value, dict) for value in values("judge_target")),
-        distractor=bool(values(DISTRACTED)) and all(isinstance(value, int | float) for value in values(DISTRACTED)),
+        verdict=judged,
+        target=any(isinstance(value, dict) for value in _values(peek, "judge_target")),
+        distractor=bool(distracted) and all(isinstance(value, int | float) for value in distracted),
     )
+
+
+def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    return [row[name] for row in rows if row.get(name) is not None]
 
 
 def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
@@ -162,15 +163,19 @@ def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
 
 
 def _score_and_cluster(layout: _Layout) -> tuple[pl.Expr, pl.Expr]:
-    metric, cluster = pl.col(layout.metric), pl.col("cluster")
-    if layout.number:
-        return metric.fill_nan(None), cluster
+    cluster = pl.col("cluster")
     # A number, true or false, or an object that holds the score under its key.
-    text = pl.coalesce(metric.str.json_path_match(f"$.{layout.score_key}"), metric)
-    score = text.replace({"true": "1", "false": "0"}).cast(pl.Float64, strict=False)
-    if layout.cluster_key:
-        cluster = pl.coalesce(cluster, metric.str.json_path_match(f"$.{layout.cluster_key}"))
-    return score.fill_nan(None), cluster
+    metrics = [pl.col(name) for name in layout.metric.names]
+    scores = metrics if layout.number else [_number(metric, layout.score_key) for metric in metrics]
+    if not layout.number and layout.cluster_key:
+        cluster = pl.coalesce(cluster, *(metric.str.json_path_match(f"$.{layout.cluster_key}") for metric in metrics))
+    score = pl.coalesce(scores).fill_nan(None)
+    return 1 - score if layout.metric.direction == "lower" else score, cluster
+
+
+def _number(metric: pl.Expr, key: str) -> pl.Expr:
+    text = pl.coalesce(metric.str.json_path_match(f"$.{key}"), metric)
+    return text.replace({"true": "1", "false": "0"}).cast(pl.Float64, strict=False)
 
 
 def _decode_verdicts(raw: pl.LazyFrame) -> pl.LazyFrame:
@@ -180,7 +185,7 @@ def _decode_verdicts(raw: pl.LazyFrame) -> pl.LazyFrame:
     verdict, labels = pl.col("_verdict").struct, pl.col("_labels")
     several = pl.when(labels.list.len() > 1).then(pl.lit(SEVERAL)).otherwise(pl.lit(NONE))
     return (
-        raw.with_columns(_verdict=pl.col("verdict").str.json_decode(fields))
+        raw.with_columns(_verdict=_objects(pl.col("verdict")).str.json_decode(fields))
         .with_columns(
             _category=verdict.field("category"),
             _judge=verdict.field("judge"),
@@ -188,6 +193,11 @@ def _decode_verdicts(raw: pl.LazyFrame) -> pl.LazyFrame:
         )
         .with_columns(_answer=pl.when(labels.list.len() == 1).then(labels.list.first()).otherwise(several))
     )
+
+
+def _objects(text: pl.Expr) -> pl.Expr:
+    """Return what looks like a JSON object, null for all else, which cannot be decoded as one."""
+    return pl.when(text.str.starts_with("{")).then(text)
 
 
 def _class(layout: _Layout) -> pl.Expr:

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
+from emt_core.public_names import public_judge
 from emt_core.runs import Run, Task
 from judges.verdict import ERRORS
 from leaderboards.comparison.matrix import QUADRANTS, place
@@ -71,7 +72,7 @@ def summarise(
     chosen = list(run.tasks if tasks is None else dict.fromkeys(tasks))
     unknown = [name for name in chosen if name not in run.tasks]
     if unknown:
-        raise UserError(f"{run.path} has no task {unknown[0]}; it has {', '.join(run.tasks)}")
+        raise UserError(f"{run.path} has no task {unknown[0]}; it has {listed(run.tasks)}")
     placed = place([run.tasks[name] for name in chosen], matrix)
     summaries = []
     for name in chosen:
@@ -91,7 +92,7 @@ def _summarise_task(task: Task, quadrant: str | None, metric: str | None) -> Tas
         task=task,
         quadrant=quadrant,
         metric=samples.metric,
-        judges=tuple(sorted(samples.judges)),
+        judges=tuple(sorted(map(public_judge, samples.judges))),
         n=scored.height,
         unscored=samples.frame.height - scored.height,
         accuracy=_mean(scored["score"], clusters),

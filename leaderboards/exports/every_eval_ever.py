@@ -14,7 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emt_core.files import read_rows
+from emt_core.public_names import public_judge
 from judges.verdict import ERRORS
+from leaderboards.comparison.metrics import label, parse, score_key
 from leaderboards.comparison.summary import RunSummary, TaskSummary
 from leaderboards.exports.rows import RateRow, rows
 from leaderboards.exports.settings import ExportSettings, dataset_id, date, model_id, split
@@ -51,8 +53,8 @@ def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
 def _record(summary: RunSummary, settings: ExportSettings, evaluation: str, model: str) -> dict[str, Any]:
     """Return the aggregate record, without its reference to the samples."""
     developer, _, name = model.partition("/")
-    config = summary.run.results.get("config") or {}
-    details = {key: str(config[key]) for key in ("model", "model_args") if config.get(key)}
+    known = {"model": summary.run.model_kind, "model_args": summary.run.model_args}
+    details = {key: value for key, value in known.items() if value}
     availability = {"deployment_type": "self_deployed", "model_availability": "unknown"}
     return {
         "schema_version": SCHEMA,
@@ -80,8 +82,11 @@ def _record(summary: RunSummary, settings: ExportSettings, evaluation: str, mode
 
 
 def _identity(summary: RunSummary, model: str) -> uuid.UUID:
-    """Return a version 4 UUID that depends only on the model, the run and its tasks: the same for every export."""
-    said = json.dumps([model, summary.run.name, summary.run.stamp, [task.task.name for task in summary.tasks]])
+    """Return a version 4 UUID that depends on the model, the run and its tasks alone: exported twice, named alike."""
+    run = summary.run
+    said = json.dumps(
+        [model, run.name, run.settings.get("model_args"), run.stamp, [task.task.name for task in summary.tasks]]
+    )
     return uuid.UUID(bytes=hashlib.sha256(said.encode()).digest()[:16], version=4)
 
 
@@ -103,7 +108,7 @@ def _result(row: RateRow, settings: ExportSettings) -> dict[str, Any]:
         "metric_config": {
             "evaluation_description": row.note(),
             "metric_id": row.metric,
-            "metric_name": row.metric,
+            "metric_name": label(row.metric),
             "metric_unit": "percent",
             "lower_is_better": row.metric in ERRORS,
             "score_type": "continuous",
@@ -166,20 +171,14 @@ def _write_samples(summary: RunSummary, file: Path, evaluation: str, model: str)
 def _samples(task: TaskSummary, evaluation: str, model: str) -> Iterator[dict[str, Any]]:
     """Yield a task's scored samples; the schema has no place for one that is neither right nor wrong."""
     seen = set()
+    metric, key = parse(task.task, task.metric), score_key(task.task)
     for _, sample in read_rows(task.task.samples):
-        score = _score(sample, task)
+        unscored = _object(sample, "verdict").get("category") == "unscored"
+        score = None if unscored else metric.score(sample, key)
         if score is None or sample["doc_id"] in seen:
             continue
         seen.add(sample["doc_id"])
         yield _instance(sample, task, score) | {"evaluation_id": evaluation, "model_id": model}
-
-
-def _score(sample: Mapping[str, Any], task: TaskSummary) -> float | None:
-    value = sample.get(task.metric)
-    if isinstance(value, Mapping):
-        value = value.get(str(task.task.config.get("score_key", "score")))
-    unscored = _object(sample, "verdict").get("category") == "unscored"
-    return None if unscored or value is None or value != value else float(value)
 
 
 def _instance(sample: Mapping[str, Any], task: TaskSummary, score: float) -> dict[str, Any]:
@@ -202,7 +201,7 @@ def _instance(sample: Mapping[str, Any], task: TaskSummary, score: float) -> dic
                 "turn_idx": 0,
                 "source": "output.raw",
                 "extracted_value": ", ".join(labels) if labels else texts[0],
-                "extraction_method": str(verdict.get("judge") or task.metric),
+                "extraction_method": public_judge(str(verdict.get("judge") or task.metric)),
                 "is_terminal": True,
             }
         ],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from emt_core.runs import Task
+from leaderboards.comparison.metrics import label
 from leaderboards.comparison.summary import GroupSummary, RunSummary, TaskSummary
 from leaderboards.statistics import Interval
 
@@ -46,7 +47,7 @@ class RateRow:
         """Say in a few words how sure the number is and where it comes from."""
         confidence = f"{100 * self.rate.level:g} % interval"
         ends = f"{confidence} {self.bounds[0]:.2f} to {self.bounds[1]:.2f} ({self.rate.method})" if self.bounds else ""
-        parts = [f"{self.metric} in percent", ends, f"n = {self.rate.n}"]
+        parts = [f"{label(self.metric)} in percent", ends, f"n = {self.rate.n}"]
         parts += [f"{self.unscored} unscored"] if self.unscored else []
         parts += [f"judge: {', '.join(self.judges)}"] if self.judges else []
         parts += [f"task version {self.task.version}"] if self.task and self.task.version else []

@@ -6,15 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from emt_core.public_names import is_hub_name
 from emt_core.runs import Run, Task
 
 Relationship = Literal["first_party", "third_party", "collaborative", "other"]
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _CHECKPOINT = re.compile(r"(?:^|,)pretrained=([^,]+)")
 
 
@@ -38,19 +37,16 @@ def model_id(run: Run, settings: ExportSettings) -> str:
     """Return the model as ORG/NAME: as given, as the run's hub name, else `local/` and the run's own name."""
     if settings.model:
         return settings.model
-    arguments = str((run.results.get("config") or {}).get("model_args") or "")
-    match = _CHECKPOINT.search(arguments)
-    if match and _HUB_NAME.fullmatch(match[1]) and not Path(match[1]).exists():
+    match = _CHECKPOINT.search(run.model_args or "")
+    if match and is_hub_name(match[1]):
         return match[1]
     return f"local/{re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('.-') or 'model'}"
 
 
 def dataset_id(task: Task, settings: ExportSettings) -> str | None:
-    """Return a task's data set on the hub: as given, as its metadata says, or as it was loaded; None if unknown."""
-    metadata = task.config.get("metadata")
-    recorded = metadata.get("dataset") if isinstance(metadata, Mapping) else None
-    known = (settings.datasets.get(task.name), recorded, task.config.get("dataset_path"))
-    return next((name for name in known if isinstance(name, str) and _HUB_NAME.fullmatch(name)), None)
+    """Return a task's data set on the hub: as told, as its metadata says, or as it was loaded; None if unknown."""
+    known = (settings.datasets.get(task.name), task.metadata.get("dataset"), task.config.get("dataset_path"))
+    return next((name for name in known if isinstance(name, str) and is_hub_name(name)), None)
 
 
 def split(task: Task) -> str | None:
@@ -62,7 +58,7 @@ def split(task: Task) -> str | None:
 def date(run: Run) -> str | None:
     """Return when the run was evaluated: the moment, in UTC, if its time stamp's zone is known; else the day."""
     stamp = str(run.results.get("date") or run.stamp)[:15]
-    arguments = (run.results.get("config") or {}).get("resolved_cli_args") or {}
+    arguments = run.settings.get("resolved_cli_args") or {}
     try:
         local = datetime.strptime(stamp, "%Y%m%d_%H%M%S")
         zone = ZoneInfo(str(arguments["timezone"]))

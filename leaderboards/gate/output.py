@@ -16,6 +16,7 @@ from rich.table import Table
 from emt_core.runs import Run
 from judges.verdict import DISTRACTED
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
+from leaderboards.comparison.metrics import label
 from leaderboards.gate.decide import GateResult, Unit
 from leaderboards.statistics import Interval
 
@@ -64,7 +65,7 @@ def print_table(result: GateResult, console: Console) -> None:
     console.print(f"forgetting: percentage points, with one-sided {confidence} bounds", style="dim", highlight=False)
     # If the output is not a terminal, whoever reads it wraps the lines.
     piped = not console.is_terminal
-    for note in notes(result):
+    for note in (*compared_by(result.comparison), *notes(result)):
         console.print(escape(note), highlight=False, soft_wrap=piped)
     console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=_MARKS[result.outcome][1])
 
@@ -81,6 +82,15 @@ def notes(result: GateResult) -> Iterator[str]:
             yield f"{task.task}: {task.documents - task.n} of {task.documents} documents left out ({', '.join(parts)})"
     if result.comparison.only_candidate:
         yield f"only the candidate ran {', '.join(result.comparison.only_candidate)}: not compared"
+
+
+def compared_by(comparison: Comparison) -> Iterator[str]:
+    """Yield a line for each metric: the tasks compared by it, and the option that chooses another."""
+    tasks: dict[str, list[str]] = {}
+    for task in comparison.tasks:
+        tasks.setdefault(task.metric, []).append(task.task)
+    for metric, names in tasks.items():
+        yield f"compared by {label(metric)}: {', '.join(names)} (another: --metric {names[0]}=NAME)"
 
 
 def as_json(result: GateResult) -> str:
@@ -101,6 +111,7 @@ def as_json(result: GateResult) -> str:
         "groups": [_group(group) for group in comparison.groups],
         "only_base": comparison.only_base,
         "only_candidate": comparison.only_candidate,
+        "compared_by": list(compared_by(comparison)),
         "notes": list(notes(result)),
     }
     return json.dumps(_rounded(data), indent=2, ensure_ascii=False, allow_nan=False)
@@ -159,11 +170,10 @@ def _number(value: float | None) -> str:
 
 
 def _describe(run: Run) -> dict[str, Any]:
-    config = run.results.get("config") or {}
     return {
         "name": run.name,
-        "model": config.get("model"),
-        "model_args": config.get("model_args"),
+        "model": run.model_kind,
+        "model_args": run.model_args,
         "results": run.path.name,
         "lmms_eval_version": run.results.get("lmms_eval_version"),
     }

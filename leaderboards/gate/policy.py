@@ -9,7 +9,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emt_core.errors import UserError, list_faults, one_line
+from emt_core.errors import UserError, list_faults, listed, one_line
 
 Margin = Annotated[float, Field(ge=0, lt=100)]
 
@@ -81,4 +81,4 @@ def check_names(policy: Policy, tasks: Iterable[str], quadrants: Iterable[str]) 
     for kind, named, known in (("tasks", policy.tasks, set(tasks)), ("quadrants", policy.quadrants, set(quadrants))):
         unknown = sorted(set(named) - known)
         if unknown:
-            raise UserError(f"policy {kind}: {', '.join(unknown)} not found; the runs have {', '.join(sorted(known))}")
+            raise UserError(f"policy {kind}: {listed(unknown)} not found; the runs have {listed(sorted(known))}")

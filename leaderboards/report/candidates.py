@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from emt_core.public_names import digest, public_folder
+
 _STEP = re.compile(r"(?P<stem>.*?)[-_. ]*(?P<step>\d+)(?P<unit>ep|epochs?|steps?|k)?", re.IGNORECASE)
 _GENERIC = {"", "checkpoint", "ckpt", "step", "steps", "epoch", "ep", "iter", "iteration", "global_step"}
 
@@ -36,9 +38,7 @@ def parse_candidates(arguments: Sequence[str]) -> list[Candidate]:
     for longer in (1, 2, 3):
         times = Counter(candidate.label for candidate in candidates)
         candidates = [
-            replace(candidate, label="/".join(_parts(candidate.path)[-longer - 1 :]))
-            if times[candidate.label] > 1
-            else candidate
+            replace(candidate, label=_longer(candidate.path, longer)) if times[candidate.label] > 1 else candidate
             for candidate in candidates
         ]
     times = Counter(candidate.label for candidate in candidates)
@@ -66,7 +66,20 @@ def _parse(argument: str) -> Candidate:
     return Candidate(path, stem or folder, step, folder)
 
 
+def _folder(path: Path) -> Path:
+    """Return a run's folder: a results file stands for the folder that it lies in."""
+    return path.parent if path.name.endswith("_results.json") else path
+
+
 def _parts(path: Path) -> list[str]:
-    """Return the folders of a path; a results file stands for its folder."""
-    folder = path.parent if path.name.endswith("_results.json") else path
-    return [part for part in folder.resolve().parts if part != folder.anchor] or ["run"]
+    """Return what a run's folder and the one above it are called, each fit to publish."""
+    folder = _folder(path).resolve()
+    return [public_folder(place) for place in (folder.parent, folder) if place.name] or ["run"]
+
+
+def _longer(path: Path, longer: int) -> str:
+    """Return a label with so many of the folders above that the user named; where a path starts elsewhere, a hash."""
+    folder = _folder(path)
+    if folder.is_absolute() or not {"..", "~"}.isdisjoint(folder.parts):
+        return f"{public_folder(folder)} ({digest(str(folder.resolve()))})"
+    return "/".join(public_folder(Path(part)) for part in folder.parts[-longer - 1 :]) or public_folder(folder)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import polars as pl
 
 from emt_core.files import read_columns, read_rows
+from emt_core.public_names import public_judge
 from emt_core.runs import Task
 from leaderboards.comparison.breakdown import LEAKAGE
 from leaderboards.comparison.pairing import PairedTask
@@ -112,11 +113,14 @@ def _unlist(text: str | None, listed: bool) -> str:
     """Return the answer as text; lmms-eval logs some tasks' answers as a list of one."""
     if not listed or text is None:
         return text or ""
-    values = json.loads(text)
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else text
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):  # this one was no list
+        return text
+    return values[0] if isinstance(values, list) and len(values) == 1 and isinstance(values[0], str) else text
 
 
 def _answer(row: Mapping[str, Any], category: str) -> Answer:
     verdict = row.get("verdict") or {}
     reason = printable((verdict.get("reason") or "")[:_REASON])
-    return Answer(excerpt(row["answer"]), category, reason, printable(verdict.get("judge") or ""))
+    return Answer(excerpt(row["answer"]), category, reason, printable(public_judge(verdict.get("judge") or "")))

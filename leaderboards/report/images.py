@@ -84,7 +84,7 @@ def find_data(task: Task) -> Path | str:
     root = os.environ.get("EMT_DATA_DIR")
     places = [path] + ([Path(root).expanduser().joinpath(*path.parts[-2:])] if root else [])
     found = next((place for place in places if place.is_file()), None)
-    return found or f"{Path(*path.parts[-2:])} is not on this machine; set EMT_DATA_DIR to where it is"
+    return found or f"{path.name} of the data set is not on this machine; set EMT_DATA_DIR to where it is"
 
 
 def shrink(image: bytes) -> str | None:

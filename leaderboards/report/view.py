@@ -11,7 +11,7 @@ from leaderboards.comparison.breakdown import ClassComparison
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
 from leaderboards.comparison.matrix import QUADRANTS
 from leaderboards.gate.decide import GateResult
-from leaderboards.gate.output import notes
+from leaderboards.gate.output import compared_by, notes
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.charts import KINDS, Axis, BarRow, ForestRow, forest, lost_answers
 from leaderboards.report.flips import Answer, Flip
@@ -61,6 +61,7 @@ class CandidateView:
     bars: list[BarRow]
     bars_axis: Axis
     notes: tuple[str, ...]
+    compared_by: tuple[str, ...]
 
     @property
     def comparison(self) -> Comparison:
@@ -127,11 +128,12 @@ def _candidate(index: int, base: str, candidate: Candidate, result: GateResult) 
         bars=bars,
         bars_axis=bars_axis,
         notes=(*_limits(result.comparison), *notes(result)),
+        compared_by=tuple(compared_by(result.comparison)),
     )
 
 
 def _limits(comparison: Comparison) -> Iterator[str]:
-    limit = (comparison.base.results.get("config") or {}).get("limit")
+    limit = comparison.base.settings.get("limit")
     if limit is not None:
         part = f"{limit:g} documents" if limit >= 1 else f"{100 * limit:g} % of the documents"
         yield f"both runs were limited to the first {part} of each task"
@@ -211,11 +213,10 @@ def _excerpt(part: Excerpt) -> str | list[Any]:
 
 
 def _run(role: str, run: Run) -> Mapping[str, Any]:
-    config = run.results.get("config") or {}
     facts = {
-        "model": config.get("model"),
-        "arguments": config.get("model_args"),
-        "limit": config.get("limit"),
+        "model": run.model_kind,
+        "arguments": run.model_args,
+        "limit": run.settings.get("limit"),
         "date": run.results.get("date") or run.stamp,
         "lmms-eval": run.results.get("lmms_eval_version"),
     }

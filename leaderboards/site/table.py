@@ -90,7 +90,7 @@ def _run_row(label: str, summary: RunSummary, columns: Iterable[Column], link: L
         (task.task.name, False): RateCell(task.accuracy, task.unscored) for task in summary.tasks if task.accuracy
     }
     cells |= {(group.name, True): RateCell(group.accuracy, 0) for group in summary.quadrants}
-    arguments = str((summary.run.results.get("config") or {}).get("model_args") or summary.run.name)
+    arguments = summary.run.model_args or summary.run.name
     row = tuple(cells.get((column.name, column.quadrant)) for column in columns)
     return ModelRow(printable(label), printable(arguments), None, row, link)
 

@@ -94,15 +94,18 @@ def test_a_metric_can_be_chosen_and_a_bad_choice_names_the_good_ones(run: Path) 
     task = read_run(run).tasks["emt_cifar10"]
     with pytest.raises(UserError, match=r"--metric emt_cifar10=bleu: not a per-sample number .* choose from accuracy"):
         read_samples(task, "bleu")
-    # A metric that is better when lower would turn forgetting upside down.
-    with pytest.raises(UserError, match="--metric emt_cifar10=incorrect"):
-        read_samples(task, "incorrect")
+    # Better when lower: turned, so that forgetting is not upside down.
+    samples = read_samples(task, "incorrect")
+    assert samples.metric == "incorrect:lower"
+    assert samples.frame["score"].to_list() == [1, 0, 1, 1, None]
 
 
 def test_no_metric_between_0_and_1_is_refused(tmp_path: Path) -> None:
     rows = [{"doc_id": 0, "target": "a", "rating": 7, "text": "abc", "input": "q"}]
     run = write_run(tmp_path, {"other": rows}, other={"metrics": ("rating", "text")})
-    with pytest.raises(UserError, match=r"no metric is logged .* \(found: rating, text\)"):
+    with pytest.raises(
+        UserError, match=r"no metric .* \('rating' is 7 for doc_id 0, expected 0 to 1; 'text' is 'abc' for"
+    ):
         read_samples(read_run(run).tasks["other"])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_tasks.datasets import vocabularies
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.datasets.prepare.folders import class_folders
@@ -84,7 +84,7 @@ class _Pickles:
     def _check(self, batch: dict[str, Any], path: Path) -> dict[str, Any]:
         missing = [key for key in ("data", *self.labels.values()) if key not in batch]
         if missing:
-            raise UserError(f"{path}: expected a batch of {self.name} with {missing[0]!r}, found {', '.join(batch)}")
+            raise UserError(f"{path}: expected a batch of {self.name} with {missing[0]!r}, found {listed(batch)}")
         pixels = batch["data"]
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3 * _SIDE * _SIDE,):
             raise UserError(f"{path}: expected 'data' as bytes of shape (images, 3072)")

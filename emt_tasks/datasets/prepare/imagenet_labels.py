@@ -7,7 +7,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_tasks.datasets.prepare.layout import DiskCopy
 from emt_tasks.datasets.prepare.matlab import read_matlab
 
@@ -63,7 +63,7 @@ def _synset_ids(place: Path) -> dict[int, str]:
     synsets = read_matlab(io.BytesIO(_read(place, _META)), f"{place}: {_META}", "synsets")
     fields = synsets.dtype.names or ()
     if not {"ILSVRC2012_ID", "WNID"} <= set(fields):
-        raise UserError(f"{place}: {_META}: expected synsets with ILSVRC2012_ID and WNID, found {', '.join(fields)}")
+        raise UserError(f"{place}: {_META}: expected synsets with ILSVRC2012_ID and WNID, found {listed(fields)}")
     pairs = zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)
     return {int(number): str(wnid) for number, wnid in pairs}
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError, listed, one_line
 from emt_core.files import Row, read_rows
 from emt_tasks.datasets import vocabularies
 from emt_tasks.datasets.catalog import Dataset
@@ -93,6 +93,6 @@ def _fields(row: Mapping[str, Any], names: list[str], where: str) -> dict[str, A
     """Return the fields that a row must have, as strings."""
     for name in names:
         if not isinstance(row.get(name), str | int) or isinstance(row[name], bool):
-            found = repr(row[name])[:60] if name in row else ", ".join(map(str, row))
-            raise UserError(f"{where}: expected text for {name!r}, found {found}")
+            found = repr(row[name])[:60] if name in row else listed(row)
+            raise UserError(f"{where}: expected a text for {name!r}, found {found}")
     return {name: str(row[name]) for name in names}

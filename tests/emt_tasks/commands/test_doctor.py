@@ -61,7 +61,7 @@ def test_broken_data_is_a_problem(capsys, tmp_path, monkeypatch):
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "test.parquet").write_text("not parquet")
     monkeypatch.setenv("EMT_DATA_DIR", str(tmp_path))
-    assert cli.main(["doctor", "--quick", "--json"]) == 1
+    assert cli.main(["doctor", "--quick", "--json"]) == 2
     row = by_name(capsys)["data: mnist"]
     assert (row["state"], row["fix"]) == ("problem", "write it again with: emt data prepare")
     assert "not a parquet file" in row["found"]
@@ -69,7 +69,7 @@ def test_broken_data_is_a_problem(capsys, tmp_path, monkeypatch):
 
 def test_a_data_folder_that_does_not_exist(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("EMT_DATA_DIR", str(tmp_path / "typo"))
-    assert cli.main(["doctor", "--quick"]) == 1
+    assert cli.main(["doctor", "--quick"]) == 2
     told = capsys.readouterr()
     assert "fix EMT_DATA_DIR" in told.out
     assert told.err == "1 problem\n"

@@ -102,6 +102,8 @@ def test_the_same_runs_give_the_same_bytes(runs: tuple[str, str, str], tmp_path:
         (["--margin", "-1"], "--margin -1: expected percentage points from 0 to below 100"),
         (["--metric", "flowers102"], "--metric flowers102: expected TASK=NAME"),
         (["--tasks", "ocr_vqa"], "task ocr_vqa is not in both runs; they share flowers102"),
+        (["--tasks", ","], "--tasks ',': expected names of tasks, separated by commas"),
+        (["--junit", "pyproject.toml/x/gate.xml"], "pyproject.toml/x: cannot be written: Not a directory"),
         (["--encoder", "nowhere"], "nowhere does not exist"),
         (["--matrix", "nowhere.yaml"], "nowhere.yaml cannot be read as YAML"),
     ],

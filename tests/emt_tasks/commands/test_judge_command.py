@@ -112,7 +112,7 @@ def test_a_failing_server_loses_nothing(rows, tmp_path, capsys, server):
         for name, value in server_one_at_a_time.items():
             patch.setenv(name, value)
         code, _, err = emt(capsys, *command)
-    assert code == 1
+    assert code == 2
     assert "the server failed (RateLimitError: " in err
     assert categories(tmp_path / "a.jsonl") == ["correct"] + ["unscored"] * 3
 

@@ -71,7 +71,7 @@ def test_overlaps_are_counted_and_named(data_dir: Path) -> None:
 
 def test_check_by_name(data_dir: Path) -> None:
     code, printed = run(cli.check_data, "--train", "mnist", "--against", "mnist:test")
-    assert code == 1
+    assert code == 2
     assert printed == (
         "mnist:train (24) and mnist:test (4): 4 images in both, 4 evaluation rows (100.0 %); "
         "e.g. rows 20 and 0, 21 and 1, 22 and 2, 23 and 3\n"
@@ -84,7 +84,7 @@ def test_check_a_recipe_against_its_tasks(data_dir: Path, recipe_file: Callable[
     file = recipe_file(evaluate={"tasks": ["emt_mnist", "idt_oodi"]})
     code, printed = run(cli.check_data, file, "--json")
     lines = [json.loads(line) for line in printed.splitlines()]
-    assert code == 1
+    assert code == 2
     assert [(line["evaluation_name"], line["images"]) for line in lines] == [("mnist:test", 4), ("flowers102:test", 0)]
 
 

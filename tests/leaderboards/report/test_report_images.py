@@ -47,7 +47,9 @@ def test_where_the_data_is(pictures: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("EMT_DATA_DIR", raising=False)
     assert find_data(_task(pictures)) == pictures
     elsewhere = _task("/another/machine/toy/test.parquet")
-    assert find_data(elsewhere) == "toy/test.parquet is not on this machine; set EMT_DATA_DIR to where it is"
+    assert (
+        find_data(elsewhere) == "test.parquet of the data set is not on this machine; set EMT_DATA_DIR to where it is"
+    )
     monkeypatch.setenv("EMT_DATA_DIR", str(tmp_path / "data"))
     assert find_data(elsewhere) == pictures
     assert "not read from a parquet file" in str(find_data(_task(pictures, dataset_path="org/name")))

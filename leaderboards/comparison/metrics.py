@@ -1,0 +1,191 @@
+"""Which metric a task is compared by: one that every sample logs, and whose better direction somebody has stated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from emt_core.errors import UserError
+from emt_core.runs import Task
+
+Direction = Literal["higher", "lower"]
+
+_SHOWN = 8
+"""Metrics, or numbers of samples, that an error lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A task's metric: its value is a score from 0 to 1; better when lower, it is turned into 1 − value.
+
+    `names` are the fields of a sample; where there are several, each sample logs one of them, and that is its score.
+    `stated` says whether the run itself names the direction.
+    """
+
+    names: tuple[str, ...]
+    direction: Direction
+    stated: bool
+
+    def __str__(self) -> str:
+        """The metric as `--metric TASK=NAME` takes it."""
+        name = "+".join(self.names)
+        plain = self.stated and self.direction == "higher" and not name.endswith((":higher", ":lower"))
+        return name if plain else f"{name}:{self.direction}"
+
+    def score(self, sample: Mapping[str, Any], score_key: str) -> float | None:
+        """Return a sample's score; None where it logs none."""
+        found = [value for name in self.names if (value := logged(sample, name, score_key)) is not None]
+        if len(found) != 1 or found[0] != found[0]:
+            return None
+        return 1 - float(found[0]) if self.direction == "lower" else float(found[0])
+
+
+def label(metric: str) -> str:
+    """Return a metric as a reader sees it: `1 − wer` for `wer:lower`."""
+    name, _, direction = metric.rpartition(":")
+    return {"lower": f"1 − {name}", "higher": name}.get(direction, metric)
+
+
+def score_key(task: Task) -> str:
+    """Return the key of the score in a metric that is logged as an object."""
+    return str(task.config.get("score_key") or "score")
+
+
+def logged(sample: Mapping[str, Any], name: str, key: str) -> Any:
+    """Return what a sample logs under a metric's name; of an object, what it holds under the score's key."""
+    value = sample.get(name)
+    return value.get(key) if isinstance(value, dict) else value
+
+
+@dataclass(slots=True)
+class Survey:
+    """How a task's samples log its metrics.
+
+    `samples` counts those that a judge did not leave unscored, `scores` each metric's values among them; `plain` are
+    the metrics logged as bare numbers, `faults` says why a metric is no score. `together` counts the sets of metrics
+    that a sample logs.
+    """
+
+    samples: int = 0
+    scores: Counter[str] = field(default_factory=Counter)
+    plain: set[str] = field(default_factory=set)
+    faults: dict[str, str] = field(default_factory=dict)
+    together: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+
+def survey(task: Task, rows: Iterable[Mapping[str, Any]]) -> Survey:
+    """See how samples log a task's metrics; a judge's unscored samples log them as null."""
+    key, found, pending = score_key(task), Survey(plain=set(task.metrics)), None
+    for row in rows:
+        verdict = row.get("verdict")
+        if isinstance(verdict, dict) and verdict.get("category") == "unscored":
+            names = {name for name in task.metrics if name in row}
+            pending = names if pending is None else pending & names
+            continue
+        found.samples += 1
+        present = []
+        for name in task.metrics:
+            value = logged(row, name, key)
+            if isinstance(row.get(name), dict) and key not in row[name]:
+                found.faults.setdefault(name, f"{name!r} is an object without {key!r} for doc_id {row.get('doc_id')}")
+            if value is None:
+                continue
+            present.append(name)
+            if isinstance(row[name], bool) or not isinstance(row[name], int | float):
+                found.plain.discard(name)
+            if name not in found.faults and not _is_score(value):
+                shown = f"{value!r:.40}" if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+                found.faults[name] = f"{name!r} is {shown} for doc_id {row.get('doc_id')}, expected 0 to 1"
+        found.scores.update(present)
+        found.together[tuple(present)] += 1
+    if not found.samples and pending:  # a judge that has scored nothing yet
+        found.scores.update(pending)
+    return found
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and (value != value or 0 <= value <= 1)
+
+
+def choose(task: Task, found: Survey, wanted: str | None) -> Metric:
+    """Return the metric asked for, or the one that every sample logs.
+
+    Of several the first that is better when higher, then the first that is better when lower. Where each sample logs
+    one of several, as the halves of MME, they are one metric: a sample's score is the one that it logs.
+
+    Raises:
+        UserError: there is no such metric, or nobody says whether it is better when higher or lower.
+    """
+    usable = [name for name in task.metrics if found.scores[name] and name not in found.faults]
+    if not usable:
+        why = _list(list(found.faults.values()), "; ") or (
+            f"no sample has {' or '.join(task.metrics[:_SHOWN])}" if task.metrics else "the run has no metric at all"
+        )
+        raise UserError(f"{task.samples}: no metric is logged for each sample as a number from 0 to 1 ({why})")
+    if wanted is not None:
+        return _checked(task, found, usable, wanted)
+    everywhere = [name for name in usable if found.scores[name] == found.samples or not found.samples]
+    for direction in (True, False):
+        for name in everywhere:
+            if task.higher_is_better.get(name) is direction:
+                return _directed(task, (name,))
+    if everywhere or len(usable) == 1:
+        return _directed(task, tuple((everywhere or usable)[:1]))
+    if set(map(len, found.together)) == {1}:
+        return _directed(task, tuple(name for (name,) in sorted(found.together, key=lambda one: usable.index(one[0]))))
+    counts = [f"{name} {found.scores[name]}" for name in usable]
+    raise UserError(
+        f"{task.samples}: no metric is logged by each of the {found.samples} samples ({_list(counts)}): "
+        f"choose one with --metric {task.name}=NAME"
+    )
+
+
+def parse(task: Task, metric: str) -> Metric:
+    """Return a metric from its text, as `--metric TASK=NAME` takes it.
+
+    Raises:
+        UserError: nobody says whether it is better when higher or lower.
+    """
+    return _directed(task, *_split(task, metric))
+
+
+def _split(task: Task, metric: str) -> tuple[tuple[str, ...], Direction | None]:
+    name, _, end = metric.rpartition(":")
+    direction: Direction | None = "higher" if end == "higher" else "lower" if end == "lower" else None
+    parts = (name if direction else metric).split("+")
+    names = []
+    while parts:  # a metric's own name may hold a plus too: the longest that is one
+        end_of_name = next((n for n in range(len(parts), 1, -1) if "+".join(parts[:n]) in task.metrics), 1)
+        names.append("+".join(parts[:end_of_name]))
+        parts = parts[end_of_name:]
+    return tuple(names), direction
+
+
+def _checked(task: Task, found: Survey, usable: Sequence[str], wanted: str) -> Metric:
+    names, direction = _split(task, wanted)
+    for name in names:
+        if name not in usable:
+            why = found.faults.get(name, "not a per-sample number from 0 to 1")
+            raise UserError(f"--metric {task.name}={wanted}: {why}; it has {_list(usable)}")
+    if len(names) > 1 and any(len(set(names).intersection(some)) > 1 for some in found.together):
+        raise UserError(f"--metric {task.name}={wanted}: some samples log more than one of these; choose one of them")
+    return _directed(task, names, direction)
+
+
+def _directed(task: Task, names: tuple[str, ...], direction: Direction | None = None) -> Metric:
+    known = {task.higher_is_better.get(name) for name in names}
+    stated: Direction | None = "higher" if known == {True} else "lower" if known == {False} else None
+    chosen = direction or stated
+    if chosen is None:
+        name = "+".join(names)
+        raise UserError(
+            f"{task.samples}: the run does not say whether {name} is better when higher or lower: say it with "
+            f"--metric {task.name}={name}:higher or {name}:lower"
+        )
+    return Metric(names, chosen, stated == chosen)
+
+
+def _list(names: Sequence[str], separator: str = ", ") -> str:
+    return separator.join(names[:_SHOWN]) + (f"{separator}…" if len(names) > _SHOWN else "")
