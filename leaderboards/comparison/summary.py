@@ -15,7 +15,7 @@ from emt_core.runs import Run, Task
 from judges.verdict import ERRORS
 from leaderboards.comparison.matrix import QUADRANTS, place
 from leaderboards.comparison.samples import number_clusters, read_samples
-from leaderboards.statistics import Interval, mean_covariance, mean_interval, mean_of_intervals
+from leaderboards.statistics import Interval, design_effect, mean_covariance, mean_interval, mean_of_intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ def _mean(scores: pl.Series, clusters: NDArray[np.int64] | None) -> Interval | N
     binary = bool(scores.is_in([0.0, 1.0]).all())
     count = None if clusters is None else int(clusters.max()) + 1
     variance = float(mean_covariance(values[:, None], clusters)[0, 0])
-    return mean_interval(float(values.mean()), variance, n, binary=binary, clusters=count).scaled(100)
+    effect = design_effect(values, clusters)
+    return mean_interval(float(values.mean()), variance, n, binary=binary, clusters=count, effect=effect).scaled(100)
 
 
 def _average(groups: Iterable[tuple[str, tuple[str, ...]]], tasks: Iterable[TaskSummary]) -> tuple[GroupSummary, ...]:

@@ -36,32 +36,49 @@ def mean_covariance(values: Floats, clusters: NDArray[np.int64] | None = None) -
     return np.asarray(sums.T @ sums / n**2 * groups / (groups - 1), dtype=np.float64)
 
 
-def design_effect(clustered_variance: float, independent_variance: float) -> float:
-    """Return how many times clustering inflates the variance of a mean; never below 1.
+def design_effect(values: Floats, clusters: NDArray[np.int64] | None) -> float:
+    """Return how many times clustering inflates the variance of a mean; never below 1, and 1 without clusters.
 
-    n / design effect is the effective sample size (Kish, Survey Sampling, 1965, section 8.2). Clusters that seem to
-    lower the variance mostly do so by chance, so less than 1 counts as 1, and so does 0 / 0. In neither scipy nor
-    statsmodels.
+    (Σ r_g² · G/(G−1) + m²/2) / (Σ r_i² · n/(n−1) + m/2), with r_i = x_i − x̄, r_g their sum in cluster g, and
+    m = Σ m_g² / Σ m_g. n / design effect is the effective sample size (Kish, Survey Sampling, 1965, section 8.2). The
+    second terms are half a cluster whose documents all change together: where few values differ from the rest, the
+    clusters that were seen say little about how documents go together, and the effective size tends to the number of
+    clusters. In neither scipy nor statsmodels.
     """
-    if not independent_variance > 0:
+    if clusters is None or len(values) < 2:
         return 1.0
-    return max(1.0, clustered_variance / independent_variance)
+    residuals = values - values.mean()
+    sizes = np.bincount(clusters)
+    if len(sizes) < 2:
+        return float(len(values))
+    size = float((sizes**2).sum() / sizes.sum())
+    together = float((np.bincount(clusters, residuals) ** 2).sum()) * len(sizes) / (len(sizes) - 1)
+    alone = float((residuals**2).sum()) * len(values) / (len(values) - 1)
+    return max(1.0, (together + size**2 / 2) / (alone + size / 2))
 
 
 def mean_interval(
-    mean: float, variance: float, n: int, *, binary: bool, clusters: int | None, level: float = 0.95
+    mean: float,
+    variance: float,
+    n: int,
+    *,
+    binary: bool,
+    clusters: int | None,
+    effect: float = 1.0,
+    level: float = 0.95,
 ) -> Interval:
-    """Return the interval of one model's mean score; `variance` is that of the mean, robust to clusters.
+    """Return the interval of one model's mean score, from 0 to 1.
 
-    0/1 scores: Wilson's, on effective counts; others: scipy's Student's t with (clusters or documents) − 1 degrees of
-    freedom.
+    0/1 scores, and any scores in clusters, whose variance is at most that of 0/1 scores: Wilson's interval on n /
+    `effect` documents, with Student's quantile for clusters − 1 degrees of freedom. Others: scipy's Student's t with
+    `variance`, that of the mean.
     """
-    if binary:
-        deff = design_effect(variance, mean * (1 - mean) / n) if clusters else 1.0
-        return wilson_interval(mean * n, n, level=level, design_effect=deff)
+    if binary or clusters:
+        freedom = None if clusters is None else max(clusters - 1, 1)
+        return wilson_interval(mean * n, n, level=level, design_effect=effect, freedom=freedom)
     if isnan(variance):
         return Interval(mean, None, None, n, level, "Student's t")
-    half = quantile((1 - level) / 2, (clusters or n) - 1) * sqrt(max(variance, 0.0))
+    half = quantile((1 - level) / 2, n - 1) * sqrt(max(variance, 0.0))
     return Interval(mean, mean - half, mean + half, n, level, "Student's t")
 
 

@@ -17,6 +17,7 @@ from leaderboards.statistics.proportions import (
     score_bound,
     score_statistic,
 )
+from leaderboards.statistics.resampling import Outcomes
 
 CORRECTION = 0.5
 """The gate's continuity correction, in samples; see `PairedSample.p_values`."""
@@ -29,6 +30,8 @@ class PairedSample:
     `lost` counts the documents on which the base scores higher, `gained` those on which the candidate does, `both`
     those that both get entirely right. `binary`: every score is 0 or 1. `covariance` is that of the two means
     (base, candidate), robust to clusters; `clusters` is their number, or None if every document is its own.
+    `design_effect` is that of the drop, `effects` those of the two means. `outcomes` holds the drops of clusters, or of
+    documents whose scores are not 0 or 1; None if the counts say it all.
     Means and differences are proportions, not percent.
     """
 
@@ -41,7 +44,9 @@ class PairedSample:
     binary: bool
     covariance: tuple[float, float, float]
     design_effect: float = 1.0
+    effects: tuple[float, float] = (1.0, 1.0)
     clusters: int | None = None
+    outcomes: Outcomes | None = None
 
     @classmethod
     def from_scores(
@@ -62,7 +67,8 @@ class PairedSample:
         if groups == n:
             clusters = groups = None
         covariance = mean_covariance(scores, clusters)
-        independent = covariance if clusters is None else mean_covariance(scores)
+        binary = bool(np.isin(scores, (0.0, 1.0)).all())
+        drops = base - candidate
         return cls(
             n=n,
             base=float(base.mean()),
@@ -70,10 +76,12 @@ class PairedSample:
             both=int(((base == 1) & (candidate == 1)).sum()),
             lost=int((base > candidate).sum()),
             gained=int((base < candidate).sum()),
-            binary=bool(np.isin(scores, (0.0, 1.0)).all()),
+            binary=binary,
             covariance=(float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])),
-            design_effect=design_effect(_variance_of_difference(covariance), _variance_of_difference(independent)),
+            design_effect=design_effect(drops, clusters),
+            effects=(design_effect(base, clusters), design_effect(candidate, clusters)),
             clusters=groups,
+            outcomes=None if binary and clusters is None else Outcomes.from_scores(drops, clusters),
         )
 
     @property
@@ -95,13 +103,8 @@ class PairedSample:
     @property
     def method(self) -> str:
         """The name of the drop's interval."""
-        name = "Tango score" if self._by_counts else "paired t"
+        name = "Tango score" if self.outcomes is None else "tilted resampling"
         return name if self.clusters is None else f"{name}, {self.clusters} clusters"
-
-    @property
-    def _by_counts(self) -> bool:
-        # Scores that never differ have no spread to estimate; the counts still bound how often they could differ.
-        return self.binary or self.lost == self.gained == 0
 
     def _effective(self, size: float) -> tuple[float, float, float]:
         factor = size / self.design_effect
@@ -110,63 +113,44 @@ class PairedSample:
     def bounds(self, alpha: float, *, correction: float = 0.0, size: float = 1.0) -> tuple[float, float] | None:
         """Return the one-sided `alpha` bounds of the drop below and above; None if the spread is unknown.
 
-        0/1 scores: Tango's score bounds on the effective counts, that is, counts / design effect. Other scores: mean
-        ± t·standard error. Where there are G clusters, the quantile is Student's with G − 1 degrees of freedom.
-        `size` is the bounds' sample size relative to this one, for planning; `correction` is in samples.
+        0/1 scores of independent documents: Tango's score bounds. Others: the margins that just fail the test of
+        `leaderboards.statistics.resampling`. `size` is the bounds' sample size relative to this one, for planning;
+        `correction` is in samples, for Tango's bounds.
         """
-        if self.clusters is not None and self.clusters < 2:
-            return None
-        if self._by_counts:
-            freedom = None if self.clusters is None else self.clusters - 1
+        if self.outcomes is None:
             lost, gained, n = self._effective(size)
-            lower, upper = score_bound(lost, gained, n, quantile(alpha, freedom), correction=correction)
-            return float(lower), float(upper)
-        error = self.standard_error
-        if not error:
+            below, above = score_bound(lost, gained, n, quantile(alpha, None), correction=correction)
+            return float(below), float(above)
+        if (self.clusters or self.n) < 2:
             return None
-        half = quantile(alpha, (self.clusters or self.n) - 1) * error / sqrt(size)
-        return self.difference - half, self.difference + half
+        lower, upper = self.outcomes.bounds(alpha)
+        seen = self.difference
+        return seen - (seen - lower) / sqrt(size), seen + (upper - seen) / sqrt(size)
 
     def p_values(self, margin: float) -> tuple[float, float] | None:
         """Return the p-values of "the drop is below the margin" and "the drop is above the margin".
 
-        The first is the non-inferiority test, H0: drop ≥ margin; the second tests H0: drop ≤ margin. For 0/1 scores
-        both are Tango's score test with a continuity correction of half a sample. Without it, the second rejects at
-        up to 7.3 % instead of 5 % if n is one or two hundred and few answers changed; with it, the exact rate
-        stays below 5.5 % from n = 100 (`tests/leaderboards/gate/test_gate_error_rates.py` sums it up).
+        The first is the non-inferiority test, H0: drop ≥ margin; the second tests H0: drop ≤ margin. For 0/1 scores of
+        independent documents both are Tango's score test with a continuity correction of half a sample. Without it,
+        the second rejects at up to 7.3 % instead of 5 % if n is one or two hundred and few answers changed; with it,
+        the exact rate stays below 5.5 % from n = 100 (`tests/leaderboards/gate/test_gate_error_rates.py` sums it up).
+        For others, see `leaderboards.statistics.resampling`.
         """
-        if self.bounds(0.5) is None:
-            return None
-        if self._by_counts:
-            freedom = None if self.clusters is None else self.clusters - 1
-            lost, gained, n = self._effective(1.0)
-            below = -score_statistic(lost, gained, n, margin, correction=-CORRECTION)
-            above = score_statistic(lost, gained, n, margin, correction=CORRECTION)
-            return tail(float(below), freedom), tail(float(above), freedom)
-        assert self.standard_error
-        t = (margin - self.difference) / self.standard_error
-        freedom = (self.clusters or self.n) - 1
-        return tail(t, freedom), tail(-t, freedom)
+        if self.outcomes is not None:
+            return None if (self.clusters or self.n) < 2 else self.outcomes.p_values(margin)
+        below = -score_statistic(self.lost, self.gained, self.n, margin, correction=-CORRECTION)
+        above = score_statistic(self.lost, self.gained, self.n, margin, correction=CORRECTION)
+        return tail(float(below), None), tail(float(above), None)
 
     def p_no_change(self) -> tuple[float, str] | None:
         """Return the two-sided p-value of "nothing changed" and the test's name.
 
-        McNemar's exact test for 0/1 scores of independent documents; the score test on effective counts if they
-        come in clusters, and the paired t test for other scores.
+        McNemar's exact test for 0/1 scores of independent documents; for others twice the smaller of `p_values`.
         """
-        if self.binary and self.clusters is None:
+        if self.outcomes is None:
             return mcnemar(self.lost, self.gained), "McNemar exact"
-        if self.lost == self.gained == 0:
-            return 1.0, self.method
-        if self.bounds(0.5) is None:
-            return None
-        freedom = (self.clusters or self.n) - 1
-        if self.binary:
-            statistic = float(score_statistic(*self._effective(1.0), 0.0))
-        else:
-            assert self.standard_error
-            statistic = self.difference / self.standard_error
-        return min(1.0, 2 * tail(abs(statistic), freedom)), self.method
+        p_values = self.p_values(0.0)
+        return None if p_values is None else (min(1.0, 2 * min(p_values)), self.method)
 
     def drop(self, *, level: float = 0.95) -> Interval:
         """Return the drop with its two-sided interval."""
@@ -186,12 +170,11 @@ class PairedSample:
     def accuracy(self, of: str, *, level: float = 0.95) -> Interval:
         """Return the mean score of the "base" or "candidate": Wilson's interval for 0/1 scores, else Student's."""
         mean, variance = (self.base, self.covariance[0]) if of == "base" else (self.candidate, self.covariance[2])
-        return mean_interval(mean, variance, self.n, binary=self.binary, clusters=self.clusters, level=level)
+        effect = self.effects[0 if of == "base" else 1]
+        return mean_interval(
+            mean, variance, self.n, binary=self.binary, clusters=self.clusters, effect=effect, level=level
+        )
 
     def detectable_drop(self) -> float | None:
         """Return the smallest drop that this sample could have shown, for 0/1 scores; None for others."""
         return detectable_drop(self.n / self.design_effect, self.discordant) if self.binary else None
-
-
-def _variance_of_difference(covariance: NDArray[np.float64]) -> float:
-    return float(covariance[0, 0] - 2 * covariance[0, 1] + covariance[1, 1])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from leaderboards.statistics.interval import Interval, normal_quantile, undefined
+from leaderboards.statistics.interval import Interval, normal_quantile, quantile, undefined
 
 Floats = NDArray[np.float64]
 
@@ -33,15 +33,18 @@ def wilson_bounds(successes: float, n: float, z: float) -> tuple[float, float]:
     return lower, upper
 
 
-def wilson_interval(successes: float, n: int, *, level: float = 0.95, design_effect: float = 1.0) -> Interval:
+def wilson_interval(
+    successes: float, n: int, *, level: float = 0.95, design_effect: float = 1.0, freedom: int | None = None
+) -> Interval:
     """Return Wilson's score interval of a proportion.
 
     `design_effect` is the factor by which clustering inflates the variance; both counts are divided by it
-    (Rao and Scott, Biometrics 48 (1992) 577–585).
+    (Rao and Scott, Biometrics 48 (1992) 577–585). With `freedom` the quantile is Student's.
     """
     if n == 0:
         return undefined(n, level, "Wilson score")
-    lower, upper = wilson_bounds(successes / design_effect, n / design_effect, normal_quantile((1 - level) / 2))
+    z = quantile((1 - level) / 2, freedom)
+    lower, upper = wilson_bounds(successes / design_effect, n / design_effect, z)
     return Interval(successes / n, lower, upper, n, level, "Wilson score")
 
 
