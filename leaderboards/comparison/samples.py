@@ -165,7 +165,7 @@ def _score_and_cluster(layout: _Layout) -> tuple[pl.Expr, pl.Expr]:
     metric, cluster = pl.col(layout.metric), pl.col("cluster")
     if layout.number:
         return metric.fill_nan(None), cluster
-    # A number, true or false, or an object that holds the score under its key.
+    # A number, true or false, or an object with the score under its key.
     text = pl.coalesce(metric.str.json_path_match(f"$.{layout.score_key}"), metric)
     score = text.replace({"true": "1", "false": "0"}).cast(pl.Float64, strict=False)
     if layout.cluster_key:
