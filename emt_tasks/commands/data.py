@@ -26,7 +26,7 @@ def list_data(
     names: Annotated[list[str] | None, typer.Argument(help="Tasks, groups or data sets; by default all.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say for each task where its data would come from and whether it is there.
+    """Show where each task's data would come from and whether it is available.
 
     Exits with 2 where something is missing. Example: emt data list forgetting_matrix
     """
@@ -64,7 +64,7 @@ def prepare_data(
     split: Annotated[str | None, typer.Option(help="Only this split; by default all that are found.")] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="ImageWikiQA's JSONL, OCR-VQA's dataset.json or ImageNet's devkit, if it is elsewhere."),
+        typer.Option(help="ImageWikiQA's JSONL, OCR-VQA's dataset.json or ImageNet's devkit, if elsewhere."),
     ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out rows whose image is missing.")

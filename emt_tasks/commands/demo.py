@@ -77,7 +77,7 @@ def demo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs, checkpoints and report.")] = Path(
         "emt-demo"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Another order of the training examples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Changes the order of the training examples.")] = 0,
     show: Annotated[
         bool | None, typer.Option("--open/--no-open", help="Open the report; by default if there is a screen.")
     ] = None,

@@ -71,7 +71,7 @@ def doctor_command(
     quick: Annotated[bool, typer.Option("--quick", help="Skip the check that imports lmms-eval.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
-    """Check that everything the other commands need is here, and say what to do if not.
+    """Check that everything the other commands need is here, and say what to do about anything missing.
 
     Looks at versions, GPU, hub, data, judge, names, disk and lmms-eval. Exit code 0: no problem. 2: some.
     """

@@ -29,7 +29,7 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and samples.")],
     peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images per batch.")] = 8,
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; by default chosen for you.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
     model_kind: Annotated[

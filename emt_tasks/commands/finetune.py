@@ -36,7 +36,7 @@ def finetune_command(
     recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(shipped_recipes())}.")],
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and how much memory it needs.")
+        bool, typer.Option("--dry-run", help="Print what the run would do, and the memory it needs.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped.")] = False,
     overwrite: Overwrite = False,

@@ -131,7 +131,7 @@ def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
 
 @contextmanager
 def _closing(chosen: Judge) -> Iterator[None]:
-    """Close a judge that holds connections and a cache, whatever happens."""
+    """Close a judge's connections and cache, whatever happens."""
     try:
         yield
     finally:

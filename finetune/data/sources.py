@@ -96,7 +96,7 @@ class Rows:
         return self._format(row, self.name)
 
     def image(self, index: int) -> Any:
-        """Return one image as it is stored."""
+        """Return one image as stored."""
         return self._images[index]
 
     def image_counts(self) -> set[int]:
@@ -179,7 +179,7 @@ class Subset:
         return self._source[self._indices[index]]
 
     def image(self, index: int) -> Any:
-        """Return one image as it is stored."""
+        """Return one image as stored."""
         return self._source.image(self._indices[index])
 
     def image_counts(self) -> set[int]:

@@ -104,7 +104,7 @@ def _match(pick: _Pick, folded: Folded, prediction: str) -> Match:
 
 
 def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[str]) -> list[_Pick]:
-    """Return the options that count: named, not denied, in the stated answer where there is one."""
+    """Return the options that count: named, not denied, in the stated answer if there is one."""
     plain = folded.plain
     if _NO_ANSWER.fullmatch(plain.strip(" .\n")):
         return []

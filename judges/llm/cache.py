@@ -47,7 +47,7 @@ class AnswerCache:
 
     def put(self, key: str, answer: str, *, model: str, prompt: str) -> None:
         """Keep an answer; `model` and `prompt` (the prompt's version) are for people who look into the file."""
-        # SQLite holds UTF-8 only.
+        # SQLite stores only UTF-8.
         text = answer.encode("utf-8", "replace").decode()
         self._execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", key, model, prompt, text)
 

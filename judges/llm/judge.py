@@ -75,7 +75,7 @@ class LLMJudge:
         return self._start(prediction, target)()
 
     def judge_many(self, items: Iterable[tuple[str, Target]]) -> Iterator[Verdict]:
-        """Judge many answers, in their order, several at a time."""
+        """Judge many answers, in order, several at a time."""
         started = (self._start(prediction, target) for prediction, target in items)
         return in_order(started, ahead=4 * self.chat.settings.concurrency)
 

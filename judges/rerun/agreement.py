@@ -34,7 +34,7 @@ class Agreement:
     `answers` counts pairs; `unscored_a` and `unscored_b` those that a side left open, which all other figures omit.
     `accuracy` is the share of the `scored` pairs that agree on correct or not correct, `interval` its 95 % Wilson
     interval; `category_accuracy` and `kappa_category` are about the categories, where both sides have them.
-    Cohen's κ is None where it is undefined: when both sides always say the same one thing. `false_correct` counts
+    Cohen's κ is None if undefined: both sides always say the same one thing. `false_correct` counts
     answers that A takes for correct and B does not, `false_wrong` the opposite. `confusion` maps A's category,
     then B's, to a number.
     """

@@ -22,7 +22,7 @@ from leaderboards.statistics import Interval, design_effect, mean_covariance, me
 class TaskSummary:
     """One task of one run: rates in percent.
 
-    `n` counts the scored samples, `unscored` the others; `errors` holds each kind of error's rate, and is empty if
+    `n` counts the scored samples, `unscored` the others; `errors` has each kind of error's rate, and is empty if
     the task logs no verdicts. `accuracy` is None if no sample was scored.
     """
 

@@ -1,4 +1,4 @@
-"""A model card whose front matter holds the results as `model-index`, by huggingface_hub's own classes."""
+"""A model card whose front matter has the results as `model-index`, by huggingface_hub's own classes."""
 
 from __future__ import annotations
 

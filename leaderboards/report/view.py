@@ -82,7 +82,7 @@ def make_view(
 ) -> dict[str, Any]:
     """Return the template's context.
 
-    `results` holds each candidate's gate result against `base`; `read_flips` reads one task's flipped samples.
+    `results` are the candidates' gate results against `base`; `read_flips` reads one task's flipped samples.
     """
     compared = list(zip(candidates, results, strict=True))
     views = [_candidate(index, base.label, *pair) for index, pair in enumerate(compared)]

@@ -91,5 +91,7 @@ def _columns(row: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 def preparation(_dataset: Dataset) -> Preparation:
     """ImageWikiQA's."""
-    expects = f"ImageNet's validation images, in wnid folders or not, with {_FILE} in the folder or by --annotations"
+    expects = (
+        f"ImageNet's validation images, in wnid folders or not, with {_FILE} in the folder or given by --annotations"
+    )
     return Preparation(_features, (Layout("JSONL and ImageNet", expects, _find),))

@@ -81,7 +81,7 @@ class Preparation:
     """How a data set is read from disk.
 
     `features` returns its columns as `datasets.Features`; `size_columns` names the columns for the image's width and
-    height in pixels, where it has them.
+    height in pixels, if it has them.
     """
 
     features: Callable[[], Any]

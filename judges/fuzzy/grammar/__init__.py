@@ -1,1 +1,1 @@
-"""What an answer does with the labels that it names: asserts, denies, uses in another sense, or tells the judge."""
+"""How an answer uses the labels that it names: asserted, denied, used in another sense, or addressed to the judge."""

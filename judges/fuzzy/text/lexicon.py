@@ -41,7 +41,7 @@ def is_word(token: str) -> bool:
 def is_only_noun(token: str) -> bool:
     """Whether a lower-case token is a noun and nothing else, in the singular or plural.
 
-    A plural whose singular is also a verb ("sails") may be that verb's third person, hence is not only a noun.
+    A plural whose singular is also a verb ("sails") may be that verb's third person, so it is not only a noun.
     """
     words = parts_of_speech()
     if token in words:

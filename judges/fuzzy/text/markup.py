@@ -104,7 +104,7 @@ def _blank_tags(text: str) -> str:
 
 
 def _blank_json(text: str) -> str:
-    """Blank keys, and the values of keys that hold no answer ("confidence", "reason")."""
+    """Blank keys, and the values of keys that are not answers ("confidence", "reason")."""
     return blank(text, (_json_wrapping(pair) for pair in _PAIR.finditer(text)))
 
 

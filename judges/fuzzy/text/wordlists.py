@@ -1,6 +1,6 @@
 """The words and phrases of the rules, from data/*.yaml; one file per use; its header says what it is for.
 
-Words are separated by blanks, phrases by bars or line breaks. Phrases for `alternatives` may hold parts of
+Words are separated by blanks, phrases by bars or line breaks. Phrases for `alternatives` may contain parts of
 regular expressions; in them an asterisk stands for the rest of a word.
 """
 
