@@ -87,17 +87,23 @@ def offline() -> Iterator[None]:
         socket.socket.connect, socket.getaddrinfo, time.sleep = kept  # type: ignore[method-assign]
 
 
+class GivenUp(BaseException):
+    """It takes too long. No Exception, which some tasks catch, to ask their server again."""
+
+
 @contextmanager
 def limited(seconds: int) -> Iterator[None]:
+    """Give up after so many seconds, and again each second after that where a task catches even this."""
+
     def give_up(*_: Any) -> None:
-        raise TimeoutError(f"longer than {seconds} s")
+        raise GivenUp(f"longer than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -209,7 +215,7 @@ def logs(config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
                 if isinstance(error, KeyboardInterrupt):
                     raise
                 why = f"{type(error).__name__}: {str(error)[:60]}"
-                if isinstance(error, TimeoutError):  # it asks a server, again and again
+                if isinstance(error, GivenUp):  # it asks a server, again and again
                     return best, why
                 if number == 2 and not found:
                     break
