@@ -10,7 +10,7 @@ from rich.console import Console
 
 from emt_core.runs import read_run
 from emt_tasks.commands.evaluations import evaluate, is_run
-from emt_tasks.commands.options import choose_policy, tell_progress
+from emt_tasks.commands.options import AllowDifferentOption, choose_policy, tell_progress
 from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.output import print_table
@@ -39,6 +39,7 @@ def check_command(
     policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    allow_different: AllowDifferentOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
@@ -81,6 +82,7 @@ def check_command(
         encoder=read_run(runs["encoder"]) if encoder else None,
         matrix=quadrants,
         finetuned_on=finetuned_on,
+        allow=allow_different or (),
         progress=tell_progress,
     )
     page = output / "report.html"

@@ -10,7 +10,7 @@ import typer
 from emt_core.errors import UserError
 from emt_core.files import write_text
 from emt_core.runs import read_run
-from emt_tasks.commands.options import choose_policy, parse_pairs, split_names, tell_progress
+from emt_tasks.commands.options import AllowDifferentOption, choose_policy, parse_pairs, split_names, tell_progress
 from leaderboards.comparison.matrix import read_matrix
 
 # Without rich, whose help formatter costs 0.2 s of the half second that --help may take.
@@ -32,6 +32,7 @@ def gate_command(
     metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: compare a task by another metric.")] = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    allow_different: AllowDifferentOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML too.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing JUnit file.")] = False,
@@ -61,6 +62,7 @@ def gate_command(
         matrix=read_matrix(matrix) if matrix else None,
         metrics=parse_pairs("--metric", "TASK=NAME", metric),
         finetuned_on=finetuned_on,
+        allow=allow_different or (),
         progress=tell_progress,
     )
     result = decide(comparison, rules, tasks=chosen)

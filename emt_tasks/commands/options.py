@@ -14,6 +14,15 @@ from leaderboards.gate.policy import Policy, read_policy
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
+AllowDifferentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-different",
+        metavar="NAME",
+        help="Accept that the runs differ in this, as the gate names it; repeatable.",
+    ),
+]
+
 
 def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     """Return the policy of `--margin` or `--policy`, or the default one.

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from emt_core.runs import Run
 from judges.verdict import DISTRACTED
+from leaderboards.comparison.alike import Difference, why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
 from leaderboards.gate.decide import GateResult, Unit
 from leaderboards.statistics import Interval
@@ -37,6 +38,8 @@ def sentence(result: GateResult) -> str:
     candidate = result.comparison.candidate.name
     if result.outcome == "forgetting":
         return f"FAIL: {candidate} forgot more than the margin allows on {names['forgetting']}."
+    if (stopped := why_stopped(result.comparison.differences)) is not None:
+        return f"UNDECIDED: {stopped}."
     if result.outcome == "undecided":
         return f"UNDECIDED: not enough evidence on {names['undecided']}."
     count = len(result.units)
@@ -70,9 +73,14 @@ def print_table(result: GateResult, console: Console) -> None:
 
 
 def notes(result: GateResult) -> Iterator[str]:
-    """Yield a line for each thing that the table leaves open: undecided units, excluded documents, unmatched tasks."""
+    """Yield a line for each thing that the table leaves open.
+
+    What is not alike in the runs, undecided units, excluded documents, unmatched tasks.
+    """
+    stopped = why_stopped(result.comparison.differences)
+    yield from map(_differs, result.comparison.differences)
     for unit in result.units:
-        if unit.outcome == "undecided":
+        if unit.outcome == "undecided" and unit.reason != stopped:
             needed = f"; about {unit.needed} documents would decide" if unit.needed else ""
             yield f"{unit.name}: {unit.reason}{needed}"
     for task in result.comparison.tasks:
@@ -81,6 +89,11 @@ def notes(result: GateResult) -> Iterator[str]:
             yield f"{task.task}: {task.documents - task.n} of {task.documents} documents left out ({', '.join(parts)})"
     if result.comparison.only_candidate:
         yield f"only the candidate ran {', '.join(result.comparison.only_candidate)}: not compared"
+
+
+def _differs(found: Difference) -> str:
+    weight = "stops the gate" if found.stops else "accepted" if found.allowed else ""
+    return f"differs{weight and f' ({weight})'}: {found}"
 
 
 def as_json(result: GateResult) -> str:
@@ -101,6 +114,7 @@ def as_json(result: GateResult) -> str:
         "groups": [_group(group) for group in comparison.groups],
         "only_base": comparison.only_base,
         "only_candidate": comparison.only_candidate,
+        "differences": [asdict(found) for found in comparison.differences],
         "notes": list(notes(result)),
     }
     return json.dumps(_rounded(data), indent=2, ensure_ascii=False, allow_nan=False)
