@@ -33,6 +33,9 @@ def gate_command(
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
     allow_different: AllowDifferentOption = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="A labelled file of emt audit sample: its tasks' drops rest on the labels.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML too.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing JUnit file.")] = False,
@@ -46,6 +49,8 @@ def gate_command(
     # Here, since polars and scipy take a second to load, which --help would wait for.
     from rich.console import Console
 
+    from leaderboards.audit.rows import read_audit
+    from leaderboards.audit.using import apply
     from leaderboards.comparison.forgetting import compare
     from leaderboards.gate.decide import decide
     from leaderboards.gate.output import as_json, as_junit, print_table
@@ -65,6 +70,8 @@ def gate_command(
         allow=allow_different or (),
         progress=tell_progress,
     )
+    if audit is not None:
+        comparison = apply(comparison, read_audit(audit), audit)
     result = decide(comparison, rules, tasks=chosen)
     if junit:
         write_text(junit, as_junit(result), overwrite=overwrite)

@@ -18,7 +18,9 @@ from judges.verdict import DISTRACTED
 from leaderboards.comparison.alike import Difference, why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
 from leaderboards.gate.decide import GateResult, Unit
+from leaderboards.gate.sensitivity import TurningError, turning_errors, weakest
 from leaderboards.statistics import Interval
+from leaderboards.statistics.audit import AuditedSample
 
 WORST_CLASSES = 10
 """Classes that the JSON lists for a task, worst first."""
@@ -75,7 +77,7 @@ def print_table(result: GateResult, console: Console) -> None:
 def notes(result: GateResult) -> Iterator[str]:
     """Yield a line for each thing that the table leaves open.
 
-    What is not alike in the runs, undecided units, excluded documents, unmatched tasks.
+    What is not alike in the runs, undecided units, excluded documents, audits, judge errors, unmatched tasks.
     """
     stopped = why_stopped(result.comparison.differences)
     yield from map(_differs, result.comparison.differences)
@@ -87,6 +89,10 @@ def notes(result: GateResult) -> Iterator[str]:
         parts = [f"{count} {name.replace('_', ' in ')}" for name, count in asdict(task.excluded).items() if count]
         if parts:
             yield f"{task.task}: {task.documents - task.n} of {task.documents} documents left out ({', '.join(parts)})"
+        if isinstance(task.sample, AuditedSample):
+            yield f"{task.task}: {task.sample.labelled} pairs of answers {task.sample.method}"
+    if (line := weakest(result)) is not None:
+        yield line
     if result.comparison.only_candidate:
         yield f"only the candidate ran {', '.join(result.comparison.only_candidate)}: not compared"
 
@@ -98,7 +104,7 @@ def _differs(found: Difference) -> str:
 
 def as_json(result: GateResult) -> str:
     """Return the result as JSON, keys in a fixed order; undefined numbers are null."""
-    comparison = result.comparison
+    comparison, errors = result.comparison, turning_errors(result)
     data = {
         "verdict": result.outcome,
         "exit_code": result.exit_code,
@@ -108,7 +114,7 @@ def as_json(result: GateResult) -> str:
         "encoder": _describe(comparison.encoder) if comparison.encoder else None,
         "finetuned_on": comparison.finetuned_on,
         "policy": result.policy.model_dump(mode="json"),
-        "units": [asdict(unit) for unit in result.units],
+        "units": [asdict(unit) | {"judge_error": _error(errors.get((unit.kind, unit.name)))} for unit in result.units],
         "tasks": [_task(task) for task in comparison.tasks],
         "quadrants": [_group(group) for group in comparison.quadrants],
         "groups": [_group(group) for group in comparison.groups],
@@ -183,6 +189,16 @@ def _describe(run: Run) -> dict[str, Any]:
     }
 
 
+def _error(error: TurningError | None) -> dict[str, Any] | None:
+    return None if error is None else asdict(error)
+
+
+def _audit(sample: AuditedSample) -> dict[str, Any]:
+    names = ("verdicts differ", "verdicts agree, texts differ")
+    strata = {name: asdict(stratum) for name, stratum in zip(names, sample.strata, strict=True)}
+    return {"auditor": sample.auditor, "drop": 100 * sample.difference, "strata": strata}
+
+
 def _task(task: TaskComparison) -> dict[str, Any]:
     sample = task.sample
     return {
@@ -195,6 +211,7 @@ def _task(task: TaskComparison) -> dict[str, Any]:
         "excluded": asdict(task.excluded),
         "clusters": sample.clusters if sample else None,
         "design_effect": sample.design_effect if sample else None,
+        "audit": _audit(sample) if isinstance(sample, AuditedSample) else None,
         **_scores(task.scores),
         "p_value": task.p_value,
         "adjusted_p_value": task.adjusted_p_value,
