@@ -51,8 +51,8 @@ def check_command(
 ) -> None:
     """Evaluate base and candidate, compare them sample by sample, write a report, pass or fail.
 
-    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input. Finished
-    runs are used again, and a check that was killed resumes.
+    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, runs that
+    are not alike, or broken input. Finished runs are used again, and a check that was killed resumes.
 
     Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
     """

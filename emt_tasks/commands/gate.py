@@ -42,7 +42,8 @@ def gate_command(
 ) -> None:
     """Pass or fail a candidate against its base, sample by sample.
 
-    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input.
+    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, runs that
+    are not alike, or broken input.
 
     Example: emt gate runs/base runs/candidate --margin 2.0 --junit gate.xml
     """

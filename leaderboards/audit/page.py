@@ -110,9 +110,10 @@ def _handler(labelling: Labelling) -> type[BaseHTTPRequestHandler]:
             if not self._is_local() or self.headers.get("x-emt-token") != token or number is None:
                 return self._send(HTTPStatus.FORBIDDEN, b"not from this page")
             try:
-                data = json.loads(self.rfile.read(min(int(self.headers.get("content-length", 0)), _LARGEST)))
+                length = int(self.headers.get("content-length", 0))
+                data = json.loads(self.rfile.read(max(0, min(length, _LARGEST))))
                 labels = [data[name] for name in ("first", "second")]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 labels = ["?"]
             if not all(label is None or isinstance(label, bool) for label in labels):
                 return self._send(HTTPStatus.BAD_REQUEST, b"expected first and second as true, false or null")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -19,6 +22,7 @@ from emt_tasks.commands.app import main
 from leaderboards.audit.drawing import draw
 from leaderboards.audit.page import serve, unlabelled
 from leaderboards.audit.rows import AuditRow, read_audit, write_audit
+from tests.support.chat_server import ChatServer, reply
 from tests.support.synthetic_runs import judged_sample, write_run
 
 TASK = "emt_cifar10"
@@ -351,6 +355,69 @@ def test_a_judge_as_auditor_beside_people(
     assert read_audit(audit)[0].labels == (True, True, "people")
     main(["gate", *runs, "--audit", str(audit)])
     assert "60 pairs of answers audited by people and fuzzy" in capsys.readouterr().out
+
+
+def test_a_language_model_as_auditor(
+    audit: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says that all are right but one, and answers that one off the format; people say that two are wrong."""
+    server = ChatServer(lambda _, request: reply(
+        "Hm." if "number 7" in request["messages"][-1]["content"] else "It names the cat.\nVERDICT: correct"
+    ))  # fmt: skip
+    for name, value in (("MODEL", "m"), ("BASE_URL", server.url), ("CACHE", "off")):
+        monkeypatch.setenv(f"EMT_JUDGE_{name}", value)
+    label_all(audit, lambda _, text: "number 3" not in text)
+    try:
+        assert main(["audit", "label", str(audit), "--judge", "llm", "--max-calls", "10"]) == 2
+        assert "61 calls are needed" in capsys.readouterr().err  # one for "a cat", one for each other text
+        assert main(["audit", "label", str(audit), "--judge", "llm", "--max-calls", "61"]) == 0
+    finally:
+        server.stop()
+    told = capsys.readouterr()
+    assert "llm: 59 of 60 pairs labelled" in told.err
+    assert "answers              120 (119 scored by both; unscored: A 1, B 0)" in told.out
+    assert "A correct, B not     1\n" in told.out
+    assert {row.llm.judge for row in read_audit(audit) if row.llm} == {"llm:m"}
+
+
+def test_the_page_from_outside(audit: Path) -> None:
+    command = [sys.executable, "-m", "emt_tasks", "audit", "label", str(audit)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    try:
+        found = re.fullmatch(
+            r"Label at (http://127\.0\.0\.1:\d+)/ and press Ctrl-C here when done\n", process.stderr.readline()
+        )
+        assert found
+        page = Page(found[1])
+        assert page.post("/label/0", {"first": True, "second": True}) == 200
+        assert page.post("/label/1", {"first": True, "second": True}, **{"content-length": "-1"}) == 400
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == f"59 pairs in {audit} have no labels yet\n"
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_the_keys_of_the_page(page: Page, audit: Path, chromium: Any) -> None:
+    context = chromium.new_context()
+    try:
+        tab = context.new_page()
+        faults: list[str] = []
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.goto(page.url + "/")
+        for key, label in (("1", (True, False)), ("2", (False, True)), ("3", (True, True)), ("0", (False, False))):
+            place = sum(row.first_correct is not None for row in read_audit(audit))
+            with tab.expect_response("**/label/*"):
+                tab.keyboard.press(key)
+            row = read_audit(audit)[place]
+            assert (row.first_correct, row.second_correct) == label
+        tab.wait_for_function("document.getElementById('count').textContent === '4 of 60'")
+        assert faults == []
+    finally:
+        context.close()
 
 
 def test_without_an_audit_the_gate_says_what_error_would_turn_it(
