@@ -429,4 +429,4 @@ def test_without_an_audit_the_gate_says_what_error_would_turn_it(
     lower = data["units"][0]["drop"]["lower"]
     expected = 100 * (lower - 2) / (95 + lower - 2)
     assert data["units"][0]["judge_error"] == {"kind": "false wrong", "points": pytest.approx(expected)}
-    assert f"takes {expected:.1f} % more of the candidate's right answers for wrong" in data["notes"][-1]
+    assert f"takes {expected:.1f} points more of the candidate's right answers for wrong" in data["notes"][-1]
