@@ -40,8 +40,8 @@ def weakest(result: GateResult) -> str | None:
     (_, name), error = min(errors.items(), key=lambda item: (item[1].points, item[0]))
     mistake = "right answers for wrong" if error.kind == "false wrong" else "wrong answers for right"
     return (
-        f"{name}: a judge that takes {error.points:.1f} points more of the candidate's {mistake} than of the base's would "
-        "turn this verdict; emt audit sample makes sure"
+        f"{name}: a judge that takes {error.points:.1f} points more of the candidate's {mistake} than of the base's "
+        "would turn this verdict; emt audit sample makes sure"
     )
 
 
