@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def manifests() -> list[Any]:
 
     try:
         _hook_task_manager()
+        _hook_tracker()
     except (ImportError, AttributeError) as error:
         print(  # noqa: T201 (lmms-eval shows no plug-in's log before its own logger is set up)
             f"emt-eval: this lmms-eval does not find our tasks by itself ({one_line(error)}); "
@@ -36,6 +38,25 @@ def manifests() -> list[Any]:
         ModelManifest(model_id="emt_vlm", simple_class_path="emt_tasks.models.vlm.EmtVLM"),
         ModelManifest(model_id="emt_clip", simple_class_path="emt_tasks.models.clip.EmtCLIP"),
     ]
+
+
+def _hook_tracker() -> None:
+    """Let the results file name transformers' version: lmms-eval 0.7.3 has the code for it, and does not call it."""
+    from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
+
+    if getattr(EvaluationTracker, _HOOKED, False):
+        return
+    EvaluationTracker.save_results_aggregated = _with_versions(EvaluationTracker.save_results_aggregated)
+    setattr(EvaluationTracker, _HOOKED, True)
+
+
+def _with_versions(save: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(save)
+    def wrapper(self: Any, results: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        results.setdefault("transformers_version", version("transformers"))
+        save(self, results, *args, **kwargs)
+
+    return wrapper
 
 
 def _hook_task_manager() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from threading import RLock
 from typing import Any, Protocol
 
@@ -71,6 +72,19 @@ def _build(name: str, settings: JudgeSettings) -> Judge:
 def signature(judge: Judge) -> str:
     """Name a judge with everything that its verdicts depend on: its model, its prompt's version, its threshold."""
     return str(getattr(judge, "signature", judge.name))
+
+
+def with_version(judge: Judge) -> str:
+    """Name a judge as samples log it: its signature, and the version of this package, which has the rules."""
+    return f"{signature(judge)}, emt-eval {_version()}"
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("emt-eval")
+    except PackageNotFoundError:  # run from a folder, not installed
+        return "unknown"
 
 
 def judge(prediction: str, target: Target, *, by: str = "fuzzy") -> Verdict:

@@ -20,6 +20,10 @@ DISTRACTED = "class_name_chosen"
 """What tasks with a distractor log too."""
 
 
+JUDGED_BY = "judged_by"
+"""Under which name a sample logs the judge that was asked, with its version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """One label found in an answer.

@@ -48,6 +48,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "finetune": ("emt_tasks.commands.finetune", "finetune", "Fine-tune a model from a recipe."),
     "merge": ("emt_tasks.commands.finetune", "merge", "Merge an adapter into its model, or a model with its base."),
     "judge": ("emt_tasks.commands.judge", "judge", "Rejudge logged answers, or compare two judges."),
+    "audit": (
+        "emt_tasks.commands.audit",
+        "audit",
+        "Label some pairs of answers: a gate that a judge's errors cannot turn.",
+    ),
     "gate": ("emt_tasks.commands.gate", "gate", "Pass or fail a candidate's run against its base's."),
     "report": ("emt_tasks.commands.report", "report", "Write one HTML file that says what candidates forgot."),
     "leaderboard": (

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from emt_core.runs import read_run
 from emt_tasks.commands.evaluations import evaluate, is_run
-from emt_tasks.commands.options import MetricOption, choose_policy, parse_pairs, tell_progress
+from emt_tasks.commands.options import AllowDifferentOption, MetricOption, choose_policy, parse_pairs, tell_progress
 from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.output import print_table
@@ -40,6 +40,7 @@ def check_command(
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
     metric: MetricOption = None,
+    allow_different: AllowDifferentOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
@@ -51,8 +52,9 @@ def check_command(
 ) -> None:
     """Evaluate base and candidate, compare them sample by sample, write a report, pass or fail.
 
-    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, or broken input. 3: an
-    internal error; no verdict either. Finished runs are used again, and a check that was killed resumes.
+    Exit code 0: not inferior. 1: forgetting beyond the margin. 2: not enough evidence, runs that are not alike, or
+    broken input. 3: an internal error; no verdict either. Finished runs are used again, and a check that was killed
+    resumes.
 
     Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
     """
@@ -84,6 +86,7 @@ def check_command(
         matrix=quadrants,
         metrics=metrics,
         finetuned_on=finetuned_on,
+        allow=allow_different or (),
         progress=tell_progress,
     )
     page = output / "report.html"

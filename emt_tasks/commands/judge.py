@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +23,7 @@ from judges.judging import Judge, get_judge
 from judges.llm.judge import CostlyJudge
 from judges.rerun.agreement import Agreement, agreement, read_opinions
 from judges.rerun.rejudge import Work, check_output, find_work, judged, rejudge
+from judges.target import Target
 from judges.verdict import CATEGORIES
 
 _ANSWERS = "answers"
@@ -83,8 +84,8 @@ def judge_answers(
         check_output(work, out, overwrite=overwrite)
     given = {"model": model, "base_url": base_url, "threshold": threshold, "max_calls": max_calls}
     chosen = get_judge(by, **{name: value for name, value in given.items() if value is not None})
-    with _closing(chosen):
-        answers = _agree_on_costs(chosen, work, yes)
+    with closing(chosen):
+        answers = agree_on_costs(chosen, work.items(), yes)
         if out == _STDOUT:
             counts = _to_stdout(work, chosen)
         else:
@@ -105,15 +106,15 @@ def judge_agreement(
     if as_json:
         typer.echo(json.dumps(asdict(measured), ensure_ascii=False, indent=2))
     else:
-        _print_agreement(measured, limit)
+        print_agreement(measured, limit)
 
 
-def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
-    """Read all rows, so that faults show before anything is spent; print what it will cost, and ask.
+def agree_on_costs(chosen: Judge, answers: Iterable[tuple[str, Target]], yes: bool) -> int:
+    """Read all answers, so that a fault shows before anything is spent; print what it will cost, and ask.
 
-    Returns the number of answers.
+    Returns their number.
     """
-    items = list(work.items())
+    items = list(answers)
     if not isinstance(chosen, CostlyJudge):
         return len(items)
     cost = chosen.estimate(items)
@@ -130,8 +131,8 @@ def _agree_on_costs(chosen: Judge, work: Work, yes: bool) -> int:
 
 
 @contextmanager
-def _closing(chosen: Judge) -> Iterator[None]:
-    """Close a judge's connections and cache, whatever happens."""
+def closing(chosen: Judge) -> Iterator[None]:
+    """Close a judge that holds connections and a cache, whatever happens."""
     try:
         yield
     finally:
@@ -174,7 +175,8 @@ def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
         raise typer.Exit(2)
 
 
-def _print_agreement(measured: Agreement, limit: int) -> None:
+def print_agreement(measured: Agreement, limit: int) -> None:
+    """Print how far A and B agree, and the first disagreements."""
 
     def share(value: float | None, interval: tuple[float, float] | None) -> str:
         if value is None or interval is None:

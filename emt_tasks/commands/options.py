@@ -19,6 +19,15 @@ MetricOption = Annotated[
     typer.Option(help="TASK=NAME: compare a task by another metric; NAME:lower where lower is better."),
 ]
 
+AllowDifferentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-different",
+        metavar="NAME",
+        help="Accept that the runs differ in this, as the gate names it; repeatable.",
+    ),
+]
+
 
 def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     """Return the policy of `--margin` or `--policy`, or the default one.

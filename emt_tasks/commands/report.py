@@ -9,7 +9,14 @@ import typer
 
 from emt_core.errors import UserError
 from emt_core.runs import read_run
-from emt_tasks.commands.options import MetricOption, choose_policy, parse_pairs, split_names, tell_progress
+from emt_tasks.commands.options import (
+    AllowDifferentOption,
+    MetricOption,
+    choose_policy,
+    parse_pairs,
+    split_names,
+    tell_progress,
+)
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.report.candidates import parse_candidates
 
@@ -40,6 +47,7 @@ def report_command(
         typer.Option(help="The task that the candidates were fine-tuned on: leakage, and the traces' x axis."),
     ] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
+    allow_different: AllowDifferentOption = None,
     flips: Annotated[
         int | None, typer.Option(min=0, help="Flipped samples shown per task and candidate. [default: 200 in all]")
     ] = None,
@@ -67,6 +75,7 @@ def report_command(
         matrix=read_matrix(matrix) if matrix else None,
         metrics=parse_pairs("--metric", "TASK=NAME", metric),
         finetuned_on=finetuned_on,
+        allow=allow_different or (),
         progress=tell_progress,
     )
     write_report(reference, parsed, results, output, finetuned_on=finetuned_on, flips=flips, overwrite=overwrite)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emt_tasks.datasets.catalog import Dataset
-from emt_tasks.tasks.scoring import choose_likeliest, judge_answer, sample
+from emt_tasks.tasks.scoring import choose_likeliest, chosen_judge, sample
 from judges import Target
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class DatasetTask(ABC):
         return kept if "row" in kept.column_names else kept.add_column("row", rows)
 
     def score(self, document: Document, results: Sequence[str], *, judge: str | None = None) -> dict[str, Any]:
-        """Judge the model's answer; return what is logged."""
-        target = self.judged_against(document)
-        return sample(judge_answer(results[0], target, judge), target) | self.origin(document)
+        """Judge the model's answer; return what is logged of it."""
+        target, chosen = self.judged_against(document), chosen_judge(judge)
+        return sample(chosen.judge(results[0], target), target, judge=chosen) | self.origin(document)
 
     @abstractmethod
     def judged_against(self, document: Document) -> Target:

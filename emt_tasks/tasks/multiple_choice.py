@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError
 from emt_tasks.tasks.documents import ClosedTask, Document, column
-from emt_tasks.tasks.scoring import choose_likeliest, judge_answer, sample
+from emt_tasks.tasks.scoring import choose_likeliest, chosen_judge, sample
 from judges import MultipleChoice, Verdict
+from judges.judging import Judge
 from judges.rerun.rows import class_name_chosen
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class MultipleChoiceTask(ClosedTask):
     ) -> dict[str, Any]:
         """Judge as `score`, and say whether the answer fell for the class name."""
         target = self._target(document, self.with_distractor(document))
-        return self._distracted(document, judge_answer(results[0], target, judge), target)
+        chosen = chosen_judge(judge)
+        return self._distracted(document, chosen.judge(results[0], target), target, judge=chosen)
 
     def score_distractor_closed(self, document: Document, results: Sequence[Any]) -> dict[str, Any]:
         """Score as `score_closed`, and say whether the likeliest letter is the class name's."""
@@ -130,8 +132,10 @@ class MultipleChoiceTask(ClosedTask):
             self.target(document), question.choices, class_name=self._class_name(document) if named else None
         )
 
-    def _distracted(self, document: Document, verdict: Verdict, target: MultipleChoice) -> dict[str, Any]:
-        scored = sample(verdict, target) | self.origin(document)
+    def _distracted(
+        self, document: Document, verdict: Verdict, target: MultipleChoice, *, judge: Judge | None = None
+    ) -> dict[str, Any]:
+        scored = sample(verdict, target, judge=judge) | self.origin(document)
         return scored | {"class_name_chosen": class_name_chosen(verdict, target)}
 
 

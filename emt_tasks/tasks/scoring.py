@@ -10,14 +10,15 @@ from typing import Any
 
 from emt_core.errors import UserError
 from judges import Classification, Match, MultipleChoice, ShortAnswer, Target, Verdict
-from judges.judging import get_judge
+from judges.judging import Judge, get_judge, with_version
+from judges.verdict import JUDGED_BY
 
 JUDGE_VARIABLE = "EMT_JUDGE"
 
 
-def judge_answer(answer: str, target: Target, judge: str | None = None) -> Verdict:
-    """Judge a generated answer with the judge in the task's YAML, else $EMT_JUDGE, else `fuzzy`."""
-    return get_judge(judge or os.environ.get(JUDGE_VARIABLE) or "fuzzy").judge(answer, target)
+def chosen_judge(judge: str | None = None) -> Judge:
+    """Return the judge that the task's YAML asks for; else that of $EMT_JUDGE, else `fuzzy`."""
+    return get_judge(judge or os.environ.get(JUDGE_VARIABLE) or "fuzzy")
 
 
 def choose_likeliest(results: Sequence[Any], names: Sequence[str], right: set[int]) -> Verdict:
@@ -38,9 +39,11 @@ def choose_likeliest(results: Sequence[Any], names: Sequence[str], right: set[in
     )
 
 
-def sample(verdict: Verdict, target: Target) -> dict[str, Any]:
-    """What is logged for a judged answer: the metrics, the verdict, and what it was judged against."""
-    return {**verdict.metrics(), "verdict": verdict.as_dict(), "judge_target": describe_target(target)}
+def sample(verdict: Verdict, target: Target, *, judge: Judge | None = None) -> dict[str, Any]:
+    """What is logged of an answer: the metrics, the verdict, by which judge, and what it was judged against."""
+    judged_by = with_version(judge) if judge else verdict.judge
+    judged = {"verdict": verdict.as_dict(), JUDGED_BY: judged_by, "judge_target": describe_target(target)}
+    return {**verdict.metrics(), **judged}
 
 
 def mean(scores: Sequence[float | None]) -> float:

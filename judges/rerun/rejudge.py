@@ -16,11 +16,11 @@ from typing import BinaryIO
 from emt_core.errors import UserError, one_line
 from emt_core.files import Row, dump_row, read_rows
 from emt_core.runs import run_file, run_files
-from judges.judging import Judge, signature
+from judges.judging import Judge, signature, with_version
 from judges.rerun.aggregate import recompute
 from judges.rerun.rows import answer_of, class_name_chosen
 from judges.target import MultipleChoice, Target
-from judges.verdict import DISTRACTED, METRICS, Verdict
+from judges.verdict import DISTRACTED, JUDGED_BY, METRICS, Verdict
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,13 @@ def judged(rows: Iterable[tuple[str, Row]], judge: Judge) -> Iterator[Row]:
             yield prediction, target
 
     for verdict in judge.judge_many(items()):
-        yield _with_verdict(*waiting.popleft(), verdict)
+        yield _with_verdict(*waiting.popleft(), verdict, with_version(judge))
 
 
-def _with_verdict(row: Row, target: Target, verdict: Verdict) -> Row:
+def _with_verdict(row: Row, target: Target, verdict: Verdict, judged_by: str) -> Row:
     row = row | {"verdict": verdict.as_dict()}
     if "judge_target" in row:
-        row |= verdict.metrics()
+        row |= verdict.metrics() | {JUDGED_BY: judged_by}
         if DISTRACTED in row and isinstance(target, MultipleChoice):
             row[DISTRACTED] = class_name_chosen(verdict, target)
     return row

@@ -5,13 +5,14 @@ Rates are in percent, differences in percentage points; every number carries its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from emt_core.errors import UserError, listed
 from emt_core.runs import Run, tell_apart
+from leaderboards.comparison.alike import Difference, accept, check_allowed, compare_settings
 from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
 from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.matrix import QUADRANTS, place
@@ -90,7 +91,10 @@ class GroupComparison:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A candidate against its base, over all tasks that both were evaluated on."""
+    """A candidate against its base, over all tasks that both were evaluated on.
+
+    `differences` holds what is not alike in the two runs, `allowed` the names of those that the user accepts.
+    """
 
     base: Run
     candidate: Run
@@ -101,6 +105,8 @@ class Comparison:
     quadrants: tuple[GroupComparison, ...]
     only_base: tuple[str, ...]
     only_candidate: tuple[str, ...]
+    differences: tuple[Difference, ...] = ()
+    allowed: tuple[str, ...] = ()
 
 
 def compare(
@@ -112,6 +118,7 @@ def compare(
     matrix: Mapping[str, tuple[str, ...]] | None = None,
     metrics: Mapping[str, str] | None = None,
     finetuned_on: str | None = None,
+    allow: Collection[str] = (),
     progress: Callable[[str], None] = lambda _task: None,
 ) -> Comparison:
     """Compare two runs, document by document.
@@ -124,6 +131,7 @@ def compare(
         matrix: the quadrants' tasks; by default as the tasks say.
         metrics: the metric to compare a task by; by default its first.
         finetuned_on: the task whose labels count as leakage.
+        allow: names of differences between the runs that are accepted; see `alike`.
         progress: called with each task's name before it is read.
 
     Raises:
@@ -131,11 +139,14 @@ def compare(
     """
     base, candidate = tell_apart(base, candidate)
     chosen = _choose(base, candidate, tasks)
+    check_allowed(allow, base, candidate)
+    differences = list(accept(compare_settings(base, candidate), allow))
     placed = place([base.tasks[name] for name in chosen], matrix)
     compared = []
     for task in chosen:
         progress(task)
-        paired = pair_task(task, base, candidate, encoder=encoder, metric=(metrics or {}).get(task))
+        paired = pair_task(task, base, candidate, encoder=encoder, metric=(metrics or {}).get(task), allow=allow)
+        differences += paired.differences
         compared.append(_compare_task(paired, placed.get(task), finetuned_on))
     adjusted = _adjust(compared)
     quadrants = [(name, tuple(task for task in chosen if placed.get(task) == name)) for name in QUADRANTS]
@@ -151,6 +162,8 @@ def compare(
         quadrants=_compare_groups(quadrants, adjusted),
         only_base=only_in(base.tasks, candidate.tasks),
         only_candidate=only_in(candidate.tasks, base.tasks),
+        differences=tuple(differences),
+        allowed=tuple(allow),
     )
 
 

@@ -1,17 +1,20 @@
-"""Pair two runs by (task, doc_id), and refuse pairs that measure different things."""
+"""Pair two runs by (task, doc_id), and refuse pairs that measure different things, unless the user accepts it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import polars as pl
 
 from emt_core.errors import UserError
 from emt_core.runs import Run, Task
+from judges.verdict import JUDGED_BY
+from leaderboards.comparison.alike import FLAG, Difference, accept, compare_judges, shown
 from leaderboards.comparison.samples import Samples, read_samples
 
 PROMPT_FIELDS = (
@@ -29,7 +32,8 @@ PROMPT_FIELDS = (
 )
 GENERATION_FIELDS = ("output_type", "generation_kwargs")
 SCORING_FIELDS = ("process_results", "doc_to_target", "filter_list", "process_docs")
-"""What must be equal in both runs. The data set's location is not included: its documents are compared instead."""
+"""What must be equal in both runs. Where the data set lies is not among them: its documents are compared instead, and
+another place is listed."""
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -50,8 +54,8 @@ class PairedTask:
 
     Columns of `frame`: `doc_id`, `class`, `cluster`, and for each side (`base`, `candidate`) its score, category and
     answer as `SIDE_score`, `SIDE_category`, `SIDE_answer`, for documents that both runs scored; `encoder_score`,
-    null if the encoder was not given or has none. `documents` counts all documents of either run, `paired` those
-    in the frame.
+    null where the encoder was not given or has none. `documents` counts all documents of either run, `paired` those
+    in the frame. `differences` holds what is not alike in this task.
     """
 
     task: str
@@ -62,6 +66,7 @@ class PairedTask:
     documents: int
     excluded: Excluded
     frame: pl.DataFrame
+    differences: tuple[Difference, ...] = ()
 
     @property
     def paired(self) -> int:
@@ -70,15 +75,22 @@ class PairedTask:
 
 
 def pair_task(
-    task: str, base: Run, candidate: Run, *, encoder: Run | None = None, metric: str | None = None
+    task: str,
+    base: Run,
+    candidate: Run,
+    *,
+    encoder: Run | None = None,
+    metric: str | None = None,
+    allow: Collection[str] = (),
 ) -> PairedTask:
-    """Read one task of two runs and pair its documents.
+    """Read one task of two runs and pair its documents; `allow` names the differences that the user accepts.
 
     Raises:
         UserError: versions, prompts, generation settings, limits or documents differ; or a file is invalid.
     """
     first, second = base.tasks[task], candidate.tasks[task]
-    _refuse_different_settings(base, candidate, first, second)
+    differences = [*_compare_configs(base, candidate, first, second, allow), *_compare_data(first, second)]
+    _refuse_different_documents(base, candidate, first, second)
     left = read_samples(first, metric)
     right = read_samples(second, metric or left.metric)
     if left.metric != right.metric:
@@ -86,15 +98,13 @@ def pair_task(
             f"task {task}: base is compared by {left.metric}, candidate by {right.metric}: name one with "
             f"--metric {task}=NAME:higher or NAME:lower"
         )
-    _refuse_different_texts(task, left, right, prompts=True)
-    if left.judges and right.judges and not left.judges & right.judges:
-        judges = " and by ".join(", ".join(sorted(side.judges)) for side in (left, right))
-        raise UserError(f"task {task}: judged by {judges}: rejudge one of the runs with emt judge")
+    differences += _compare_texts(task, left, right, allow)
+    differences += _compare_judges(task, left, right, allow)
     joined = _join(left, right)
     if encoder is not None and task in encoder.tasks:
         reference = read_samples(encoder.tasks[task], metric or left.metric)
         # The encoder is not prompted as an MLLM is; that its documents are the same is all that can be asked.
-        _refuse_different_texts(task, left, reference, prompts=False)
+        list(_compare_texts(task, left, reference, ("prompt",)))
         scores = reference.frame.select("doc_id", encoder_score="score")
         joined = joined.join(scores, on="doc_id", how="left", maintain_order="left")
     else:
@@ -109,51 +119,112 @@ def pair_task(
         documents=max(joined.height, first.effective or 0),
         excluded=_count_excluded(joined, left, right, first.effective),
         frame=frame.drop("base_unscored", "candidate_unscored"),
+        differences=accept(differences, allow),
     )
 
 
-def _refuse_different_settings(base: Run, candidate: Run, first: Task, second: Task) -> None:
-    def refuse(what: str, one: Any, other: Any) -> None:
-        raise UserError(
-            f"task {first.name}: {what} differs between base and candidate, {_short(one)} and {_short(other)}: "
-            f"evaluate both the same way ({base.path.parent} and {candidate.path.parent})"
-        )
+def _refusal(
+    task: str, what: str, one: Any, other: Any, base: Run, candidate: Run, *, accepted_by: str = ""
+) -> UserError:
+    return UserError(
+        f"task {task}: {what} differs between base and candidate, {_short(one)} and {_short(other)}: "
+        f"evaluate both alike ({base.path.parent} and {candidate.path.parent}){_or_accept(accepted_by)}"
+    )
 
-    if first.version != second.version:
-        refuse("the version", first.version, second.version)
-    for kind, fields in (
-        ("the prompt", PROMPT_FIELDS),
-        ("the generation", GENERATION_FIELDS),
-        ("the scoring", SCORING_FIELDS),
+
+def _or_accept(name: str) -> str:
+    return f", or accept it with {FLAG} {name}" if name else ""
+
+
+def _compare_configs(
+    base: Run, candidate: Run, first: Task, second: Task, allow: Collection[str]
+) -> Iterator[Difference]:
+    """Yield what differs in the tasks' configs and is accepted; refuse anything else."""
+    values: list[tuple[str, str, Any, Any]] = [("version", "the version", first.version, second.version)]
+    for name, kind, fields in (
+        ("prompt", "the prompt", PROMPT_FIELDS),
+        ("decoding", "the generation", GENERATION_FIELDS),
+        ("scoring", "the scoring", SCORING_FIELDS),
     ):
-        for name in fields:
-            one, other = (_canonical(task.config.get(name)) for task in (first, second))
-            if one != other:
-                refuse(f"{kind} ({name})", one, other)
-    if first.original != second.original:
-        refuse("the number of documents", first.original, second.original)
-    if first.effective != second.effective:
-        refuse("the limit", first.effective, second.effective)
-    offsets = [run.settings.get("offset") or 0 for run in (base, candidate)]
-    if offsets[0] != offsets[1]:
-        refuse("the offset", *offsets)
+        for field in fields:
+            one, other = (_canonical(task.config.get(field)) for task in (first, second))
+            values.append((name, f"{kind} ({field})", one, other))
+    for name, what, one, other in values:
+        if one != other:
+            if name not in allow:
+                raise _refusal(first.name, what, one, other, base, candidate, accepted_by=name)
+            yield Difference(name, what, *shown(one, other), stops=True, task=first.name)
 
 
-def _refuse_different_texts(task: str, left: Samples, right: Samples, *, prompts: bool) -> None:
+def _compare_data(first: Task, second: Task) -> Iterator[Difference]:
+    """Yield where the data came from another place: equal questions and answers do not prove equal images."""
+    one, other = (_data(task.config) for task in (first, second))
+    if one != other:
+        yield Difference("data", "dataset_path", *shown(one, other), stops=False, task=first.name)
+
+
+def _data(config: Mapping[str, Any]) -> str:
+    """Name a task's data set: its place on the hub, or its files without the folders of one machine."""
+    arguments = config.get("dataset_kwargs")
+    files = arguments.get("data_files") if isinstance(arguments, Mapping) else None
+    if files is None:
+        return " ".join(str(config[name]) for name in ("dataset_path", "dataset_name") if config.get(name))
+    places = files.values() if isinstance(files, Mapping) else files if isinstance(files, list) else [files]
+    return ", ".join(sorted({"/".join(PurePath(str(place)).parts[-2:]) for place in places}))
+
+
+def _refuse_different_documents(base: Run, candidate: Run, first: Task, second: Task) -> None:
+    offsets = [(run.results.get("config") or {}).get("offset") or 0 for run in (base, candidate)]
+    for what, one, other in (
+        ("the number of documents", first.original, second.original),
+        ("the limit", first.effective, second.effective),
+        ("the offset", offsets[0], offsets[1]),
+    ):
+        if one != other:
+            raise _refusal(first.name, what, one, other, base, candidate)
+
+
+def _compare_texts(task: str, left: Samples, right: Samples, allow: Collection[str]) -> Iterator[Difference]:
+    """Yield that prompts differ, where that is accepted; refuse it elsewhere, and other documents always."""
     both = left.frame.select("doc_id", "target", "prompt").join(
         right.frame.select("doc_id", "target", "prompt"), on="doc_id", suffix="_other"
     )
     if both.is_empty():
         raise UserError(f"task {task}: the two runs share no document: evaluate both on the same data")
     for column, what in (("target", "documents (their right answers)"), ("prompt", "prompts")):
-        if column == "prompt" and not prompts:
-            continue
         unlike = both.filter(pl.col(column).ne_missing(pl.col(f"{column}_other")))["doc_id"]
-        if len(unlike):
-            raise UserError(
-                f"task {task}: {len(unlike)} of {both.height} {what} differ, first at doc_id {unlike.sort()[0]}: "
-                "evaluate both on the same data"
-            )
+        if not len(unlike):
+            continue
+        said = f"{len(unlike)} of {both.height} {what} differ, first at doc_id {unlike.sort()[0]}"
+        if column == "target":
+            raise UserError(f"task {task}: {said}: evaluate both on the same data")
+        if "prompt" not in allow:
+            raise UserError(f"task {task}: {said}: evaluate both on the same data{_or_accept('prompt')}")
+        yield Difference("prompt", said, "one text", "another", stops=True, task=task)
+
+
+def _compare_judges(task: str, left: Samples, right: Samples, allow: Collection[str]) -> tuple[Difference, ...]:
+    """Return how the judges differ, by what each sample logs; refuse two sides that share none, unless accepted.
+
+    Runs that log only whose verdict each is cannot tell a cascade's rules from the rules alone: there the names are
+    compared, and not who judged which document.
+    """
+    if not (left.judges and right.judges):
+        return ()
+    logged = bool(left.judged_by and right.judged_by)
+    one, other = (side.judged_by if logged else side.judges for side in (left, right))
+    if not one.keys() & other.keys() and "judge" not in allow:
+        judges = " and by ".join(", ".join(side) for side in (one, other))
+        raise UserError(
+            f"task {task}: judged by {judges}: judge one of the runs again with emt judge{_or_accept('judge')}"
+        )
+    if not logged:
+        return () if one.keys() == other.keys() else compare_judges(task, one, other, 0)
+    both = left.frame.select("doc_id", JUDGED_BY).join(
+        right.frame.select("doc_id", JUDGED_BY), on="doc_id", suffix="_other"
+    )
+    changed = both.filter(pl.col(JUDGED_BY) != pl.col(f"{JUDGED_BY}_other")).height
+    return compare_judges(task, one, other, changed)
 
 
 def _join(left: Samples, right: Samples) -> pl.DataFrame:

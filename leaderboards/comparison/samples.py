@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emt_core.errors import UserError, listed
 from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
-from judges.verdict import CATEGORIES, DISTRACTED
+from judges.verdict import CATEGORIES, DISTRACTED, JUDGED_BY
 from leaderboards.comparison.metrics import Metric, choose, score_key, survey
 
 __all__ = ["NONE", "SEVERAL", "Samples", "number_clusters", "read_samples"]
@@ -35,12 +35,15 @@ class Samples:
     `cluster`, null where every document is its own; `distracted`, 1 where the wrong option that is the class's name
     was chosen, else 0, null where the task has none; `target` and `prompt`, hashes of the texts. `judged` says
     whether the task logs verdicts: where it does not, the category is "correct" for a score of 1, else "incorrect".
-    `judges` names those whose verdicts they are; `metric` is what is compared, as `--metric TASK=NAME` takes it.
+    `judges` counts the verdicts of each judge. `judged_by` counts the judges that were asked, with their versions, as
+    the column of that name has them (a cascade's verdicts are its rules' or its language model's); it is empty where
+    not every sample logs its own. `metric` is what is compared, as `--metric TASK=NAME` takes it.
     """
 
     metric: str
     judged: bool
-    judges: frozenset[str]
+    judges: Mapping[str, int]
+    judged_by: Mapping[str, int]
     frame: pl.DataFrame
 
 
@@ -59,7 +62,7 @@ class _Layout:
     def schema(self) -> dict[str, pl.DataType]:
         schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "target": pl.String(), "input": pl.String()}
         schema |= {name: pl.Float64() if self.number else pl.String() for name in self.metric.names}
-        schema["cluster"] = pl.String()
+        schema |= {"cluster": pl.String(), JUDGED_BY: pl.String()}
         if self.verdict:
             schema["verdict"] = pl.String()  # decoded below: three times as fast as polars' reader of nested lists
         if self.distractor:
@@ -78,8 +81,10 @@ def read_samples(task: Task, metric: str | None = None) -> Samples:
     layout = _layout(task, metric)
     frame = read_columns(task.samples, layout.schema(), lambda raw: _tabulate(raw, layout))
     _check(task, layout, frame)
-    judges = frozenset(frame["judge"].drop_nulls().unique().to_list())
-    return Samples(str(layout.metric), layout.verdict, judges, _once_each(task, frame.drop("judge")))
+    judges, judged_by = _count(frame["judge"]), _count(frame[JUDGED_BY])
+    if sum(judged_by.values()) < frame.height:
+        judged_by = {}
+    return Samples(str(layout.metric), layout.verdict, judges, judged_by, _once_each(task, frame.drop("judge")))
 
 
 def _check(task: Task, layout: _Layout, frame: pl.DataFrame) -> None:
@@ -110,6 +115,11 @@ def number_clusters(frame: pl.DataFrame) -> NDArray[np.int64] | None:
     names = pl.coalesce(pl.concat_str(pl.lit("cluster "), pl.col("cluster")), own)
     numbers = frame.select(names.rank("dense")).to_series().to_numpy().astype(np.int64) - 1
     return numbers if len(numbers) and int(numbers.max()) + 1 < len(numbers) else None
+
+
+def _count(names: pl.Series) -> dict[str, int]:
+    counts = names.drop_nulls().value_counts().rows()
+    return {str(name): int(count) for name, count in sorted(counts)}
 
 
 def _layout(task: Task, wanted: str | None) -> _Layout:
@@ -154,6 +164,7 @@ def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
         category=pl.when(score.is_null()).then(pl.lit("unscored")).otherwise(category),
         answer="_answer",
         judge="_judge",
+        judged_by=JUDGED_BY,
         cluster=cluster,
         distracted=pl.col(DISTRACTED) if layout.distractor else pl.lit(None, pl.Float64),
         target=pl.col("target").hash(),

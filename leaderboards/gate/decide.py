@@ -4,7 +4,7 @@ Each unit, a task or a quadrant of several tasks, is tested twice against its ma
 
 - not inferior: the drop is shown to be below the margin (its upper 1 − α bound is);
 - forgetting: the drop is shown to be above it (the lower bound is), with Holm's correction over all units;
-- undecided: neither, or less evidence than the policy asks for.
+- undecided: neither, or less evidence than the policy asks for, or the two runs are not alike.
 
 The candidate passes if every unit does. That needs no correction: a candidate that forgets in one unit passes with
 probability at most α, since that one unit passes with no more (intersection-union test; Berger, Technometrics 24
@@ -15,10 +15,11 @@ margin at α.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
+from leaderboards.comparison.alike import why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
 from leaderboards.comparison.matrix import QUADRANTS
 from leaderboards.gate.policy import Policy, check_names
@@ -93,6 +94,8 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
     evidence += [_quadrant_evidence(group, blocked, policy) for group in comparison.quadrants if len(group.tasks) > 1]
     required = policy.required if policy.required is not None else tuple(tasks or comparison.base.tasks)
     evidence += _absent_tasks(comparison, policy, required)
+    if (stopped := why_stopped(comparison.differences)) is not None:
+        evidence = [replace(unit, blocked=stopped, sample=None) for unit in evidence]
     units = tuple(_judge_units(evidence, policy))
     outcomes = {unit.outcome for unit in units}
     order: tuple[Outcome, ...] = ("forgetting", "undecided", "not inferior")

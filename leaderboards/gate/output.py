@@ -15,10 +15,13 @@ from rich.table import Table
 
 from emt_core.runs import Run
 from judges.verdict import DISTRACTED
+from leaderboards.comparison.alike import Difference, why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
 from leaderboards.comparison.metrics import label
 from leaderboards.gate.decide import GateResult, Unit
+from leaderboards.gate.sensitivity import TurningError, turning_errors, weakest
 from leaderboards.statistics import Interval
+from leaderboards.statistics.audit import AuditedSample
 
 WORST_CLASSES = 10
 """Classes that the JSON lists for a task, worst first."""
@@ -38,6 +41,8 @@ def sentence(result: GateResult) -> str:
     candidate = result.comparison.candidate.name
     if result.outcome == "forgetting":
         return f"FAIL: {candidate} forgot more than the margin allows on {names['forgetting']}."
+    if (stopped := why_stopped(result.comparison.differences)) is not None:
+        return f"UNDECIDED: {stopped}."
     if result.outcome == "undecided":
         return f"UNDECIDED: not enough evidence on {names['undecided']}."
     count = len(result.units)
@@ -71,15 +76,24 @@ def print_table(result: GateResult, console: Console) -> None:
 
 
 def notes(result: GateResult) -> Iterator[str]:
-    """Yield a line for each thing that the table leaves open: undecided units, excluded documents, unmatched tasks."""
+    """Yield a line for each thing that the table leaves open.
+
+    What is not alike in the runs, undecided units, excluded documents, audits, judge errors, unmatched tasks.
+    """
+    stopped = why_stopped(result.comparison.differences)
+    yield from map(_differs, result.comparison.differences)
     for unit in result.units:
-        if unit.outcome == "undecided":
+        if unit.outcome == "undecided" and unit.reason != stopped:
             needed = f"; about {unit.needed} documents would decide" if unit.needed else ""
             yield f"{unit.name}: {unit.reason}{needed}"
     for task in result.comparison.tasks:
         parts = [f"{count} {name.replace('_', ' in ')}" for name, count in asdict(task.excluded).items() if count]
         if parts:
             yield f"{task.task}: {task.documents - task.n} of {task.documents} documents left out ({', '.join(parts)})"
+        if isinstance(task.sample, AuditedSample):
+            yield f"{task.task}: {task.sample.labelled} pairs of answers {task.sample.method}"
+    if (line := weakest(result)) is not None:
+        yield line
     if result.comparison.only_candidate:
         yield f"only the candidate ran {', '.join(result.comparison.only_candidate)}: not compared"
 
@@ -93,9 +107,14 @@ def compared_by(comparison: Comparison) -> Iterator[str]:
         yield f"compared by {label(metric)}: {', '.join(names)} (another: --metric {names[0]}=NAME)"
 
 
+def _differs(found: Difference) -> str:
+    weight = "stops the gate" if found.stops else "accepted" if found.allowed else ""
+    return f"differs{weight and f' ({weight})'}: {found}"
+
+
 def as_json(result: GateResult) -> str:
     """Return the result as JSON, keys in a fixed order; undefined numbers are null."""
-    comparison = result.comparison
+    comparison, errors = result.comparison, turning_errors(result)
     data = {
         "verdict": result.outcome,
         "exit_code": result.exit_code,
@@ -105,13 +124,14 @@ def as_json(result: GateResult) -> str:
         "encoder": _describe(comparison.encoder) if comparison.encoder else None,
         "finetuned_on": comparison.finetuned_on,
         "policy": result.policy.model_dump(mode="json"),
-        "units": [asdict(unit) for unit in result.units],
+        "units": [asdict(unit) | {"judge_error": _error(errors.get((unit.kind, unit.name)))} for unit in result.units],
         "tasks": [_task(task) for task in comparison.tasks],
         "quadrants": [_group(group) for group in comparison.quadrants],
         "groups": [_group(group) for group in comparison.groups],
         "only_base": comparison.only_base,
         "only_candidate": comparison.only_candidate,
         "compared_by": list(compared_by(comparison)),
+        "differences": [asdict(found) for found in comparison.differences],
         "notes": list(notes(result)),
     }
     return json.dumps(_rounded(data), indent=2, ensure_ascii=False, allow_nan=False)
@@ -179,6 +199,16 @@ def _describe(run: Run) -> dict[str, Any]:
     }
 
 
+def _error(error: TurningError | None) -> dict[str, Any] | None:
+    return None if error is None else asdict(error)
+
+
+def _audit(sample: AuditedSample) -> dict[str, Any]:
+    names = ("verdicts differ", "verdicts agree, texts differ")
+    strata = {name: asdict(stratum) for name, stratum in zip(names, sample.strata, strict=True)}
+    return {"auditor": sample.auditor, "drop": 100 * sample.difference, "strata": strata}
+
+
 def _task(task: TaskComparison) -> dict[str, Any]:
     sample = task.sample
     return {
@@ -191,6 +221,7 @@ def _task(task: TaskComparison) -> dict[str, Any]:
         "excluded": asdict(task.excluded),
         "clusters": sample.clusters if sample else None,
         "design_effect": sample.design_effect if sample else None,
+        "audit": _audit(sample) if isinstance(sample, AuditedSample) else None,
         **_scores(task.scores),
         "p_value": task.p_value,
         "adjusted_p_value": task.adjusted_p_value,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
 
-from emt_core.files import read_columns, read_rows
 from emt_core.public_names import public_judge
-from emt_core.runs import Task
 from leaderboards.comparison.breakdown import LEAKAGE
 from leaderboards.comparison.pairing import PairedTask
+from leaderboards.comparison.texts import read_texts, rows_are_documents
 from leaderboards.report.text import Excerpt, excerpt, printable
 
 _REASON = 300
 """Characters of a judge's reason that are shown."""
+
+_VERDICT = {"verdict": pl.Struct({name: pl.String() for name in ("reason", "judge")})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ def read_flips(paired: PairedTask, most: int, leaked: Mapping[str, Set[int]] | N
     """
     chosen = _choose(paired.frame, most)
     texts = {
-        side: _read_texts(task, list(chosen), judged=paired.judged)
+        side: read_texts(task, chosen, _VERDICT if paired.judged else None)
         for side, task in (("base", paired.base), ("candidate", paired.candidate))
     }
-    own_rows = "process_docs" not in paired.base.config or paired.base.config["process_docs"] is None
+    own_rows = rows_are_documents(paired.base)
     flips = []
     for doc_id, (direction, categories) in chosen.items():
         base, candidate = (texts[side][doc_id] for side in ("base", "candidate"))
@@ -90,34 +90,6 @@ def _choose(frame: pl.DataFrame, most: int) -> dict[int, tuple[Literal["lost", "
         )
         for row in flipped.iter_rows(named=True)
     }
-
-
-def _read_texts(task: Task, documents: list[int], *, judged: bool) -> dict[int, dict[str, Any]]:
-    """Return the texts of these documents; with several filters, those of the first."""
-    if not documents:
-        return {}
-    schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "row": pl.Int64()}
-    schema |= {name: pl.String() for name in ("input", "target", "filtered_resps")}
-    if judged:
-        schema["verdict"] = pl.Struct({name: pl.String() for name in ("reason", "judge")})
-    wanted = pl.col("doc_id").is_in(documents)
-    rows = read_columns(task.samples, schema, lambda raw: raw.filter(wanted)).unique("doc_id", keep="first")
-    first = next((row for _, row in read_rows(task.samples)), {})
-    listed = isinstance(first.get("filtered_resps"), list)
-    return {
-        row["doc_id"]: row | {"answer": _unlist(row["filtered_resps"], listed)} for row in rows.iter_rows(named=True)
-    }
-
-
-def _unlist(text: str | None, listed: bool) -> str:
-    """Return the answer as text; lmms-eval logs some tasks' answers as a list of one."""
-    if not listed or text is None:
-        return text or ""
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):  # this one was no list
-        return text
-    return values[0] if isinstance(values, list) and len(values) == 1 and isinstance(values[0], str) else text
 
 
 def _answer(row: Mapping[str, Any], category: str) -> Answer:

@@ -49,7 +49,7 @@ class Thumbnails:
             return dict.fromkeys(wanted, source)
         known = [row for row in wanted if row is not None]
         missing = [row for row in known if (source, row) not in self._known]
-        for row, image in _read_images(source, missing).items():
+        for row, image in read_images(source, missing).items():
             self._known[source, row] = self._add(image) if isinstance(image, bytes) else image
         found: dict[int | None, int | str] = {row: self._known[source, row] for row in known}
         return {None: "the run does not say which row of the data set this is"} | found
@@ -70,21 +70,28 @@ class Thumbnails:
 
 
 def find_data(task: Task) -> Path | str:
-    """Return the parquet file that a task was evaluated on, or one line that says why it is unavailable.
+    """Return the parquet file that a task was evaluated on, or one line that says why it cannot be had."""
+    recorded = recorded_data(task)
+    return recorded if isinstance(recorded, str) else locate(recorded)
 
-    If the recorded file is not on this machine, its last two parts are searched under $EMT_DATA_DIR.
-    """
+
+def recorded_data(task: Task) -> Path | str:
+    """Return the parquet file that a run names, wherever that is, or one line that says why it names none."""
     config = task.config
     files = (config.get("dataset_kwargs") or {}).get("data_files")
     split = config.get("test_split") or config.get("validation_split")
     recorded = files.get(split) if isinstance(files, Mapping) else files
     if config.get("dataset_path") != "parquet" or not isinstance(recorded, str):
         return "the data set was not read from a parquet file; set EMT_DATA_DIR when evaluating"
-    path = Path(recorded)
+    return Path(recorded)
+
+
+def locate(recorded: Path) -> Path | str:
+    """Return a recorded file, looked for by its last two parts under $EMT_DATA_DIR too, or why it is not here."""
     root = os.environ.get("EMT_DATA_DIR")
-    places = [path] + ([Path(root).expanduser().joinpath(*path.parts[-2:])] if root else [])
+    places = [recorded] + ([Path(root).expanduser().joinpath(*recorded.parts[-2:])] if root else [])
     found = next((place for place in places if place.is_file()), None)
-    return found or f"{path.name} of the data set is not on this machine; set EMT_DATA_DIR to where it is"
+    return found or f"{recorded.name} of the data set is not on this machine; set EMT_DATA_DIR to where it is"
 
 
 def shrink(image: bytes) -> str | None:
@@ -102,8 +109,8 @@ def shrink(image: bytes) -> str | None:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
-    """Return the encoded images of these rows, or why one is unavailable; reads only their row groups."""
+def read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:
+    """Return the encoded images of these rows, or why one cannot be had; reads no more than their row groups."""
     if not rows:
         return {}
     try:

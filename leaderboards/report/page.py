@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from emt_core.files import write_text
@@ -31,6 +31,7 @@ def compare_all(
     matrix: Mapping[str, tuple[str, ...]] | None = None,
     metrics: Mapping[str, str] | None = None,
     finetuned_on: str | None = None,
+    allow: Collection[str] = (),
     progress: Callable[[str], None] = lambda _task: None,
 ) -> list[GateResult]:
     """Put each candidate through the gate against the base; arguments as in `forgetting.compare`."""
@@ -46,6 +47,7 @@ def compare_all(
             matrix=matrix,
             metrics=metrics,
             finetuned_on=finetuned_on,
+            allow=allow,
             progress=lambda task, label=candidate.label: progress(f"{label}: {task}"),  # type: ignore[misc]
         )
         results.append(decide(comparison, policy, tasks=chosen))
@@ -73,7 +75,9 @@ def write_report(
     most = max(20, FLIPS // len(candidates)) if flips is None else flips
 
     def read(comparison: Comparison, task: TaskComparison) -> list[Flip]:
-        paired = pair_task(task.task, comparison.base, comparison.candidate, metric=task.metric)
+        paired = pair_task(
+            task.task, comparison.base, comparison.candidate, metric=task.metric, allow=comparison.allowed
+        )
         return read_flips(paired, most, find_leaked(paired, comparison.finetuned_on))
 
     context = make_view(base, candidates, results, read, finetuned_on=finetuned_on)

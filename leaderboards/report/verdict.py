@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from leaderboards.comparison.alike import why_stopped
 from leaderboards.gate.decide import GateResult, Outcome, Unit
 from leaderboards.report.text import bounds, count, listed, number, with_bounds
 
@@ -49,6 +50,8 @@ def describe_all(results: Sequence[GateResult], base: str) -> str:
 
 def _worst(result: GateResult) -> str:
     """Name the unit that decided, with its drop."""
+    if (stopped := why_stopped(result.comparison.differences)) is not None:
+        return stopped
     unit = max(_units(result, result.outcome), key=lambda unit: (unit.drop is not None, _upper(unit), unit.name))
     if unit.drop is None:
         return f"{unit.name}: {unit.reason}"
@@ -77,6 +80,8 @@ def _not_inferior(result: GateResult, candidate: str, base: str) -> str:
 
 
 def _undecided(result: GateResult, candidate: str, base: str) -> str:
+    if (stopped := why_stopped(result.comparison.differences)) is not None:
+        return f"Whether {candidate} forgot cannot be told: {stopped}."
     found = _units(result, "undecided")
     unit = max(found, key=lambda unit: (unit.drop is not None, _upper(unit) - unit.margin, unit.name))
     several = f" and on {len(found) - 1} more" if len(found) > 1 else ""

@@ -19,6 +19,8 @@ NEED_NO_MODEL = (
     "data list",
     "data prepare birds",
     "data check --train birds",
+    "audit sample",
+    "audit label audit.jsonl --judge",
     "gate",
     "report",
     "export",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,18 @@ def test_every_task_leaves_results_and_samples_with_our_metrics(run):
             assert sample["verdict"]["category"] in ("correct", "incorrect", "intrinsic", "extrinsic")
             assert sample["verdict"]["reason"]
             assert sample["judge_target"]["kind"] in ("classification", "multiple_choice", "short_answer")
+
+
+def test_a_run_says_what_its_answers_depend_on(run):
+    assert run.results["transformers_version"] == version("transformers")
+    asked = {sample["judged_by"] for samples in run.samples.values() for sample in samples}
+    assert asked == {f"fuzzy, emt-eval {version('emt-eval')}", "likelihood"}
+
+
+def test_a_documents_hash_says_nothing(run):
+    """lmms-eval 0.7.3 hashes a field that it never fills; were that to change, `comparison.alike` could compare it."""
+    hashes = {sample["doc_hash"] for samples in run.samples.values() for sample in samples}
+    assert hashes == {hashlib.sha256(b"null").hexdigest()}
 
 
 def test_means_are_those_of_the_samples_and_groups_are_means_of_their_tasks(run):

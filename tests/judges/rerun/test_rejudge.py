@@ -94,7 +94,7 @@ def test_a_run(run, tmp_path):
     assert [row["verdict"]["category"] for row in judged] == ["correct", "incorrect", "intrinsic", "extrinsic"]
     assert [row["accuracy"] for row in judged] == [1.0, 0.0, 0.0, 0.0]
     assert [row["intrinsic"] for row in judged] == [0.0, 0.0, 1.0, 0.0]
-    assert [list(row) for row in judged] == [list(row) for row in CIFAR_SAMPLES]
+    assert [list(row) for row in judged] == [[*row, "judged_by"] for row in CIFAR_SAMPLES]
     chosen = [row["class_name_chosen"] for _, row in read_rows(model / f"{DATE}_samples_imagewikiqa_distractor.jsonl")]
     assert chosen == [0.0, 1.0]
     assert (model / f"{DATE}_samples_mme.jsonl").read_bytes() == before[f"org__model/{DATE}_samples_mme.jsonl"]
