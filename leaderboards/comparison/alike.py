@@ -7,10 +7,10 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Any
 
 from emt_core.errors import UserError
+from emt_core.public_names import public_name
 from emt_core.runs import Run
 
 FLAG = "--allow-different"
@@ -176,7 +176,7 @@ def shown(one: Any, other: Any) -> tuple[str, str]:
     texts = [_ABSENT if value is None else _short(_text(value)) for value in (one, other)]
     if texts[0] == texts[1]:
         texts = [
-            f"{text} [{hashlib.sha256(_text(value).encode('utf-8', 'replace')).hexdigest()[:8]}]"
+            f"{text} [{hashlib.sha256(_whole_text(value).encode('utf-8', 'replace')).hexdigest()[:8]}]"
             for text, value in zip(texts, (one, other), strict=True)
         ]
     return texts[0], texts[1]
@@ -215,13 +215,15 @@ def _meaning(field: str, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    return public_name(value) if isinstance(value, str) and " " not in value.strip() else _whole_text(value)
+
+
+def _whole_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
-    if line.startswith(("/", "~")) and " " not in line:
-        line = PurePath(line).name or line
     return line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
 
 

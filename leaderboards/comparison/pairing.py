@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from emt_core.errors import UserError
+from emt_core.public_names import public_name
 from emt_core.runs import Run, Task
 from judges.verdict import JUDGED_BY
 from leaderboards.comparison.alike import FLAG, Difference, accept, compare_judges, shown
@@ -168,9 +169,10 @@ def _data(config: Mapping[str, Any]) -> str:
     arguments = config.get("dataset_kwargs")
     files = arguments.get("data_files") if isinstance(arguments, Mapping) else None
     if files is None:
-        return " ".join(str(config[name]) for name in ("dataset_path", "dataset_name") if config.get(name))
+        return " ".join(public_name(str(config[name])) for name in ("dataset_path", "dataset_name") if config.get(name))
     places = files.values() if isinstance(files, Mapping) else files if isinstance(files, list) else [files]
-    return ", ".join(sorted({"/".join(PurePath(str(place)).parts[-2:]) for place in places}))
+    found = (PurePath(str(place)) for place in places)
+    return ", ".join(sorted({f"{public_name(str(place.parent))}/{place.name}" for place in found}))
 
 
 def _refuse_different_documents(base: Run, candidate: Run, first: Task, second: Task) -> None:

@@ -49,11 +49,11 @@ def test_data_list_says_what_is_there_and_what_is_not(capsys, sample_data, monke
 
 def test_a_mistake_is_one_line_and_a_traceback_only_on_demand(capsys):
     assert cli.main(["data", "list", "svhn"]) == 2
-    assert capsys.readouterr().err == "emt: 'svhn' is no task, group or data set of ours; see: emt tasks list\n"
+    assert capsys.readouterr().err == "emt: unknown task, group or data set 'svhn'; see: emt tasks list\n"
     assert cli.main(["--debug", "data", "list", "svhn"]) == 2
     traceback = capsys.readouterr().err
     assert traceback.startswith("Traceback (most recent call last):")
-    assert traceback.endswith("emt: 'svhn' is no task, group or data set of ours; see: emt tasks list\n")
+    assert traceback.endswith("emt: unknown task, group or data set 'svhn'; see: emt tasks list\n")
 
 
 def test_a_taken_import_name_is_told(tmp_path):

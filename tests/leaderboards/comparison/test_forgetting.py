@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import log2, sqrt
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,7 @@ def test_classes_of_scores_between_0_and_1_take_the_t_interval(build: Build) -> 
         return [{"doc_id": i, "target": "a", "accuracy": score, "input": "q"} for i, score in enumerate(scores)]
 
     task = build({"other": plain([1, 0.5, 0.75, 0.5])}, {"other": plain([0.5, 0.5, 0.5, 0.25])}).tasks[0]
-    # One class holds all four: its interval is the task's, 25 ± 32.4807 points (see test_paired_statistics).
-    assert task.scores is not None
-    assert task.classes[0].forgetting.lower == pytest.approx(task.scores.forgetting.lower)
+    # Drops 50, 0, 25, 25 points: mean 25, standard deviation √(1250/3), error 10.2062; t(3) at 97.5 % is 3.182446.
     assert task.classes[0].forgetting.lower == pytest.approx(25 - 32.4807, abs=1e-4)
     assert task.drift is None
     assert task.flips.lost_to == {"incorrect": 3}
@@ -153,12 +151,12 @@ def test_shared_images_widen_the_interval(build: Build) -> None:
         drop = task.scores.forgetting
         widths[cluster] = (drop.upper or 0) - (drop.lower or 0)
         assert drop.estimate == pytest.approx(10)
-    # Four equal answers are one: the interval is about √4 times as wide.
-    assert widths[4] / widths[None] == pytest.approx(sqrt(4), rel=0.1)
+    # Four equal answers are one: the interval is √4 times as wide, and wider for the caution about clusters.
+    assert 1.9 < widths[4] / widths[None] < 2.6
     assert task.sample is not None
     assert task.sample.clusters == 100
-    assert task.sample.design_effect == pytest.approx(4, rel=0.02)
-    assert task.test == "Tango score, 100 clusters"
+    assert task.sample.design_effect == pytest.approx(4, rel=0.1)
+    assert task.test == "tilted resampling, 100 clusters"
 
 
 def test_leakage_is_told_apart_from_other_extrinsic_answers(build: Build) -> None:

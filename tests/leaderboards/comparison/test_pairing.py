@@ -96,5 +96,5 @@ def test_different_documents_are_refused(pair: Pair) -> None:
 
 
 def test_different_judges_are_refused(pair: Pair) -> None:
-    with pytest.raises(UserError, match="judged by fuzzy and by llm: rejudge one of the runs with emt judge"):
+    with pytest.raises(UserError, match="judged by fuzzy and by llm: judge one of the runs again with emt judge"):
         pair(rows(), rows(judge="llm"))

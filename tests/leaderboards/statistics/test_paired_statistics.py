@@ -153,15 +153,18 @@ def test_holm_by_hand() -> None:
 
 def test_clustered_variance_by_hand() -> None:
     # Values 1, 1, 0, 0 in two clusters of two: mean 0.5, residuals ±0.5, cluster sums 1 and −1.
-    # V = 2/(2 − 1)·(1 + 1)/16 = 0.25. Independent: 4/3·(4·0.25)/16 = 1/12. Design effect 0.25·12 = 3.
+    # V = 2/(2 − 1)·(1 + 1)/16 = 0.25. Independent: 4/3·(4·0.25)/16 = 1/12.
+    # Design effect, with half a cluster of two: (2/1·2 + 2²/2) / (4/3·1 + 2/2) = 6 / (7/3) = 18/7.
     values = np.array([[1.0], [1.0], [0.0], [0.0]])
     clustered = float(mean_covariance(values, np.array([0, 0, 1, 1]))[0, 0])
     independent = float(mean_covariance(values)[0, 0])
     assert clustered == pytest.approx(0.25)
     assert independent == pytest.approx(1 / 12)
-    assert design_effect(clustered, independent) == pytest.approx(3)
-    assert design_effect(0.01, 0.02) == 1.0
-    assert design_effect(0.0, 0.0) == 1.0
+    clusters = np.array([0, 0, 1, 1])
+    assert design_effect(values[:, 0], clusters) == pytest.approx(18 / 7)
+    # Nothing differs: as many documents as there are clusters.
+    assert design_effect(np.ones(4), clusters) == pytest.approx(2)
+    assert design_effect(values[:, 0], None) == 1.0
     assert np.isnan(mean_covariance(values, np.zeros(4, dtype=np.int64))).all()
 
 
@@ -248,42 +251,37 @@ def test_sample_counts_by_hand() -> None:
 
 
 def test_doubling_every_document_as_a_cluster_changes_little() -> None:
-    # Each document twice in one cluster says no more than once: the interval must be that of the single ones, but for
-    # Student's t and the G/(G − 1) of 199 clusters.
+    # Each document twice in one cluster says no more than once: the interval is that of the single ones, a little wider
+    # since the test of clusters is cautious.
     base, candidate = [1, 1, 1, 0] * 50, [1, 1, 0, 0] * 49 + [0, 1, 1, 1]
     once = sample(base, candidate)
     twice = sample(base * 2, candidate * 2, list(range(200)) * 2)
     naive = sample(base * 2, candidate * 2)
-    assert twice.design_effect == pytest.approx(2, rel=0.01)
-    assert twice.drop().lower == pytest.approx(once.drop().lower, abs=2e-3)
-    assert twice.drop().upper == pytest.approx(once.drop().upper, abs=2e-3)
+    assert twice.design_effect == pytest.approx(2, rel=0.05)
+    widths = [(drop.upper or 0) - (drop.lower or 0) for drop in (once.drop(), twice.drop())]
+    assert 1 < widths[1] / widths[0] < 1.15
     assert (naive.drop().upper or 0) < (once.drop().upper or 0) - 5e-3
-    assert twice.method == "Tango score, 200 clusters"
-
-
-def test_scores_between_0_and_1_take_the_paired_t_interval() -> None:
-    # Differences 0.5, 0, 0.25, 0.25: mean 0.25, standard deviation √(0.125/3) = 0.204124, error 0.102062;
-    # t(3) at 97.5 % is 3.182446, half width 0.324807
-    summed = sample([1, 0.5, 0.75, 0.5], [0.5, 0.5, 0.5, 0.25])
-    assert rounded(summed.drop(), 5) == (round(0.25 - 0.324807, 5), round(0.25 + 0.324807, 5))
-    assert summed.drop().method == "paired t"
-    assert summed.detectable_drop() is None
-    change = summed.p_no_change()
-    assert change is not None
-    # t = 0.25/0.102062 = 2.449490 with 3 degrees of freedom: p = 0.0917
-    assert change[0] == pytest.approx(0.0917, abs=1e-4)
+    assert twice.method == "tilted resampling, 200 clusters"
 
 
 def test_scores_that_never_differ_are_bounded_by_their_number() -> None:
+    # All of the null's drop lies in lost documents: 1.5·(1 − δ)^100 = 0.025 where δ = 1 − (0.025/1.5)^0.01 = 0.04012.
     unchanged = sample([0.5] * 100, [0.5] * 100)
-    assert unchanged.drop().upper == pytest.approx(Z95**2 / (100 + Z95**2))
+    assert unchanged.drop().upper == pytest.approx(0.04012, rel=0.01)
+    assert unchanged.drop().method == "tilted resampling"
+    assert unchanged.detectable_drop() is None
 
 
-def test_a_constant_shift_has_no_known_spread() -> None:
+def test_a_constant_shift_could_be_more_or_less() -> None:
+    # A share q of documents may be lost entirely, or gained: 1.5·(1 − q)^100 = 0.025, q = 0.04012; then the drop is
+    # 0.25 + 0.75·q = 0.2801, or 0.25 − 1.25·q = 0.1999.
     shifted = sample([0.75] * 100, [0.5] * 100)
-    assert shifted.drop() == Interval(0.25, None, None, 100, 0.95, "paired t")
-    assert shifted.p_values(0.02) is None
-    assert shifted.p_no_change() is None
+    drop = shifted.drop()
+    assert (drop.lower, drop.upper) == (pytest.approx(0.1999, abs=1e-3), pytest.approx(0.2801, abs=1e-3))
+    p_values = shifted.p_values(0.2801)
+    assert p_values is not None
+    assert p_values[0] == pytest.approx(0.025, rel=0.02)
+    assert shifted.p_no_change() == (pytest.approx(0, abs=1e-6), "tilted resampling")
 
 
 def test_one_cluster_says_nothing() -> None:
