@@ -72,7 +72,7 @@ def _audit_task(comparison: Comparison, task: TaskComparison, rows: list[AuditRo
     strata = tuple(_stratum([row for row in rows if row.stratum == kind], sizes[kind]) for kind in KINDS)
     auditors = {row.labels[2] for row in rows if row.labels}
     auditor = " and ".join(sorted(auditors, key=lambda name: (name != PEOPLE, name)))
-    return replace(task, sample=AuditedSample.of(task.sample, strata, auditor))
+    return replace(task, sample=AuditedSample.of(task.sample, strata, auditor), extremes=None)
 
 
 def _check_drawn_from(
@@ -111,4 +111,4 @@ def _audit_group(group: GroupComparison, tasks: dict[str, TaskComparison]) -> Gr
     samples = tuple(sample for name in group.tasks if (sample := tasks[name].sample))
     if not any(isinstance(sample, AuditedSample) for sample in samples):
         return group
-    return replace(group, sample=AuditedMean(samples))
+    return replace(group, sample=AuditedMean(samples, group.sample.data), extremes=None)

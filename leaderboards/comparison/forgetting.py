@@ -5,8 +5,10 @@ Rates are in percent, differences in percentage points; every number carries its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -55,6 +57,9 @@ class TaskComparison:
     sample of this size and this many changes could have shown with 80 % power. `leakage` counts the answers that name a
     label of the fine-tuning task and none of the task's own; `distracted` those that chose the wrong option that is the
     class's name (arXiv 2603.14493), if the task has one.
+    `extremes` are the samples that would be, were the documents that one run alone scored all against the candidate, or
+    all for it; None if there is no such document. `data` names the data set: tasks that share it ask about the same
+    documents.
     """
 
     task: str
@@ -76,6 +81,8 @@ class TaskComparison:
     drift: Drift | None
     classes: tuple[ClassComparison, ...]
     encoder_samples: tuple[PairedSample, PairedSample] | None = None
+    extremes: tuple[PairedSample, PairedSample] | None = None
+    data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class GroupComparison:
     n: int
     sample: MeanOfSamples
     scores: Scores
+    extremes: tuple[MeanOfSamples, MeanOfSamples] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +196,8 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
     smallest = sample.detectable_drop() if sample else None
     return TaskComparison(
         task=paired.task,
+        extremes=_extremes(paired),
+        data=_data_set(paired.base.config),
         quadrant=quadrant,
         version=paired.base.version,
         metric=paired.metric,
@@ -207,6 +217,28 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         classes=compare_classes(frame, sample) if sample else (),
         encoder_samples=encoder_samples,
     )
+
+
+def _extremes(paired: PairedTask) -> tuple[PairedSample, PairedSample] | None:
+    """Return the sample with the documents that one run alone scored: all against the candidate, and all for it."""
+    if paired.one_sided.is_empty():
+        return None
+    samples = []
+    for base, candidate in ((1.0, 0.0), (0.0, 1.0)):
+        guessed = paired.one_sided.with_columns(
+            pl.col("base_score").fill_null(base), pl.col("candidate_score").fill_null(candidate)
+        )
+        frame = pl.concat([paired.frame.select(guessed.columns), guessed])
+        first, second = (frame[f"{side}_score"].to_numpy() for side in ("base", "candidate"))
+        samples.append(PairedSample.from_scores(first, second, number_clusters(frame)))
+    worst, best = samples
+    return (worst, best) if worst and best else None
+
+
+def _data_set(config: Mapping[str, Any]) -> str:
+    """Name what a task's documents come from; equal for tasks that ask about the same ones."""
+    named = [config.get(name) for name in ("dataset_path", "dataset_name", "dataset_kwargs", "test_split")]
+    return json.dumps(named, sort_keys=True, default=str)
 
 
 def _pair_with_encoder(frame: pl.DataFrame) -> tuple[PairedSample, PairedSample] | None:
@@ -266,10 +298,22 @@ def _compare_groups(
         parts = [task for task in tasks if task.task in members and task.sample]
         if not parts:
             continue
-        sample = MeanOfSamples(tuple(task.sample for task in parts if task.sample))
+        data = tuple(task.data or task.task for task in parts)
+        sample = MeanOfSamples(tuple(task.sample for task in parts if task.sample), data)
         encoders = [task.encoder_samples for task in parts if task.encoder_samples]
         complete = len(encoders) == len(parts)
         pairs = [MeanOfSamples(tuple(pair[side] for pair in encoders)) for side in (0, 1)] if complete else [None, None]
         names = tuple(task.task for task in parts)
-        compared.append(GroupComparison(name, names, sample.n, sample, _scores(sample, *pairs)))
+        scores = _scores(sample, *pairs)
+        compared.append(GroupComparison(name, names, sample.n, sample, scores, _extreme_means(parts, data)))
     return tuple(compared)
+
+
+def _extreme_means(
+    parts: Sequence[TaskComparison], data: tuple[str, ...]
+) -> tuple[MeanOfSamples, MeanOfSamples] | None:
+    if not any(task.extremes for task in parts):
+        return None
+    pairs = [task.extremes or (task.sample, task.sample) for task in parts if task.sample]
+    worst, best = (tuple(pair[side] for pair in pairs) for side in (0, 1))
+    return MeanOfSamples(worst, data), MeanOfSamples(best, data)

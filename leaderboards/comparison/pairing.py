@@ -56,7 +56,8 @@ class PairedTask:
     Columns of `frame`: `doc_id`, `class`, `cluster`, and for each side (`base`, `candidate`) its score, category and
     answer as `SIDE_score`, `SIDE_category`, `SIDE_answer`, for documents that both runs scored; `encoder_score`,
     null where the encoder was not given or has none. `documents` counts all documents of either run, `paired` those
-    in the frame. `differences` holds what is not alike in this task.
+    in the frame. `differences` holds what is not alike in this task, `one_sided` the documents that one run
+    alone scored: `doc_id`, `cluster` and both scores, one of them null.
     """
 
     task: str
@@ -67,6 +68,7 @@ class PairedTask:
     documents: int
     excluded: Excluded
     frame: pl.DataFrame
+    one_sided: pl.DataFrame
     differences: tuple[Difference, ...] = ()
 
     @property
@@ -110,7 +112,8 @@ def pair_task(
         joined = joined.join(scores, on="doc_id", how="left", maintain_order="left")
     else:
         joined = joined.with_columns(encoder_score=pl.lit(None, pl.Float64))
-    frame = joined.drop_nulls(["base_score", "candidate_score"])
+    known = joined.select("base_score", "candidate_score").select(pl.sum_horizontal(pl.all().is_not_null()))
+    frame, one_sided = (joined.filter(known.to_series() == sides) for sides in (2, 1))
     return PairedTask(
         task=task,
         base=first,
@@ -121,6 +124,7 @@ def pair_task(
         excluded=_count_excluded(joined, left, right, first.effective),
         frame=frame.drop("base_unscored", "candidate_unscored"),
         differences=accept(differences, allow),
+        one_sided=one_sided.select("doc_id", "cluster", "base_score", "candidate_score"),
     )
 
 

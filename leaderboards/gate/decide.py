@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 from leaderboards.comparison.alike import why_stopped
@@ -118,6 +118,7 @@ class _Evidence:
     drop: Interval | None
     p_values: tuple[float, float] | None
     blocked: str | None
+    one_sided: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -132,14 +133,14 @@ def _task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy)
     blocked = None
     if excluded > policy.maximum_excluded:
         blocked = f"{excluded:.1f} % of its documents are missing or unscored, more than {policy.maximum_excluded:g} %"
-    return _gather(task.task, "task", margin, task.n, task.sample, blocked, policy)
+    return _gather(task.task, "task", margin, task.n, task.sample, blocked, policy, task.extremes)
 
 
 def _quadrant_evidence(group: GroupComparison, blocked_tasks: Set[str], policy: Policy) -> _Evidence:
     margin = policy.quadrants.get(group.name, policy.margin)
     blocking = next((task for task in group.tasks if task in blocked_tasks), None)
     blocked = None if blocking is None else f"its task {blocking} cannot be tested"
-    return _gather(group.name, "quadrant", margin, group.n, group.sample, blocked, policy)
+    return _gather(group.name, "quadrant", margin, group.n, group.sample, blocked, policy, group.extremes)
 
 
 def _absent_tasks(comparison: Comparison, policy: Policy, required: Iterable[str]) -> Iterator[_Evidence]:
@@ -162,8 +163,12 @@ def _gather(
     sample: PairedSample | MeanOfSamples | None,
     blocked: str | None,
     policy: Policy,
+    extremes: tuple[PairedSample, PairedSample] | tuple[MeanOfSamples, MeanOfSamples] | None = None,
 ) -> _Evidence:
-    """Return a unit's evidence; `blocked` is the caller's reason to block it, which outranks any found here."""
+    """Return a unit's evidence, which must hold for both `extremes`.
+
+    `blocked` is the caller's reason to block it, which outranks any found here.
+    """
     if sample is None:
         reason = blocked or "no document was scored by both models"
         return _Evidence(name, kind, margin, n, None, None, None, reason)
@@ -174,8 +179,21 @@ def _gather(
         return _Evidence(name, kind, margin, n, sample, None, None, reason)
     if blocked is None and n < policy.minimum_n:
         blocked = f"{n} documents, fewer than the {policy.minimum_n} asked for"
+    if blocked is None and (clusters := _fewest_clusters(sample)) < policy.minimum_clusters:
+        blocked = f"questions about {clusters} images, fewer than the {policy.minimum_clusters} asked for"
+    one_sided = 0
+    if extremes is not None:
+        one_sided = extremes[0].n - n
+        worst, best = (side.p_values(margin / 100) for side in extremes)
+        p_values = (max(p_values[0], worst[0]), max(p_values[1], best[1])) if worst and best else p_values
     drop = Interval(sample.difference, *bounds, n, 1 - 2 * policy.alpha, f"{sample.method}, corrected").scaled(100)
-    return _Evidence(name, kind, margin, n, sample, drop, p_values, blocked)
+    return _Evidence(name, kind, margin, n, sample, drop, p_values, blocked, one_sided)
+
+
+def _fewest_clusters(sample: PairedSample | MeanOfSamples) -> float:
+    """Return the number of clusters of the task that has the fewest; infinite if documents come in none."""
+    parts = sample.parts if isinstance(sample, MeanOfSamples) else (sample,)
+    return min((part.clusters for part in parts if part.clusters is not None), default=inf)
 
 
 def _judge_units(evidence: list[_Evidence], policy: Policy) -> Iterator[Unit]:
@@ -190,6 +208,13 @@ def _judge(evidence: _Evidence, p_adjusted: float | None, tested: int, policy: P
     """Return the unit with its verdict; `tested` is the number of units that Holm's correction covers."""
     p_not_inferior, p_forgetting = evidence.p_values or (None, None)
     outcome, reason = _outcome(evidence.blocked, p_not_inferior, p_adjusted, policy.alpha)
+    if outcome == "undecided" and evidence.blocked is None and evidence.one_sided and evidence.sample is not None:
+        alone = evidence.sample.p_values(evidence.margin / 100)
+        if alone is not None and min(alone) < policy.alpha:
+            reason = (
+                f"{evidence.one_sided} documents that only one run scored could turn it: evaluate or judge them again "
+                "(emt judge RUN -o NEW)"
+            )
     needed = None
     # If documents are missing or unscored, more of the same would not help.
     more_would_help = evidence.blocked is None or evidence.n < policy.minimum_n

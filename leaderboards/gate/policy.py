@@ -38,6 +38,9 @@ class Policy(BaseModel):
         default=None, description="tasks that must be compared; all of the base's if unset"
     )
     minimum_n: int = Field(default=100, ge=1, description="documents below which nothing is decided")
+    minimum_clusters: int = Field(
+        default=20, ge=2, description="images below which nothing is decided, if several questions are about each"
+    )
     maximum_excluded: float = Field(
         default=5.0, ge=0, le=100, description="percent of documents that may be missing or unscored in either run"
     )

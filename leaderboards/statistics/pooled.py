@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import exp, hypot, log
 
 from leaderboards.statistics.interval import Interval, undefined
 from leaderboards.statistics.means import ratio_of_means
@@ -27,18 +28,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def mean_bounds(estimates: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
-    """Return both bounds of the unweighted mean of independent estimates, each (lower, estimate, upper).
+def mean_bounds(
+    estimates: Sequence[tuple[float, float, float]], shared: Sequence[str] | None = None
+) -> tuple[float, float]:
+    """Return both bounds of the unweighted mean of estimates, each (lower, estimate, upper).
 
-    mean − √Σ(estimateᵢ − lowerᵢ)² / m and mean + √Σ(upperᵢ − estimateᵢ)² / m: bounds that are not symmetric stay so.
-    Source: the method of variance estimates recovery (MOVER), Zou and Donner, Statistics in Medicine 27 (2008)
-    1693–1702. A single estimate keeps its bounds. In neither scipy nor statsmodels.
+    Independent estimates: mean − √Σ(estimateᵢ − lowerᵢ)² / m and mean + √Σ(upperᵢ − estimateᵢ)² / m, by the method of
+    variance estimates recovery (MOVER), Zou and Donner, Statistics in Medicine 27 (2008) 1693–1702: bounds that are not
+    symmetric stay so. Estimates with the same entry in `shared` rest on the same documents: their distances are added
+    before they are squared, which holds however they depend on each other. A single estimate keeps its bounds. In
+    neither scipy nor statsmodels.
     """
     m = len(estimates)
+    names = range(m) if shared is None else shared
+    below: defaultdict[object, float] = defaultdict(float)
+    above: defaultdict[object, float] = defaultdict(float)
+    for name, (lower, estimate, upper) in zip(names, estimates, strict=True):
+        below[name] += estimate - lower
+        above[name] += upper - estimate
     mean = sum(estimate for _, estimate, _ in estimates) / m
-    below = sqrt(sum((estimate - lower) ** 2 for lower, estimate, _ in estimates)) / m
-    above = sqrt(sum((upper - estimate) ** 2 for _, estimate, upper in estimates)) / m
-    return mean - below, mean + above
+    return mean - hypot(*below.values()) / m, mean + hypot(*above.values()) / m
 
 
 def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval:
@@ -59,9 +68,13 @@ def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval
 
 @dataclass(frozen=True, slots=True)
 class MeanOfSamples:
-    """The unweighted mean over tasks, as for a group or a quadrant; the tasks' documents are independent."""
+    """The unweighted mean over tasks, as for a group or a quadrant.
+
+    `data` names each task's data set: tasks that share one share documents. If not given, all are independent.
+    """
 
     parts: tuple[PairedSample, ...]
+    data: tuple[str, ...] | None = None
 
     @property
     def n(self) -> int:
@@ -86,7 +99,7 @@ class MeanOfSamples:
             if bounds is None:
                 return None
             estimates.append((bounds[0], part.difference, bounds[1]))
-        return mean_bounds(estimates)
+        return mean_bounds(estimates, self.data)
 
     def p_values(self, margin: float) -> tuple[float, float] | None:
         """Return the p-values as `PairedSample.p_values` does: the level at which the bound meets the margin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,9 @@ def test_too_many_unscored_documents_decide_nothing(gate: Gate) -> None:
     result = gate({"flowers102": (1000, 0)}, unscored=60)
     assert result.outcome == "undecided"
     assert result.units[0].reason == "6.0 % of its documents are missing or unscored, more than 5 %"
-    assert gate({"flowers102": (1000, 0)}, Policy(maximum_excluded=6), unscored=60).outcome == "not inferior"
+    # Waiving that share does not make them harmless: 6 points may be lost.
+    waived = gate({"flowers102": (1000, 0)}, Policy(maximum_excluded=6), unscored=60)
+    assert (waived.outcome, "60 documents that only one run scored" in waived.units[0].reason) == ("undecided", True)
 
 
 def test_tasks_that_the_candidate_did_not_run_block_it(gate: Gate) -> None:
@@ -160,3 +163,47 @@ def test_nothing_scored_at_all(gate: Gate) -> None:
     assert result.outcome == "undecided"
     assert result.units[0].drop is None
     assert result.units[0].reason.startswith("100.0 % of its documents")
+
+
+def test_what_one_run_alone_scored_counts_against_either_verdict(gate: Gate) -> None:
+    # 98 of 2,000 answers of the candidate are unscored, where the base is right: between 0 and 4.9 points are lost.
+    policy = Policy(margin=2.0, maximum_excluded=5.0)
+    result = gate({"flowers102": (2000, 0)}, policy, unscored=98)
+    assert result.exit_code == 2
+    assert result.units[0].reason.startswith("98 documents that only one run scored could turn it: evaluate or judge")
+    # 10 of them are at most half a point: whatever they are, the drop stays below the margin.
+    assert gate({"flowers102": (2000, 0)}, policy, unscored=10).exit_code == 0
+    # And 200 lost of 2,000 are forgetting even if all that is missing were right.
+    assert gate({"flowers102": (2000, 200)}, policy, unscored=98).exit_code == 1
+
+
+def test_tasks_that_share_documents_are_not_independent(tmp_path: Path) -> None:
+    # Two tasks in one quadrant on one data set: their intervals are averaged, not narrowed by √2.
+    widths = {}
+    for name, config in (("apart", {}), ("shared", {"config": {"dataset_path": "one"}})):
+        runs = [
+            read_run(
+                write_run(
+                    tmp_path / name / side,
+                    {task: changed(1000, 30, side=side) for task in ("a", "b")},
+                    name=side,
+                    a=config,
+                    b=config,
+                )
+            )
+            for side in ("base", "candidate")
+        ]
+        result = decide(compare(*runs, matrix={"idt_idi": ("a", "b")}), Policy())
+        task, _, quadrant = (unit.drop for unit in result.units)
+        assert task is not None
+        assert quadrant is not None
+        widths[name] = ((quadrant.upper or 0) - 3) / ((task.upper or 0) - 3)
+    assert widths == {"apart": pytest.approx(sqrt(1 / 2)), "shared": pytest.approx(1)}
+
+
+def test_few_images_decide_nothing(tmp_path: Path) -> None:
+    # 200 questions about 10 images, none of them answered otherwise: ten images are too few to tell.
+    rows = [judged_sample(index, "correct") | {"cluster": f"image {index // 20}"} for index in range(200)]
+    runs = [read_run(write_run(tmp_path / side, {"ocr_vqa": rows}, name=side)) for side in ("base", "candidate")]
+    result = decide(compare(*runs), Policy())
+    assert (result.exit_code, result.units[0].reason) == (2, "questions about 10 images, fewer than the 20 asked for")
