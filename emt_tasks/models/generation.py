@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import torch
 
 HOST_ONLY = ("image_aspect_ratio",)
-"""Settings of lmms-eval's own LLaVA code for splitting images, which the checkpoint's processor does here."""
+"""GenerationSettings of lmms-eval's own LLaVA code for splitting images, which the checkpoint's processor does here."""
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
 
 @dataclass(frozen=True)
-class Settings:
+class GenerationSettings:
     """How to generate.
 
     `until` are the texts at which an answer ends; `options` are arguments of transformers' `generate`.
@@ -32,7 +32,7 @@ class Settings:
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_task(cls, settings: Mapping[str, Any], max_new_tokens: int) -> Settings:
+    def from_task(cls, settings: Mapping[str, Any], max_new_tokens: int) -> GenerationSettings:
         """Read a task's `generation_kwargs`.
 
         Greedy unless they say `do_sample: true` or a temperature above 0. The checkpoint's own generation

@@ -21,7 +21,7 @@ from emt_core.errors import UserError
 from emt_tasks.models import loading
 from emt_tasks.models.batching import Batch, Collator, batches, prefetch
 from emt_tasks.models.documents import Request, continuation, load_images
-from emt_tasks.models.generation import Settings, count_tokens, cut, new_tokens, stopping
+from emt_tasks.models.generation import GenerationSettings, count_tokens, cut, new_tokens, stopping
 from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer, Tokens
 from emt_tasks.models.parts import base_model, is_encoder_decoder, part_for
 from emt_tasks.models.prompting import Prompter
@@ -202,7 +202,9 @@ class EmtVLM(lmms):  # type: ignore[misc]
         todo = [Request.from_arguments(instance.args) for instance in requests]
         keys = [json.dumps(request.payload, sort_keys=True, default=str) for request in todo]
         distinct = {key: request.payload for key, request in zip(keys, todo, strict=True)}
-        settings = {key: Settings.from_task(payload, self.max_new_tokens) for key, payload in distinct.items()}
+        settings = {
+            key: GenerationSettings.from_task(payload, self.max_new_tokens) for key, payload in distinct.items()
+        }
         window = WINDOW * self.batch_size
         with self._inference() as model, self._progress(len(todo)) as progress:
             prepare = partial(self._prepare, todo, "right" if is_encoder_decoder(model) else "left")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emt_core.errors import UserError
-from emt_tasks.models.generation import Settings, count_tokens, cut, new_tokens
+from emt_tasks.models.generation import GenerationSettings, count_tokens, cut, new_tokens
 
 UNSET = {"temperature": None, "top_p": None, "top_k": None, "min_p": None, "typical_p": None}
 
@@ -24,12 +24,12 @@ UNSET = {"temperature": None, "top_p": None, "top_k": None, "min_p": None, "typi
     ],
 )
 def test_settings(task, options):
-    assert Settings.from_task(task, 99) == Settings((), options)
+    assert GenerationSettings.from_task(task, 99) == GenerationSettings((), options)
 
 
 def test_until_is_a_text_or_a_list():
-    assert Settings.from_task({"until": "\n\n"}, 9).until == ("\n\n",)
-    assert Settings.from_task({"until": ["a", "", "b"]}, 9).until == ("a", "b")
+    assert GenerationSettings.from_task({"until": "\n\n"}, 9).until == ("\n\n",)
+    assert GenerationSettings.from_task({"until": ["a", "", "b"]}, 9).until == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_until_is_a_text_or_a_list():
 )
 def test_refused(task, match):
     with pytest.raises(UserError, match=match):
-        Settings.from_task(task, 9)
+        GenerationSettings.from_task(task, 9)
 
 
 @pytest.mark.parametrize(
