@@ -259,7 +259,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         images = {number: load_images(todo[number], self.task_dict) for number in numbers}
         return self._collate(todo, numbers, images, padding_side)
 
-    def _generate(self, model: Any, batch: Batch, settings: Settings) -> list[GenerationResult]:
+    def _generate(self, model: Any, batch: Batch, settings: GenerationSettings) -> list[GenerationResult]:
         """Answer one batch."""
         inputs = _moved(batch.inputs, model)
         part = part_for(model, inputs)
