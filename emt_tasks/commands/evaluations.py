@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import UserError
+from emt_tasks.datasets import include
 from emt_tasks.tasks.evaluator import EvaluationSettings
 from emt_tasks.tasks.fingerprint import state
 
@@ -35,7 +36,8 @@ def what_decides(settings: EvaluationSettings) -> dict[str, Any]:
     chosen = asdict(settings) | {"tasks": list(settings.tasks)}
     for name in ("batch_size", "device", "cache"):
         del chosen[name]
-    return chosen | {"weights": {path: state(path) for path in (settings.model, settings.peft) if path}}
+    asked = {"included tasks": found} if (found := include.contents()) else {}
+    return chosen | asked | {"weights": {path: state(path) for path in (settings.model, settings.peft) if path}}
 
 
 def is_run(path: str) -> bool:

@@ -15,6 +15,7 @@ The data is beside it, as birds/test.parquet, under $EMT_DATA_DIR, or on the hub
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,6 +49,14 @@ def stamp() -> tuple[tuple[str, int], ...]:
     """Return a value that changes with the YAML files in these folders: what was read is cached until then."""
     files = (file for folder in folders() for file in folder.rglob("*.yaml"))
     return tuple(sorted((str(file), file.stat().st_mtime_ns) for file in files))
+
+
+def contents() -> str | None:
+    """Return a hash of the YAML files in these folders, which decide what is asked; None if there is no folder."""
+    files = sorted(file for folder in folders() for file in folder.rglob("*.yaml"))
+    if not files:
+        return None
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def add(more: Iterable[str | Path]) -> None:

@@ -133,3 +133,12 @@ def test_a_killed_check_resumes_and_ends_with_gate_and_report(tmp_path):
     assert "What " in (output / "report.html").read_text()
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stdout) == (done.returncode, done.stdout)
+
+
+def test_a_changed_task_of_the_users_is_another_evaluation(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMT_INCLUDE", str(tmp_path))
+    assert "included tasks" not in what_decides(BASE)
+    (tmp_path / "mine.yaml").write_text("group: mine\ntask: [emt_mnist]\n")
+    before = what_decides(BASE)
+    (tmp_path / "mine.yaml").write_text("group: mine\ntask: [emt_cifar10]\n")
+    assert what_decides(BASE)["included tasks"] != before["included tasks"]
