@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.files import read_columns
 from emt_core.runs import Run, Task
 from leaderboards.audit.rows import KINDS, AuditRow, ImageReference, Kind
@@ -53,7 +53,7 @@ def draw(
     shared = list(shared_tasks(base, candidate))
     chosen = shared if tasks is None else list(dict.fromkeys(tasks))
     if absent := [task for task in chosen if task not in shared]:
-        raise UserError(f"task {absent[0]} is not in both runs; they share {', '.join(shared)}")
+        raise UserError(f"task {absent[0]} is not in both runs; they share {listed(shared)}")
     rows = []
     for task in chosen:
         progress(task)

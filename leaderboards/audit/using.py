@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from leaderboards.audit.drawing import stratify
 from leaderboards.audit.rows import KINDS, PEOPLE, AuditRow, Kind
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
@@ -46,7 +46,7 @@ def apply(comparison: Comparison, rows: Sequence[AuditRow], path: Path) -> Compa
         by_task[row.task].append(row)
     compared = {task.task for task in comparison.tasks}
     if not by_task.keys() & compared:
-        raise UserError(f"--audit {path}: it has {', '.join(by_task)}, and none of these was compared")
+        raise UserError(f"--audit {path}: it has {listed(by_task)}, and none of these was compared")
     tasks = tuple(
         _audit_task(comparison, task, by_task[task.task], path) if task.task in by_task else task
         for task in comparison.tasks

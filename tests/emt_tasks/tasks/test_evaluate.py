@@ -80,7 +80,7 @@ def cases(tmp_path_factory, sample_data, tiny_llava):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("unreadable", "test.parquet: row 1: column img holds no image"),
+        ("unreadable", "test.parquet: row 1: column img has no image"),
         ("no processor", "no image processor"),
         ("other base", "the adapter was trained on somebody/else, not on pretrained="),
         ("no checkpoint", "no config.json in this folder"),

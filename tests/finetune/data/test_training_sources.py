@@ -51,7 +51,7 @@ def test_in_distribution_text_is_the_tasks_own(data_dir: Path, data: str, task: 
 def test_a_recipe_may_ask_otherwise(data_dir: Path) -> None:
     opened = source("cifar10", question="Is it <image> a {label}?", answer="yes, {label}")
     assert opened[0].turns == (Turn("Is it a airplane?", "yes, airplane"),)
-    with pytest.raises(UserError, match="uses the field 'colour'; the data has label"):
+    with pytest.raises(UserError, match="asks for the field 'colour'; the data has label"):
         source("cifar10", answer="{colour}")
 
 
