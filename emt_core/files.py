@@ -24,6 +24,20 @@ _CHUNK = 50_000
 """Samples per batch when Python reads what polars cannot."""
 
 
+def read_yaml(path: Path, loader: Any = None) -> Any:
+    """Return the contents of a YAML file; `loader` is yaml's safe one unless given.
+
+    Raises:
+        UserError: the file cannot be read, or is not YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader or yaml.SafeLoader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {one_line(error)}") from error
+
+
 def read_columns(path: Path, schema: Mapping[str, pl.DataType], query: Query) -> pl.DataFrame:
     """Read some fields of a JSON lines file and apply a row-by-row `query` to them.
 

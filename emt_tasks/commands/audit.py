@@ -9,7 +9,7 @@ import typer
 
 from emt_core.errors import UserError
 from emt_core.runs import read_run
-from emt_tasks.commands.options import AllowDifferentOption, parse_pairs, split_names, tell_progress
+from emt_tasks.commands.options import AllowDifferentOption, MetricOption, parse_pairs, split_names, tell_progress
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -34,7 +34,7 @@ def sample_command(
     ] = 300,
     seed: Annotated[int, typer.Option(help="Of the draw, and of the order of the two answers.")] = 0,
     tasks: Annotated[str | None, typer.Option(help="Audit only these tasks, separated by commas.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="TASK=NAME: compare a task by another metric.")] = None,
+    metric: MetricOption = None,
     allow_different: AllowDifferentOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file, and its labels.")] = False,
 ) -> None:

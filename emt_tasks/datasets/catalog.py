@@ -116,10 +116,6 @@ class Dataset:
             expected = "a vocabulary" if self.kind == "classification" else "no vocabulary"
             raise UserError(f"data set {self.name!r}: a {self.kind} data set has {expected}")
 
-    def where(self, column: str) -> str:
-        """A column of this data set, for messages."""
-        return f"{self.name}: {column}"
-
     def local_file(self, split: str) -> Path | None:
         """The split's parquet file, whether or not it exists: under $EMT_DATA_DIR, else generated or the user's.
 
@@ -312,7 +308,7 @@ def datasets() -> Mapping[str, Dataset]:
         UserError: a user's row is invalid, or has the name of another.
     """
     folders = include.folders()
-    return _BY_NAME if not folders else _with(folders, include.stamp())
+    return _BY_NAME if not folders else _with(folders, include.generation)
 
 
 def get(name: str) -> Dataset:
@@ -341,7 +337,7 @@ def _plain(name: str) -> str:
 
 
 @cache
-def _with(folders: tuple[Path, ...], _stamp: object) -> Mapping[str, Dataset]:
+def _with(folders: tuple[Path, ...], _generation: int) -> Mapping[str, Dataset]:
     rows = dict(_BY_NAME)
     for folder in folders:
         for row in include.read(folder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -179,15 +179,10 @@ def _hub_fault(dataset: Dataset, split: str) -> str | None:
         return f"{dataset.name}: {dataset.hub} has no column {', '.join(missing)}; it has {found}"
     label = roles.get("label")
     if features and dataset.kind == "classification" and label:
-        return _fault_of(lambda: class_indices([], features[label], vocabularies.of(dataset), dataset.where(label)))
-    return None
-
-
-def _fault_of(check: Callable[[], object]) -> str | None:
-    try:
-        check()
-    except UserError as error:
-        return str(error)
+        try:
+            class_indices([], features[label], vocabularies.of(dataset), f"{dataset.name}: {label}")
+        except UserError as error:
+            return str(error)
     return None
 
 

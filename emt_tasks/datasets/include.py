@@ -21,19 +21,22 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from emt_core.errors import UserError, list_faults, one_line
+from emt_core.files import read_yaml
 from judges import Vocabulary
 
 if TYPE_CHECKING:
-    from emt_tasks.datasets.catalog import Dataset
+    from emt_tasks.datasets.catalog import Dataset, Kind
 
 VARIABLE = "EMT_INCLUDE"
 FILE = "datasets.yaml"
+
+generation = 0
+"""Rises with each call of `add`: part of the key of what is cached about these folders."""
 
 
 def folders() -> tuple[Path, ...]:
@@ -45,12 +48,6 @@ def folders() -> tuple[Path, ...]:
     return _resolved(os.environ.get(VARIABLE, ""))
 
 
-def stamp() -> tuple[tuple[str, int], ...]:
-    """Return a value that changes with the YAML files in these folders: what was read is cached until then."""
-    files = (file for folder in folders() for file in folder.rglob("*.yaml"))
-    return tuple(sorted((str(file), file.stat().st_mtime_ns) for file in files))
-
-
 def contents() -> str | None:
     """Return a hash of the YAML files in these folders, which decide what is asked; None if there is no folder."""
     files = sorted(file for folder in folders() for file in folder.rglob("*.yaml"))
@@ -60,13 +57,15 @@ def contents() -> str | None:
 
 
 def add(more: Iterable[str | Path]) -> None:
-    """Add folders for this process and its children.
+    """Add folders for this process and its children, and read them all again when they are next asked for.
 
     Raises:
         UserError: one of them does not exist.
     """
+    global generation
     wanted = (os.environ.get(VARIABLE, ""), *map(str, more))
     os.environ[VARIABLE] = os.pathsep.join(map(str, _resolved(os.pathsep.join(filter(None, wanted)))))
+    generation += 1
 
 
 def read(folder: Path) -> list[Dataset]:
@@ -78,10 +77,7 @@ def read(folder: Path) -> list[Dataset]:
     file = folder / FILE
     if not file.is_file():
         return []
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read as YAML: {one_line(error)}") from error
+    data = read_yaml(file)
     if not isinstance(data, dict):
         raise UserError(f"{file}: expected a mapping of names to data sets, found {str(data)[:60]!r}")
     return [_row(file, str(name), fields) for name, fields in data.items()]
@@ -97,7 +93,7 @@ def _resolved(paths: str) -> tuple[Path, ...]:
 
 
 def _row(file: Path, name: str, fields: Any) -> Dataset:
-    from emt_tasks.datasets.catalog import Dataset
+    from emt_tasks.datasets.catalog import ROLES, Dataset
 
     where = f"{file}: {name}"
     if not name.replace("_", "").isalnum() or not name.isascii() or not name.islower():
@@ -110,7 +106,8 @@ def _row(file: Path, name: str, fields: Any) -> Dataset:
     if not isinstance(columns, Mapping):
         raise UserError(f"{where}: columns: expected roles with column names, found {columns!r}")
     given: dict[str, Any] = {"name": name, "folder": file.parent, **fields}
-    given["columns"] = {**_COLUMNS.get(str(fields.get("kind")), {}), **columns}
+    # By default a column is named after its role.
+    given["columns"] = {role: role for role in ROLES.get(cast("Kind", fields.get("kind")), ())} | dict(columns)
     if "vocabulary" in given:
         given["vocabulary"] = _vocabulary(given["vocabulary"], name, where, file.parent)
     try:
@@ -120,14 +117,6 @@ def _row(file: Path, name: str, fields: Any) -> Dataset:
         raise UserError(f"{where}: {'; '.join(list_faults(error.errors(), lambda _: known))}") from error
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-
-
-_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "classification": {"label": "label"},
-    "multiple_choice": {"question": "question", "label": "label"},
-    "short_answer": {"question": "question", "answer": "answer"},
-}
-"""The columns' default names; the image's is `image`."""
 
 
 def _vocabulary(given: Any, name: str, where: str, folder: Path) -> str | Vocabulary:

@@ -30,9 +30,8 @@ class ClassificationTask(ClosedTask):
         Raises:
             UserError: a label that is not a class of the vocabulary.
         """
-        indices = class_indices(
-            column(table, self._label), table.features[self._label], self.vocabulary, self.dataset.where(self._label)
-        )
+        where = f"{self.dataset.name}: {self._label}"
+        indices = class_indices(column(table, self._label), table.features[self._label], self.vocabulary, where)
         numbered = table.remove_columns([self._label]).add_column(self._label, indices)
         return numbered if "row" in table.column_names else numbered.add_column("row", list(range(len(indices))))
 

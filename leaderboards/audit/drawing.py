@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 
-from emt_core.errors import UserError, listed
+from emt_core.errors import UserError
 from emt_core.files import read_columns
 from emt_core.runs import Run, Task
 from leaderboards.audit.rows import KINDS, AuditRow, ImageReference, Kind
 from leaderboards.comparison.alike import check_allowed
-from leaderboards.comparison.pairing import PairedTask, pair_task, shared_tasks
+from leaderboards.comparison.pairing import PairedTask, choose_tasks, pair_task
 from leaderboards.comparison.texts import read_texts, rows_are_documents
 from leaderboards.report.images import recorded_data
 
@@ -50,12 +50,8 @@ def draw(
         UserError: the runs cannot be compared, or a task's scores are not right or wrong.
     """
     check_allowed(allow, base, candidate)
-    shared = list(shared_tasks(base, candidate))
-    chosen = shared if tasks is None else list(dict.fromkeys(tasks))
-    if absent := [task for task in chosen if task not in shared]:
-        raise UserError(f"task {absent[0]} is not in both runs; they share {listed(shared)}")
     rows = []
-    for task in chosen:
+    for task in choose_tasks(base, candidate, tasks):
         progress(task)
         paired = pair_task(task, base, candidate, metric=(metrics or {}).get(task), allow=allow)
         rows += _draw_task(paired, size, seed)

@@ -12,13 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from emt_core.errors import UserError, listed
 from emt_core.runs import Run, tell_apart
 from leaderboards.comparison.alike import Difference, accept, check_allowed, compare_settings
 from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
 from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.matrix import QUADRANTS, place
-from leaderboards.comparison.pairing import Excluded, PairedTask, only_in, pair_task, shared_tasks
+from leaderboards.comparison.pairing import Excluded, PairedTask, choose_tasks, only_in, pair_task
 from leaderboards.comparison.samples import number_clusters
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
 
@@ -146,7 +145,7 @@ def compare(
         UserError: the runs cannot be compared; the message says why.
     """
     base, candidate = tell_apart(base, candidate)
-    chosen = _choose(base, candidate, tasks)
+    chosen = choose_tasks(base, candidate, tasks)
     check_allowed(allow, base, candidate)
     differences = list(accept(compare_settings(base, candidate), allow))
     placed = place([base.tasks[name] for name in chosen], matrix)
@@ -173,17 +172,6 @@ def compare(
         differences=tuple(differences),
         allowed=tuple(allow),
     )
-
-
-def _choose(base: Run, candidate: Run, tasks: Iterable[str] | None) -> list[str]:
-    shared = list(shared_tasks(base, candidate))
-    if tasks is None:
-        return shared
-    wanted = list(dict.fromkeys(tasks))
-    for task in wanted:
-        if task not in shared:
-            raise UserError(f"task {task} is not in both runs; they share {listed(shared)}")
-    return wanted
 
 
 def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | None) -> TaskComparison:

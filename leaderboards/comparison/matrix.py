@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError
+from emt_core.files import read_yaml
 from emt_core.runs import Task
 
 QUADRANTS = ("idt_idi", "idt_oodi", "oodt_idi", "oodt_oodi")
@@ -25,10 +24,7 @@ def read_matrix(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         UserError: the file is not such a mapping, names an unknown quadrant or puts a task into two.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {one_line(error)}") from error
+    data = read_yaml(path)
     if not isinstance(data, dict) or not data:
         raise UserError(f"{path}: expected the quadrants {_LISTED}, each with a list of tasks")
     matrix: dict[str, tuple[str, ...]] = {}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 import polars as pl
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.public_names import public_name
 from emt_core.runs import Run, Task
 from judges.verdict import JUDGED_BY
@@ -273,9 +273,23 @@ def shared_tasks(base: Run, candidate: Run) -> Iterator[str]:
     """
     shared = [task for task in base.tasks if task in candidate.tasks]
     if not shared:
-        names = [", ".join(list(tasks)[:5]) for tasks in (base.tasks, candidate.tasks)]
+        names = [listed(list(tasks)[:5]) for tasks in (base.tasks, candidate.tasks)]
         raise UserError(f"the two runs share no task: base has {names[0]}; candidate has {names[1]}")
     yield from shared
+
+
+def choose_tasks(base: Run, candidate: Run, tasks: Iterable[str] | None) -> list[str]:
+    """Return the tasks asked for, each once; all that both runs have if none is asked for.
+
+    Raises:
+        UserError: the runs share no task, or one that is asked for is not in both.
+    """
+    shared = list(shared_tasks(base, candidate))
+    wanted = shared if tasks is None else list(dict.fromkeys(tasks))
+    for task in wanted:
+        if task not in shared:
+            raise UserError(f"task {task} is not in both runs; they share {listed(shared)}")
+    return wanted
 
 
 def only_in(first: Mapping[str, Task], second: Mapping[str, Task]) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emt_core.errors import UserError, list_faults, listed, one_line
+from emt_core.files import read_yaml
 
 Margin = Annotated[float, Field(ge=0, lt=100)]
 
@@ -60,10 +60,7 @@ def read_policy(path: Path) -> Policy:
     Raises:
         UserError: the file is not a YAML mapping, or has faults, which are all named.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {one_line(error)}") from error
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping with keys such as margin, tasks and required")
     try:

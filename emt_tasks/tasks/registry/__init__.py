@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError
+from emt_core.files import read_yaml
 from emt_tasks.datasets import catalog, include
 from emt_tasks.datasets.catalog import Dataset
 
@@ -57,11 +58,11 @@ def entries() -> dict[str, Entry]:
     Raises:
         UserError: a user's file is invalid, or has the name of another task.
     """
-    return _entries(folders(), include.stamp())
+    return _entries(folders(), include.generation)
 
 
 @cache
-def _entries(folders: tuple[Path, ...], _stamp: object) -> dict[str, Entry]:
+def _entries(folders: tuple[Path, ...], _generation: int) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for folder in folders:
         for file in sorted(folder.rglob("*.yaml")):
@@ -102,10 +103,7 @@ def load(file: Path) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, or is not a mapping.
     """
-    try:
-        config = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read as YAML: {one_line(error)}") from error
+    config = read_yaml(file, _Loader)
     if not isinstance(config, dict):
         raise UserError(f"{file}: expected an lmms-eval task or group")
     included = config.pop("include", [])
