@@ -41,5 +41,8 @@ def _unlist(text: str | None, listed: bool) -> str:
     """Return the answer as text; lmms-eval logs some tasks' answers as a list of one."""
     if not listed or text is None:
         return text or ""
-    values = json.loads(text)
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else text
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):  # this one is no list
+        return text
+    return values[0] if isinstance(values, list) and len(values) == 1 and isinstance(values[0], str) else text

@@ -79,8 +79,14 @@ class AuditedSample(PairedSample):
 
     @classmethod
     def of(cls, sample: PairedSample, strata: tuple[Stratum, ...], auditor: str) -> AuditedSample:
-        """Return a sample with an audit's drop."""
+        """Return a sample with an audit's drop.
+
+        Labels do not say how a cluster's documents go together: its design effect is the largest there can be, all of a
+        cluster changing at once.
+        """
         known = {field.name: getattr(sample, field.name) for field in fields(PairedSample)}
+        if sample.clusters is not None and sample.outcomes is not None:
+            known["design_effect"] = sample.outcomes.largest_effect
         return cls(**known, strata=strata, auditor=auditor)
 
     @property

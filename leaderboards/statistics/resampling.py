@@ -80,6 +80,11 @@ class Outcomes:
         return int((self.sizes * self.counts).sum())
 
     @property
+    def largest_effect(self) -> float:
+        """The design effect of clusters that change as a whole: Σ sizes² / Σ sizes."""
+        return float((self.sizes**2 * self.counts).sum() / self.documents)
+
+    @property
     def mirrored(self) -> Outcomes:
         """The outcomes with base and candidate exchanged."""
         return Outcomes(-self.drops, self.sizes, self.counts)

@@ -107,3 +107,19 @@ def test_the_page_holds_the_figures_as_printed(simulated: list[dict[str, Any]]) 
 def test_a_judges_errors_do_turn_verdicts_without_an_audit() -> None:
     drifted = cell(JUDGES[3], 2000, 0.36, 20_000, seed=1)
     assert drifted["judge_passes_at_margin"] > 0.2  # type: ignore[operator]
+
+
+def test_a_cluster_counts_once() -> None:
+    # 200 documents about 20 images, 10 about each, no label changed: 20 documents that do not depend on each other.
+    ones = np.ones(200)
+    clustered = PairedSample.from_scores(ones, ones, np.repeat(np.arange(20), 10))
+    alone = PairedSample.from_scores(np.ones(20), np.ones(20))
+    assert clustered
+    assert alone
+    nothing = (Stratum(0, 0, 0, 0), Stratum(0, 0, 0, 0))
+    audited, small = (AuditedSample.of(one, nothing, "people") for one in (clustered, alone))
+    assert audited.design_effect == pytest.approx(10)
+    wide, narrow = audited.bounds(0.05), small.bounds(0.05)
+    assert wide
+    assert narrow
+    assert wide[1] > narrow[1]  # equal counts, and Student's quantile for 20 clusters
