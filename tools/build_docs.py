@@ -5,6 +5,7 @@ Run: python -m tools.build_docs            (tests/docs checks that the pages in 
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 import typing
@@ -220,10 +221,18 @@ PAGES = {
 
 
 def main() -> None:
-    """Write the pages."""
-    for name, page in PAGES.items():
-        (REFERENCE / name).write_text(page(), encoding="utf-8")
-        print(REFERENCE / name)
+    """Write the pages; with --check, only name those that are out of date, and fail if there are any."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a page is out of date")
+    check = parser.parse_args().check
+    pages = {REFERENCE / name: page() for name, page in PAGES.items()}
+    old = [file for file, text in pages.items() if not file.is_file() or file.read_text(encoding="utf-8") != text]
+    for file in old:
+        print(file)
+        if not check:
+            file.write_text(pages[file], encoding="utf-8")
+    if check and old:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import typer
 from emt_core.errors import UserError
 from emt_core.files import write_text
 from emt_tasks.commands.options import JsonOption, print_rows
-from emt_tasks.datasets import catalog
+from emt_tasks.datasets import catalog, include
 from emt_tasks.tasks import registry
 from emt_tasks.tasks.registry.template import task_yaml
 from leaderboards.comparison.matrix import QUADRANTS
@@ -66,6 +66,7 @@ def new(
     if taken and taken.file != file.resolve():
         raise UserError(f"task {task!r} is already in {taken.file}; choose another --name")
     write_text(file, task_yaml(dataset, task, ask, quadrant), overwrite=overwrite)
+    include.add([])  # what this process has read of the folder is out of date
     typer.echo(str(file))
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from pyarrow import ArrowException
 
 from emt_core.errors import UserError, listed, one_line
+from emt_core.images import no_truncated_images
 from emt_tasks.datasets import catalog, vocabularies
 from emt_tasks.datasets.catalog import Dataset
-from emt_tasks.datasets.decoding import no_truncated_images
 from emt_tasks.datasets.labels import class_indices
 from emt_tasks.tasks import registry
 from emt_tasks.tasks.multiple_choice import parse

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from emt_core.errors import UserError, one_line
-from emt_tasks.datasets.decoding import no_truncated_images
+from emt_core.images import no_truncated_images
 
 
 def decode(value: Any, where: str) -> Image.Image:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from emt_core.errors import one_line
+from emt_core.images import no_truncated_images
 from emt_core.runs import Task
 
 LONGEST_SIDE = 160
@@ -97,7 +98,7 @@ def locate(recorded: Path) -> Path | str:
 def shrink(image: bytes) -> str | None:
     """Return a thumbnail as a data URI; None if Pillow cannot read the bytes as a whole image."""
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with no_truncated_images(), Image.open(io.BytesIO(image)) as opened:
             opened.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
             small = opened.convert("RGB")  # as the tasks show it to the models
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

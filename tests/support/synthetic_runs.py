@@ -83,7 +83,7 @@ def write_run(
         results["results"][task] = {"alias": task, **scores, "samples": count, "accuracy_stderr,none": "N/A"}
         results["configs"][task] = {
             "task": task,
-            "dataset_path": f"somewhere/{task}",
+            "dataset_path": f"/somewhere/{task}",
             "doc_to_text": "What is in the image?",
             "output_type": "generate_until",
             "generation_kwargs": {"max_new_tokens": 64, "until": []},

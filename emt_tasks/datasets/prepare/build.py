@@ -13,9 +13,9 @@ from rich.progress import Progress
 
 from emt_core.errors import UserError
 from emt_core.files import replacing
+from emt_core.images import no_truncated_images
 from emt_tasks.datasets import catalog
 from emt_tasks.datasets.catalog import Dataset
-from emt_tasks.datasets.decoding import no_truncated_images
 from emt_tasks.datasets.prepare import tables
 from emt_tasks.datasets.prepare.images import map_ahead, stored_image
 from emt_tasks.datasets.prepare.layout import DiskCopy, Found, Preparation, Split, recognise

@@ -24,7 +24,7 @@ def task_yaml(dataset: Dataset, name: str, ask: str | None = None, quadrant: str
             for this kind.
         quadrant: its place in the matrix.
     """
-    asks = ask or _ASKS[dataset.kind].replace("question", dataset.columns.question or "question")
+    asks = ask or _ASKS[dataset.kind].replace("{{question}}", f"{{{{{_question(dataset)}}}}}")
     base = (registry.FOLDER / "_base.yaml").read_text(encoding="utf-8")
     shared = base.partition("\n")[2].partition("metadata:")[0].rstrip()
     hooks = {
@@ -47,3 +47,10 @@ def task_yaml(dataset: Dataset, name: str, ask: str | None = None, quadrant: str
         *([f"  quadrant: {quadrant}"] if quadrant else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _question(dataset: Dataset) -> str:
+    """The Jinja expression of a document's question; where rows are lists, `question` replaces their column."""
+    column = dataset.columns.question or "question"
+    listed = dataset.kind == "short_answer" and column != "question"
+    return f"{column} | default(question)" if listed else column

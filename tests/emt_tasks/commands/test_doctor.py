@@ -94,7 +94,8 @@ def test_a_judge_that_answers_one_that_fails_and_one_that_is_not_there(server, m
 
 
 def test_packages_that_are_too_old_or_missing(monkeypatch):
-    monkeypatch.setattr(doctor, "_version", lambda name: {"lmms-eval": "0.6.1", "torch": None}.get(name, "9999"))
+    version = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: {"lmms-eval": "0.6.1", "torch": None}.get(name, version(name)))
     check = doctor.versions()
     assert check.state == "problem"
     assert check.found == "lmms-eval 0.6.1, torch missing"

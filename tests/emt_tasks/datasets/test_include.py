@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
+import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -17,6 +20,8 @@ from emt_tasks.commands.app import main
 from emt_tasks.datasets import catalog, include, vocabularies
 from emt_tasks.datasets.checks import check_data
 from emt_tasks.tasks import registry
+from emt_tasks.tasks.registry.template import task_yaml
+from emt_tasks.tasks.short_answer import ShortAnswerTask
 from finetune.data.sources import open_source
 from finetune.recipes.schema import SourceEntry
 
@@ -106,6 +111,27 @@ def table(folder: Path, name: str, rows: list[dict[str, str]], suffix: str = "js
     else:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "prompt"),
+    [
+        ("question", "Why?", "Why?"),
+        ("question", ["Why?"], "Why?"),
+        ("asked", "Why?", "Why?"),
+        ("asked", ["Why?"], "Why?"),
+    ],
+)
+def test_a_question_is_asked_whatever_its_column_is_called(column, value, prompt):
+    from lmms_eval.utils import apply_template
+
+    columns = catalog.Columns(question=column, answer="answer")
+    row = catalog.Dataset(name="mine", kind="short_answer", columns=columns)
+    answer = ["So."] if isinstance(value, list) else "So."
+    table = datasets.Dataset.from_list([{"image": "one.png", column: value, "answer": answer}])
+    (document,) = ShortAnswerTask(row).documents(table)
+    asks = yaml.safe_load(re.sub("!function", "", task_yaml(row, "mine")))["doc_to_text"]
+    assert apply_template(asks, document) == f"{prompt}\nAnswer the question using a single word or phrase."
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])

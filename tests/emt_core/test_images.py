@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import ImageFile
 
-from emt_tasks.datasets.decoding import no_truncated_images
+from emt_core.images import no_truncated_images
 
 
 def test_it_holds_until_the_last_one_leaves(monkeypatch):
