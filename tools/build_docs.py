@@ -114,6 +114,12 @@ def _header(file: Path) -> str:
     return "\n".join(line.removeprefix("#").removeprefix(" ") for line in comments)
 
 
+def _kept(page: str, heading: str) -> str:
+    """Return a page's hand-written part, from this heading on, so that writing the page anew keeps it."""
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    return f"\n{heading}{text.partition(heading)[2]}".rstrip()
+
+
 def policy_page() -> str:
     """The fields of a gate's policy."""
     from leaderboards.gate import policy
@@ -127,6 +133,7 @@ def policy_page() -> str:
             "there.\n",
             f"```yaml\n{policy.EXAMPLE}```\n",
             _table(policy.Policy),
+            _kept("policy.md", "## What the default can decide"),
         )
     )
 

@@ -8,14 +8,28 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from emt_core.errors import UserError
 from emt_core.runs import read_run
 from emt_tasks.commands.evaluations import evaluate, is_run
-from emt_tasks.commands.options import AllowDifferentOption, MetricOption, choose_policy, parse_pairs, tell_progress
+from emt_tasks.commands.options import (
+    DEFAULT_TASKS,
+    AllowDifferentOption,
+    MarginOption,
+    MetricOption,
+    choose_policy,
+    parse_pairs,
+    tell_progress,
+)
+from emt_tasks.commands.planning import plan_tasks, tell_plan
 from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.output import print_table
+from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import parse_candidates
 from leaderboards.report.page import compare_all, write_report
+
+SECONDS = 6.0
+"""For saying beforehand what can be decided."""
 
 check = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
@@ -27,15 +41,11 @@ def check_command(
     encoder: Annotated[
         str | None, typer.Option(help="The vision encoder as open_clip names it, such as ViT-L-14/openai.")
     ] = None,
-    tasks: Annotated[
-        str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")
-    ] = "forgetting_matrix_lite",
+    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")] = DEFAULT_TASKS,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs, cache and report.")] = Path(
         "emt-check"
     ),
-    margin: Annotated[
-        float | None, typer.Option(help="Percentage points that a task or quadrant may lose. [default: 2.0]")
-    ] = None,
+    margin: MarginOption = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
@@ -73,6 +83,8 @@ def check_command(
     wanted = {"base": settings(base), "candidate": settings(candidate)}
     if encoder:
         wanted["encoder"] = EvaluationSettings(encoder, names, "emt_clip", None, batch_size, device, limit, judge)
+    if not all(is_run(settings.model) for settings in wanted.values()):
+        _say_what_can_be_decided(names, limit, quadrants, rules)
     runs = {}
     for number, (role, chosen) in enumerate(wanted.items(), start=1):
         typer.echo(f"[{number}/{len(wanted)}] {role}: {chosen.peft or chosen.model}", err=True)
@@ -94,3 +106,13 @@ def check_command(
     print_table(results[0], Console())
     typer.echo(f"Report written to {page}", err=True)
     raise typer.Exit(results[0].exit_code)
+
+
+def _say_what_can_be_decided(
+    names: tuple[str, ...], limit: int | None, matrix: dict[str, tuple[str, ...]] | None, policy: Policy
+) -> None:
+    try:
+        planned = plan_tasks(names, limit, matrix)
+    except UserError:
+        return  # others' tasks: how many documents they have is known once they have been run
+    typer.echo(tell_plan(planned, policy, seconds=SECONDS), err=True)

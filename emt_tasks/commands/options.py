@@ -10,9 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from emt_core.errors import UserError
-from leaderboards.gate.policy import Policy, read_policy
+from leaderboards.gate.policy import DEFAULT_FAILS_ABOVE, DEFAULT_MARGIN, Policy, read_policy
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
+
+DEFAULT_TASKS = "forgetting_matrix_lite"
+"""What `emt check` evaluates unless told otherwise."""
+
+MarginOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Percentage points that a task or quadrant may lose. "
+        f"[default: {DEFAULT_MARGIN:g}, and up to {DEFAULT_FAILS_ABOVE:g} fails nobody]"
+    ),
+]
 
 MetricOption = Annotated[
     list[str] | None,

@@ -11,6 +11,7 @@ from emt_core.errors import UserError
 from emt_core.runs import read_run
 from emt_tasks.commands.options import (
     AllowDifferentOption,
+    MarginOption,
     MetricOption,
     choose_policy,
     parse_pairs,
@@ -36,9 +37,7 @@ def report_command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
     encoder: Annotated[Path | None, typer.Option(help="The run of the zero-shot vision encoder.")] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="Percentage points that a task or quadrant may lose. [default: 2.0]")
-    ] = None,
+    margin: MarginOption = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Compare only these tasks, separated by commas.")] = None,
     metric: MetricOption = None,
@@ -154,9 +153,7 @@ def build_command(
     base: Annotated[
         str | None, typer.Option(help="The model before fine-tuning: each run gets a report against it.")
     ] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="The reports' margin in percentage points. [default: 2.0]")
-    ] = None,
+    margin: MarginOption = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with the reports' margins.")] = None,
     metric: MetricOption = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,

@@ -69,6 +69,7 @@ class Dataset:
         vocabulary: the classes, for classification, or the name of one of our vocabularies.
         split: the split that the tasks evaluate on.
         rows: how many rows each published split has.
+        asks_per_row: how many questions a row asks, on average.
         hub: its repository on the hub, or a folder that `datasets.load_dataset` reads; None if there is neither.
         revision: branch, tag or commit of that repository; None for the newest.
         files: the pattern of one split's files there, so that no other split is downloaded.
@@ -93,6 +94,7 @@ class Dataset:
     vocabulary: str | Vocabulary | None = None
     split: str = "test"
     rows: Mapping[str, int] = field(default_factory=dict)
+    asks_per_row: int = 1
     hub: str | None = None
     revision: str | None = None
     files: str = "data/{split}-*"
@@ -255,6 +257,7 @@ _OURS = (
         kind="short_answer",
         columns=_SEVERAL,
         rows={"train": 166_022, "validation": 20_731, "test": 20_796},
+        asks_per_row=5,
         hub="howard-hou/OCR-VQA",
         preparation="emt_tasks.datasets.prepare.ocr_vqa:preparation",
         asks_as="ocr_vqa",

@@ -52,8 +52,7 @@ class TaskComparison:
     """One task. `sample` and `scores` are None if no document was scored by both models.
 
     `n` counts the documents compared, `documents` all of them. `p_value` tests "nothing changed", by `test`;
-    `adjusted_p_value` is Holm's over all tasks. `detectable_drop` is the smallest drop, in percentage points, that a
-    sample of this size and this many changes could have shown with 80 % power. `leakage` counts the answers that name a
+    `adjusted_p_value` is Holm's over all tasks. `leakage` counts the answers that name a
     label of the fine-tuning task and none of the task's own; `distracted` those that chose the wrong option that is the
     class's name (arXiv 2603.14493), if the task has one.
     `extremes` are the samples that would be, were the documents that one run alone scored all against the candidate, or
@@ -73,7 +72,6 @@ class TaskComparison:
     p_value: float | None
     adjusted_p_value: float | None
     test: str | None
-    detectable_drop: float | None
     flips: Flips
     leakage: Shares | None
     distracted: Shares | None
@@ -181,7 +179,6 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
     encoder_samples = _pair_with_encoder(frame)
     leaked = find_leaked(paired, finetuned_on)
     change = sample.p_no_change() if sample else None
-    smallest = sample.detectable_drop() if sample else None
     return TaskComparison(
         task=paired.task,
         extremes=_extremes(paired),
@@ -197,7 +194,6 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         p_value=change[0] if change else None,
         adjusted_p_value=None,
         test=change[1] if change else None,
-        detectable_drop=None if smallest is None else 100 * smallest,
         flips=count_flips(frame, leaked),
         leakage=_leakage(frame, leaked) if leaked else None,
         distracted=_distracted(frame),

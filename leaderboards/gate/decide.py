@@ -1,56 +1,53 @@
 """The gate: a non-inferiority test per task and quadrant, and one of three verdicts.
 
-Each unit, a task or a quadrant of several tasks, is tested twice against its margin at one-sided level α:
+Each unit, a task or a quadrant of several tasks, is tested twice at one-sided level α:
 
 - not inferior: the drop is shown to be below the margin (its upper 1 − α bound is);
-- forgetting: the drop is shown to be above it (the lower bound is), with Holm's correction over all units;
+- forgetting: that is not shown, but the drop is shown to be above `fails_above` (the lower bound is), with Holm's
+  correction over all units;
 - undecided: neither, or less evidence than the policy asks for, or the two runs are not alike.
 
-The candidate passes if every unit does. That needs no correction: a candidate that forgets in one unit passes with
-probability at most α, since that one unit passes with no more (intersection-union test; Berger, Technometrics 24
-(1982) 295–300). It fails if any unit does, and there Holm keeps the chance of failing a candidate that is within every
-margin at α.
+The candidate passes if every unit does. That needs no correction: a candidate that lost the margin in one unit passes
+with probability at most α, since that one unit passes with no more (intersection-union test; Berger, Technometrics 24
+(1982) 295–300). It fails if any unit does, and there Holm keeps the chance of failing a candidate that lost no more
+than `fails_above` anywhere at α. The two limits are what acceptance sampling calls the rejectable and the acceptable
+quality: one limit alone would leave most candidates undecided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from math import ceil, inf
+from math import inf
 from typing import Literal
 
 from leaderboards.comparison.alike import why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
 from leaderboards.comparison.matrix import QUADRANTS
-from leaderboards.gate.policy import Policy, check_names
+from leaderboards.gate.needed import Needed, Plan
+from leaderboards.gate.policy import Limits, Policy, check_names
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm
-from leaderboards.statistics.interval import normal_quantile, tail
 from leaderboards.statistics.paired import CORRECTION
 
 Outcome = Literal["not inferior", "forgetting", "undecided"]
 
 EXIT_CODES: dict[Outcome, int] = {"not inferior": 0, "forgetting": 1, "undecided": 2}
 
-POWER = 0.8
-"""The power for which the number of documents needed is computed."""
-
-_LARGEST = 1e6
-"""How many times larger a sample may be before the search for the number needed gives up."""
-
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One task or quadrant at the gate.
 
-    `margin` and `drop` are in percentage points; `drop` is the interval that decides, of level 1 − 2α, so that each
-    bound is a one-sided 1 − α bound. `p_not_inferior` and `p_forgetting` are the two tests' p-values,
-    `p_forgetting_adjusted` Holm's. `needed` is the number of documents that would decide with 80 % power if the
-    further ones behaved like these; None if it is decided or if no number would do.
+    `margin`, `fails_above` and `drop` are in percentage points; `drop` is the interval that decides, of level 1 − 2α,
+    so that each bound is a one-sided 1 − α bound. `p_not_inferior` and `p_forgetting` are the two tests' p-values,
+    `p_forgetting_adjusted` Holm's. `detectable` is the smallest true drop that would be called forgetting with 80 %
+    power. `needed` is for units that are undecided.
     """
 
     name: str
     kind: Literal["task", "quadrant"]
     margin: float
+    fails_above: float
     n: int
     drop: Interval | None
     p_not_inferior: float | None
@@ -58,7 +55,14 @@ class Unit:
     p_forgetting_adjusted: float | None
     outcome: Outcome
     reason: str
-    needed: int | None = None
+    detectable: float | None = None
+    needed: Needed | None = None
+
+    @property
+    def allowed(self) -> str:
+        """What the unit may lose: its margin, and above what it fails where that is another number."""
+        failing = "" if self.fails_above == self.margin else f", fails above {self.fails_above:g}"
+        return f"margin {self.margin:g}{failing}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,88 +99,79 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
     required = policy.required if policy.required is not None else tuple(tasks or comparison.base.tasks)
     evidence += _absent_tasks(comparison, policy, required)
     if (stopped := why_stopped(comparison.differences)) is not None:
-        evidence = [replace(unit, blocked=stopped, sample=None) for unit in evidence]
-    units = tuple(_judge_units(evidence, policy))
-    outcomes = {unit.outcome for unit in units}
+        evidence = [replace(unit, blocked=stopped, more_helps=False) for unit in evidence]
+    judged = judge(evidence, policy)
+    undecided = sum(ruling.outcome == "undecided" for ruling in judged)
+    units = tuple(
+        _unit(found, ruling, policy, tested=len(evidence), undecided=undecided)
+        for found, ruling in zip(evidence, judged, strict=True)
+    )
+    return GateResult(overall(ruling.outcome for ruling in judged), units, policy, comparison)
+
+
+def overall(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the verdict on the candidate: forgetting in one unit outweighs all, then an undecided one."""
     order: tuple[Outcome, ...] = ("forgetting", "undecided", "not inferior")
-    return GateResult(next(outcome for outcome in order if outcome in outcomes), units, policy, comparison)
+    found = set(outcomes)
+    return next(outcome for outcome in order if outcome in found)
+
+
+Sample = PairedSample | MeanOfSamples
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
+class Evidence:
     """The evidence on a unit; the fields are those of `Unit`.
 
-    `p_values` are those of "not inferior" and of "forgetting". `blocked` says why they must not be used, and is None
-    if they may.
+    `p_values` are those of "not inferior" and of "forgetting"; None where there are none. `blocked` says why they must
+    not be used, and is None if they may; `more_helps` is whether more documents would then change that. `one_sided`
+    counts the documents that one run alone scored.
     """
 
     name: str
     kind: Literal["task", "quadrant"]
-    margin: float
+    limits: Limits
     n: int
-    sample: PairedSample | MeanOfSamples | None
-    drop: Interval | None
+    sample: Sample | None
     p_values: tuple[float, float] | None
     blocked: str | None
+    more_helps: bool = True
     one_sided: int = 0
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """What identifies this unit: a task may have a quadrant's name."""
-        return self.kind, self.name
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the tests say of a unit."""
+
+    outcome: Outcome
+    reason: str
+    p_forgetting_adjusted: float | None
 
 
-def _task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) -> _Evidence:
-    alone = any(group.name == task.quadrant and len(group.tasks) == 1 for group in comparison.quadrants)
-    margin = policy.margin_of(task.task, task.quadrant, alone=alone)
-    excluded = 100 * (task.documents - task.n) / task.documents if task.documents else 0.0
-    blocked = None
-    if excluded > policy.maximum_excluded:
-        blocked = f"{excluded:.1f} % of its documents are missing or unscored, more than {policy.maximum_excluded:g} %"
-    return _gather(task.task, "task", margin, task.n, task.sample, blocked, policy, task.extremes)
-
-
-def _quadrant_evidence(group: GroupComparison, blocked_tasks: Set[str], policy: Policy) -> _Evidence:
-    margin = policy.quadrants.get(group.name, policy.margin)
-    blocking = next((task for task in group.tasks if task in blocked_tasks), None)
-    blocked = None if blocking is None else f"its task {blocking} cannot be tested"
-    return _gather(group.name, "quadrant", margin, group.n, group.sample, blocked, policy, group.extremes)
-
-
-def _absent_tasks(comparison: Comparison, policy: Policy, required: Iterable[str]) -> Iterator[_Evidence]:
-    """Yield the required tasks that were not compared, with the reason."""
-    compared = {task.task for task in comparison.tasks}
-    runs = {"base": comparison.base, "candidate": comparison.candidate}
-    for task in required:
-        if task not in compared:
-            lacking = [name for name, run in runs.items() if task not in run.tasks]
-            where = " and ".join(lacking) + " did not run it" if lacking else "it was left out of the comparison"
-            margin = policy.margin_of(task, None, alone=False)
-            yield _gather(task, "task", margin, 0, None, f"required, but {where}", policy)
-
-
-def _gather(
+def gather(
     name: str,
     kind: Literal["task", "quadrant"],
-    margin: float,
+    limits: Limits,
     n: int,
-    sample: PairedSample | MeanOfSamples | None,
-    blocked: str | None,
+    sample: Sample | None,
     policy: Policy,
-    extremes: tuple[PairedSample, PairedSample] | tuple[MeanOfSamples, MeanOfSamples] | None = None,
-) -> _Evidence:
+    *,
+    blocked: str | None = None,
+    extremes: tuple[Sample, Sample] | None = None,
+) -> Evidence:
     """Return a unit's evidence, which must hold for both `extremes`.
 
     `blocked` is the caller's reason to block it, which outranks any found here.
     """
+    more_helps = blocked is None
     if sample is None:
-        reason = blocked or "no document was scored by both models"
-        return _Evidence(name, kind, margin, n, None, None, None, reason)
-    bounds = sample.bounds(policy.alpha, correction=CORRECTION)
-    p_values = sample.p_values(margin / 100)
-    if bounds is None or p_values is None:
+        return Evidence(
+            name, kind, limits, n, None, None, blocked or "no document was scored by both models", more_helps
+        )
+    p_values = _p_values(sample, limits)
+    if p_values is None:
         reason = blocked or "too few documents or images to tell how far the scores spread"
-        return _Evidence(name, kind, margin, n, sample, None, None, reason)
+        return Evidence(name, kind, limits, n, sample, None, reason, more_helps)
     if blocked is None and n < policy.minimum_n:
         blocked = f"{n} documents, fewer than the {policy.minimum_n} asked for"
     if blocked is None and (clusters := _fewest_clusters(sample)) < policy.minimum_clusters:
@@ -184,87 +179,109 @@ def _gather(
     one_sided = 0
     if extremes is not None:
         one_sided = extremes[0].n - n
-        worst, best = (side.p_values(margin / 100) for side in extremes)
+        worst, best = (_p_values(side, limits) for side in extremes)
         p_values = (max(p_values[0], worst[0]), max(p_values[1], best[1])) if worst and best else p_values
-    drop = Interval(sample.difference, *bounds, n, 1 - 2 * policy.alpha, f"{sample.method}, corrected").scaled(100)
-    return _Evidence(name, kind, margin, n, sample, drop, p_values, blocked, one_sided)
+    return Evidence(name, kind, limits, n, sample, p_values, blocked, more_helps, one_sided)
 
 
-def _fewest_clusters(sample: PairedSample | MeanOfSamples) -> float:
+def judge(evidence: Sequence[Evidence], policy: Policy) -> list[Ruling]:
+    """Return what the tests say of each unit, with Holm's correction over those that can be tested."""
+    tested = [unit.p_values[1] for unit in evidence if unit.blocked is None and unit.p_values is not None]
+    adjusted = iter(holm(tested))
+    return [
+        _rule(unit, next(adjusted) if unit.blocked is None and unit.p_values is not None else None, policy.alpha)
+        for unit in evidence
+    ]
+
+
+def _rule(unit: Evidence, p_adjusted: float | None, alpha: float) -> Ruling:
+    """Return a unit's outcome and the reason for it; `p_adjusted` is Holm's p-value of "forgetting"."""
+    outcome: Outcome = "undecided"
+    if unit.blocked is not None or unit.p_values is None:
+        reason = unit.blocked or ""
+    elif unit.p_values[0] < alpha:
+        outcome, reason = "not inferior", "the drop is shown to be below the margin"
+    elif p_adjusted is not None and p_adjusted < alpha:
+        limit = "the margin" if unit.limits.fails_above == unit.limits.margin else f"{unit.limits.fails_above:g}"
+        outcome, reason = "forgetting", f"the drop is shown to be above {limit}"
+    elif unit.one_sided and (alone := unit.sample and _p_values(unit.sample, unit.limits)) and min(alone) < alpha:
+        reason = (
+            f"{unit.one_sided} documents that only one run scored could turn it: evaluate or judge them again "
+            "(emt judge RUN -o NEW)"
+        )
+    else:
+        reason = "the drop may lie on either side of the margin"
+    return Ruling(outcome, reason, p_adjusted)
+
+
+def _p_values(sample: Sample, limits: Limits) -> tuple[float, float] | None:
+    """Return the p-values of "the drop is below the margin" and of "the drop is above `fails_above`"."""
+    below = sample.p_values(limits.margin / 100)
+    above = below if limits.fails_above == limits.margin else sample.p_values(limits.fails_above / 100)
+    return (below[0], above[1]) if below and above else None
+
+
+def _task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) -> Evidence:
+    alone = any(group.name == task.quadrant and len(group.tasks) == 1 for group in comparison.quadrants)
+    limits = policy.limits_of(task.task, task.quadrant, alone=alone)
+    excluded = 100 * (task.documents - task.n) / task.documents if task.documents else 0.0
+    blocked = None
+    if excluded > policy.maximum_excluded:
+        blocked = f"{excluded:.1f} % of its documents are missing or unscored, more than {policy.maximum_excluded:g} %"
+    return gather(task.task, "task", limits, task.n, task.sample, policy, blocked=blocked, extremes=task.extremes)
+
+
+def _quadrant_evidence(group: GroupComparison, blocked_tasks: Set[str], policy: Policy) -> Evidence:
+    blocking = next((task for task in group.tasks if task in blocked_tasks), None)
+    blocked = None if blocking is None else f"its task {blocking} cannot be tested"
+    limits = policy.limits_of_quadrant(group.name)
+    return gather(
+        group.name, "quadrant", limits, group.n, group.sample, policy, blocked=blocked, extremes=group.extremes
+    )
+
+
+def _absent_tasks(comparison: Comparison, policy: Policy, required: Iterable[str]) -> Iterator[Evidence]:
+    """Yield the required tasks that were not compared, with the reason."""
+    compared = {task.task for task in comparison.tasks}
+    runs = {"base": comparison.base, "candidate": comparison.candidate}
+    for task in required:
+        if task not in compared:
+            lacking = [name for name, run in runs.items() if task not in run.tasks]
+            where = " and ".join(lacking) + " did not run it" if lacking else "it was left out of the comparison"
+            limits = policy.limits_of(task, None, alone=False)
+            yield gather(task, "task", limits, 0, None, policy, blocked=f"required, but {where}")
+
+
+def _fewest_clusters(sample: Sample) -> float:
     """Return the number of clusters of the task that has the fewest; infinite if documents come in none."""
     parts = sample.parts if isinstance(sample, MeanOfSamples) else (sample,)
     return min((part.clusters for part in parts if part.clusters is not None), default=inf)
 
 
-def _judge_units(evidence: list[_Evidence], policy: Policy) -> Iterator[Unit]:
-    """Yield every unit with its outcome, with Holm's correction over those that can be tested."""
-    raw = {unit.key: unit.p_values[1] for unit in evidence if unit.blocked is None and unit.p_values is not None}
-    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
-    for unit in evidence:
-        yield _judge(unit, adjusted.get(unit.key), max(len(adjusted), 1), policy)
-
-
-def _judge(evidence: _Evidence, p_adjusted: float | None, tested: int, policy: Policy) -> Unit:
-    """Return the unit with its verdict; `tested` is the number of units that Holm's correction covers."""
+def _unit(evidence: Evidence, ruling: Ruling, policy: Policy, *, tested: int, undecided: int) -> Unit:
+    """Return the unit with its ruling; `tested` is the number of units of the gate, `undecided` that of open ones."""
+    sample, limits = evidence.sample, evidence.limits
+    drop = detectable = needed = None
+    if sample is not None and (bounds := sample.bounds(policy.alpha, correction=CORRECTION)) is not None:
+        level = 1 - 2 * policy.alpha
+        drop = Interval(sample.difference, *bounds, evidence.n, level, f"{sample.method}, corrected").scaled(100)
+        plan = Plan(sample, limits, policy.alpha, tested)
+        detectable = plan.detectable()
+        if ruling.outcome == "undecided" and evidence.more_helps:
+            needed = plan.needed(undecided, at_least=policy.minimum_n)
     p_not_inferior, p_forgetting = evidence.p_values or (None, None)
-    outcome, reason = _outcome(evidence.blocked, p_not_inferior, p_adjusted, policy.alpha)
-    if outcome == "undecided" and evidence.blocked is None and evidence.one_sided and evidence.sample is not None:
-        alone = evidence.sample.p_values(evidence.margin / 100)
-        if alone is not None and min(alone) < policy.alpha:
-            reason = (
-                f"{evidence.one_sided} documents that only one run scored could turn it: evaluate or judge them again "
-                "(emt judge RUN -o NEW)"
-            )
-    needed = None
-    # If documents are missing or unscored, more of the same would not help.
-    more_would_help = evidence.blocked is None or evidence.n < policy.minimum_n
-    if evidence.sample is not None and outcome == "undecided" and more_would_help:
-        needed = _needed(evidence.sample, evidence.margin / 100, policy.alpha, tested)
     return Unit(
         name=evidence.name,
         kind=evidence.kind,
-        margin=evidence.margin,
+        margin=limits.margin,
+        fails_above=limits.fails_above,
         n=evidence.n,
-        drop=evidence.drop,
+        drop=drop,
         p_not_inferior=p_not_inferior,
         p_forgetting=p_forgetting,
-        p_forgetting_adjusted=p_adjusted,
-        outcome=outcome,
-        reason=reason,
-        needed=None if needed is None else max(needed, policy.minimum_n),
+        p_forgetting_adjusted=ruling.p_forgetting_adjusted,
+        outcome=ruling.outcome,
+        reason=ruling.reason,
+        detectable=detectable,
+        needed=needed,
     )
-
-
-def _outcome(
-    blocked: str | None, p_not_inferior: float | None, p_forgetting: float | None, alpha: float
-) -> tuple[Outcome, str]:
-    """Return a unit's outcome and the reason for it; `p_forgetting` is Holm's."""
-    if blocked is not None:
-        return "undecided", blocked
-    if p_forgetting is not None and p_forgetting < alpha:
-        return "forgetting", "the drop is shown to be above the margin"
-    if p_not_inferior is not None and p_not_inferior < alpha:
-        return "not inferior", "the drop is shown to be below the margin"
-    return "undecided", "the drop may lie on either side of the margin"
-
-
-def _needed(sample: PairedSample | MeanOfSamples, margin: float, alpha: float, units: int) -> int | None:
-    """Return the n whose bound, widened for the power asked for, would clear the margin; None if none would.
-
-    Forgetting is tested at α / units, which Holm's correction requires of the first.
-    """
-    upper = sample.difference < margin
-    level = alpha if upper else alpha / units
-    widened = tail(normal_quantile(level) + normal_quantile(1 - POWER), None)
-
-    def clears(size: float) -> bool:
-        bounds = sample.bounds(widened, correction=CORRECTION, size=size)
-        return bounds is not None and (bounds[1] < margin if upper else bounds[0] > margin)
-
-    if not clears(_LARGEST):
-        return None
-    low, high = 0.0, _LARGEST
-    while high - low > 0.1 / sample.n:
-        middle = (low + high) / 2
-        low, high = (low, middle) if clears(middle) else (middle, high)
-    return ceil(high * sample.n)

@@ -40,7 +40,7 @@ def sentence(result: GateResult) -> str:
     names = {outcome: ", ".join(unit.name for unit in found) for outcome, found in units.items()}
     candidate = result.comparison.candidate.name
     if result.outcome == "forgetting":
-        return f"FAIL: {candidate} forgot more than the margin allows on {names['forgetting']}."
+        return f"FAIL: {candidate} forgot more than is allowed on {names['forgetting']}."
     if (stopped := why_stopped(result.comparison.differences)) is not None:
         return f"UNDECIDED: {stopped}."
     if result.outcome == "undecided":
@@ -57,17 +57,18 @@ def print_table(result: GateResult, console: Console) -> None:
     table.add_column("task", overflow="fold")
     for column in ("quadrant", "n", "base", "candidate", "lost", "gained") if wide else ("n",):
         table.add_column(column, justify="left" if column == "quadrant" else "right")
-    for column in ("forgetting", "margin"):
+    for column in ("forgetting", "allowed"):
         table.add_column(column, justify="right", no_wrap=wide)
     table.add_column("verdict")
     for unit, task in _rows(result):
         word, style = _MARKS[unit.outcome]
         cells = [escape(unit.name)]
         cells += _wide_cells(unit, task, result.comparison) if wide else [str(unit.n)]
-        cells += [_bounds(unit.drop), f"{unit.margin:g}", f"[{style}]{word}[/]"]
+        cells += [_bounds(unit.drop), f"< {unit.margin:g}", f"[{style}]{word}[/]"]
         table.add_row(*cells)
     console.print(table)
-    console.print(f"forgetting: percentage points, with one-sided {confidence} bounds", style="dim", highlight=False)
+    explained = f"forgetting: percentage points, with one-sided {confidence} bounds; {_failing(result)}"
+    console.print(explained, style="dim", highlight=False)
     # If the output is not a terminal, whoever reads it wraps the lines.
     piped = not console.is_terminal
     for note in (*compared_by(result.comparison), *notes(result)):
@@ -84,7 +85,7 @@ def notes(result: GateResult) -> Iterator[str]:
     yield from map(_differs, result.comparison.differences)
     for unit in result.units:
         if unit.outcome == "undecided" and unit.reason != stopped:
-            needed = f"; about {unit.needed} documents would decide" if unit.needed else ""
+            needed = f"; {unit.needed}" if unit.needed else ""
             yield f"{unit.name}: {unit.reason}{needed}"
     for task in result.comparison.tasks:
         parts = [f"{count} {name.replace('_', ' in ')}" for name, count in asdict(task.excluded).items() if count]
@@ -148,9 +149,7 @@ def as_junit(result: GateResult) -> str:
         case = ElementTree.SubElement(
             suite, "testcase", {"classname": f"emt.gate.{unit.kind}", "name": _printable(unit.name), "time": "0"}
         )
-        text = _printable(
-            f"forgetting {_bounds(unit.drop)} points, margin {unit.margin:g}, n = {unit.n}: {unit.reason}"
-        )
+        text = _printable(f"forgetting {_bounds(unit.drop)} points, {unit.allowed}, n = {unit.n}: {unit.reason}")
         if unit.outcome == "not inferior":
             ElementTree.SubElement(case, "system-out").text = text
         else:
@@ -176,6 +175,16 @@ def _wide_cells(unit: Unit, task: TaskComparison | None, comparison: Comparison)
     flips = [str(task.flips.lost), str(task.flips.gained)] if task else ["", ""]
     quadrant = (task.quadrant or "") if task else unit.kind if unit.kind == "quadrant" else ""
     return [quadrant, str(unit.n), *rates, *flips]
+
+
+def _failing(result: GateResult) -> str:
+    """Say what decides, for the line below the table."""
+    found = sorted({unit.fails_above for unit in result.units if unit.fails_above != unit.margin})
+    if not found:
+        return "all of it must lie below what is allowed"
+    return (
+        f"all of it below what is allowed passes, else all of it above {' or '.join(f'{one:g}' for one in found)} fails"
+    )
 
 
 def _bounds(interval: Interval | None) -> str:
@@ -226,7 +235,6 @@ def _task(task: TaskComparison) -> dict[str, Any]:
         "p_value": task.p_value,
         "adjusted_p_value": task.adjusted_p_value,
         "test": task.test,
-        "detectable_drop": task.detectable_drop,
         "flips": asdict(task.flips),
         "leakage": asdict(task.leakage) if task.leakage else None,
         DISTRACTED: asdict(task.distracted) if task.distracted else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,8 +13,15 @@ from emt_core.files import read_yaml
 
 Margin = Annotated[float, Field(ge=0, lt=100)]
 
+DEFAULT_MARGIN = 4.0
+"""Percentage points; chosen together with `DEFAULT_FAILS_ABOVE` by `python -m benchmarks.policy`."""
+
+DEFAULT_FAILS_ABOVE = 1.0
+"""Percentage points that nobody is failed for where no margin is set."""
+
 EXAMPLE = """\
-margin: 2.0            # percentage points that any task or quadrant may lose
+margin: 4.0            # percentage points that any task or quadrant may lose
+fails_above: 1.0       # a drop shown to be above this fails, unless it is shown to be below the margin
 tasks:
   ocr_vqa: 1.0         # another margin for one task
 quadrants:
@@ -30,7 +37,13 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [EXAMPLE]})
 
     margin: Margin = Field(
-        default=2.0, description="how much any task or quadrant may lose, unless another margin is given"
+        default=DEFAULT_MARGIN,
+        description="a task or quadrant passes if its drop is shown to be below this, unless it has its own margin",
+    )
+    fails_above: Margin | None = Field(
+        default=None,
+        description="one that does not pass fails if its drop is shown to be above this; by default its margin where "
+        f"you set one, else {DEFAULT_FAILS_ABOVE:g}",
     )
     tasks: Mapping[str, Margin] = Field(default_factory=dict, description="margins of single tasks")
     quadrants: Mapping[str, Margin] = Field(default_factory=dict, description="margins of single quadrants")
@@ -46,12 +59,31 @@ class Policy(BaseModel):
     )
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided level of both tests")
 
-    def margin_of(self, task: str, quadrant: str | None, *, alone: bool) -> float:
-        """Return a task's margin; one that is `alone` in its quadrant must meet the quadrant's margin too."""
+    def limits_of(self, task: str, quadrant: str | None, *, alone: bool) -> Limits:
+        """Return a task's limits; one that is `alone` in its quadrant must meet the quadrant's margin too."""
         named = [self.tasks[task]] if task in self.tasks else []
         if alone and quadrant is not None and quadrant in self.quadrants:
             named.append(self.quadrants[quadrant])
-        return min(named, default=self.margin)
+        return self._limits(named)
+
+    def limits_of_quadrant(self, quadrant: str) -> Limits:
+        """Return a quadrant's limits."""
+        return self._limits([self.quadrants[quadrant]] if quadrant in self.quadrants else [])
+
+    def _limits(self, named: list[float]) -> Limits:
+        margin = min(named, default=self.margin)
+        stated = bool(named) or "margin" in self.model_fields_set
+        fails_above = self.fails_above
+        if fails_above is None:
+            fails_above = margin if stated else DEFAULT_FAILS_ABOVE
+        return Limits(margin, min(fails_above, margin))
+
+
+class Limits(NamedTuple):
+    """A unit's two limits in percentage points: it passes below the one, and else fails above the other."""
+
+    margin: float
+    fails_above: float
 
 
 def read_policy(path: Path) -> Policy:

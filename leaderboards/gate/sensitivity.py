@@ -66,7 +66,7 @@ def _turning_error(unit: Unit, scores: Scores) -> TurningError | None:
     if drop is None or drop.lower is None or drop.upper is None or accuracy is None:
         return None
     if unit.outcome == "forgetting":
-        error = turning_error((drop.lower - unit.margin) / 100, accuracy / 100)
+        error = turning_error((drop.lower - unit.fails_above) / 100, accuracy / 100)
         return None if error is None else TurningError("false wrong", 100 * error)
     if unit.outcome == "not inferior":
         error = turning_error((unit.margin - drop.upper) / 100, 1 - accuracy / 100)

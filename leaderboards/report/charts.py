@@ -51,6 +51,7 @@ class ForestRow:
     quadrant: bool
     n: int
     margin: float
+    allowed: str
     outcome: Outcome
     reason: str
     drop: Interval | None
@@ -124,6 +125,7 @@ def forest(result: GateResult) -> tuple[list[ForestRow], Axis]:
                 quadrant=unit.kind == "quadrant",
                 n=unit.n,
                 margin=unit.margin,
+                allowed=unit.allowed,
                 outcome=unit.outcome,
                 reason=unit.reason,
                 drop=found.forgetting if found else None,

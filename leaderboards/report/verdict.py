@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from leaderboards.comparison.alike import why_stopped
 from leaderboards.gate.decide import GateResult, Outcome, Unit
-from leaderboards.report.text import bounds, count, listed, number, with_bounds
+from leaderboards.report.text import bounds, listed, number, with_bounds
 
 _WORDS: dict[Outcome, str] = {
     "not inferior": "No forgetting beyond the margin",
@@ -39,8 +39,8 @@ def describe_all(results: Sequence[GateResult], base: str) -> str:
     """Say in one sentence what the gate found of several candidates."""
     outcomes = [result.outcome for result in results]
     found = {
-        "forgot beyond the margin": outcomes.count("forgetting"),
-        "stayed within it": outcomes.count("not inferior"),
+        "forgot": outcomes.count("forgetting"),
+        "stayed within the margin": outcomes.count("not inferior"),
         "remained undecided for lack of evidence": outcomes.count("undecided"),
     }
     parts = [f"{number} {what}" for what, number in found.items() if number]
@@ -55,16 +55,16 @@ def _worst(result: GateResult) -> str:
     unit = max(_units(result, result.outcome), key=lambda unit: (unit.drop is not None, _upper(unit), unit.name))
     if unit.drop is None:
         return f"{unit.name}: {unit.reason}"
-    return f"{unit.name}: {with_bounds(unit.drop)} points, margin {unit.margin:g}"
+    return f"{unit.name}: {with_bounds(unit.drop)} points, {unit.allowed}"
 
 
 def _forgetting(result: GateResult, candidate: str, base: str) -> str:
     found = sorted(_units(result, "forgetting"), key=lambda unit: (-_estimate(unit), unit.name))
-    named = [f"{unit.name}, {_drop(unit)} against a margin of {unit.margin:g}" for unit in found[:_NAMED]]
+    named = [f"{unit.name}, {_drop(unit)} ({unit.allowed})" for unit in found[:_NAMED]]
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return (
-        f"{candidate} forgot more than the margin allows, compared with {base}: {'; '.join(named)}{more}. "
-        f"A candidate within every margin would fail at most {_chance(result)} of the time."
+        f"{candidate} forgot, compared with {base}: {'; '.join(named)}{more}. A candidate that lost no more than "
+        f"{_harmless(result)} would fail at most {_chance(result)} of the time."
     )
 
 
@@ -88,8 +88,16 @@ def _undecided(result: GateResult, candidate: str, base: str) -> str:
     sentence = f"Not enough evidence to tell whether {candidate} forgot on {unit.name}{several}: {unit.reason}"
     if unit.drop is None:
         return f"{sentence}."
-    needed = f"; about {count(unit.needed)} documents would decide" if unit.needed else ""
-    return f"{sentence}; compared with {base} it lost {_drop(unit)}, where the margin is {unit.margin:g}{needed}."
+    needed = f"; {unit.needed}" if unit.needed else ""
+    return f"{sentence}; compared with {base} it lost {_drop(unit)} ({unit.allowed}){needed}."
+
+
+def _harmless(result: GateResult) -> str:
+    allowed = {unit.fails_above for unit in result.units}
+    if len(allowed) > 1:
+        return "is allowed anywhere"
+    (points,) = allowed
+    return f"{points:g} {'point' if points == 1 else 'points'} anywhere"
 
 
 def _units(result: GateResult, outcome: Outcome) -> list[Unit]:

@@ -68,6 +68,11 @@ class CandidateView:
         """The comparison shown."""
         return self.result.comparison
 
+    @property
+    def detectable(self) -> dict[str, float | None]:
+        """The smallest drop, by task, that would be called forgetting with 80 % power."""
+        return {unit.name: unit.detectable for unit in self.result.units if unit.kind == "task"}
+
 
 FlipReader = Callable[[Comparison, TaskComparison], list[Flip]]
 

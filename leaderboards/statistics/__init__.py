@@ -12,7 +12,6 @@ from leaderboards.statistics.means import design_effect, mean_covariance, mean_i
 from leaderboards.statistics.paired import PairedSample
 from leaderboards.statistics.pooled import MeanOfSamples, holm, mean_bounds, mean_of_intervals
 from leaderboards.statistics.proportions import (
-    detectable_drop,
     jensen_shannon,
     mcnemar,
     paired_ratio_interval,
@@ -26,7 +25,6 @@ __all__ = [
     "MeanOfSamples",
     "PairedSample",
     "design_effect",
-    "detectable_drop",
     "holm",
     "jensen_shannon",
     "mcnemar",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leaderboards.statistics.interval import quantile, tail
+from leaderboards.statistics.interval import quantiles, tail
 from leaderboards.statistics.paired import CORRECTION, PairedSample
 from leaderboards.statistics.proportions import score_bound, score_statistic
 
@@ -106,28 +106,31 @@ class AuditedSample(PairedSample):
         """How many pairs were labelled."""
         return sum(int(np.asarray(stratum.labelled)) for stratum in self.strata)
 
-    def _counts(self, size: float) -> tuple[Floats, Floats, Floats]:
+    @property
+    def _freedom(self) -> int | None:
+        return None if self.clusters is None else self.clusters - 1
+
+    def _counts(self, size: ArrayLike) -> tuple[Floats, Floats, Floats]:
         lost, gained, n = effective_counts(self.n, self.strata)
-        factor = size / self.design_effect
+        factor = np.asarray(size, np.float64) / self.design_effect
         return lost * factor, gained * factor, n * factor
 
-    def bounds(self, alpha: float, *, correction: float = 0.0, size: float = 1.0) -> tuple[float, float] | None:
-        """Return the bounds as `PairedSample.bounds` does, on the audit's effective counts."""
-        if self.clusters is not None and self.clusters < 2:
+    def bounds_at(
+        self, alpha: ArrayLike, size: ArrayLike = 1.0, *, correction: float = 0.0
+    ) -> tuple[Floats, Floats] | None:
+        """Return the bounds as `PairedSample.bounds_at` does, on the audit's effective counts."""
+        if self._freedom == 0:
             return None
-        freedom = None if self.clusters is None else self.clusters - 1
-        lower, upper = score_bound(*self._counts(size), quantile(alpha, freedom), correction=correction)
-        return float(lower), float(upper)
+        return score_bound(*self._counts(size), quantiles(alpha, self._freedom), correction=correction)
 
     def p_values(self, margin: float) -> tuple[float, float] | None:
         """Return the p-values as `PairedSample.p_values` does, on the audit's effective counts."""
-        if self.clusters is not None and self.clusters < 2:
+        if self._freedom == 0:
             return None
-        freedom = None if self.clusters is None else self.clusters - 1
         counts = self._counts(1.0)
         below = -score_statistic(*counts, margin, correction=-CORRECTION)
         above = score_statistic(*counts, margin, correction=CORRECTION)
-        return tail(float(below), freedom), tail(float(above), freedom)
+        return tail(float(below), self._freedom), tail(float(above), self._freedom)
 
 
 def turning_error(distance: float, measured: float) -> float | None:

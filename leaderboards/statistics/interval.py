@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 
@@ -46,13 +48,13 @@ def normal_quantile(alpha: float) -> float:
 
 
 def quantile(alpha: float, freedom: int | None) -> float:
-    """Return the upper `alpha` quantile of Student's t with `freedom` degrees of freedom; None: of the normal.
+    """Return the upper `alpha` quantile of Student's t with `freedom` degrees of freedom; None: of the normal."""
+    return float(quantiles(alpha, freedom))
 
-    Both are scipy's.
-    """
-    if freedom is None:
-        return normal_quantile(alpha)
-    return -float(stdtrit(freedom, alpha))
+
+def quantiles(alpha: ArrayLike, freedom: int | None) -> NDArray[np.float64]:
+    """Return `quantile` for an array of levels, by scipy."""
+    return np.asarray(-ndtri(alpha) if freedom is None else -stdtrit(freedom, alpha), np.float64)
 
 
 def tail(statistic: float, freedom: int | None) -> float:

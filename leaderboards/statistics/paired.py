@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 from math import isnan, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from leaderboards.statistics.interval import Interval, quantile, tail
+from leaderboards.statistics.interval import Interval, quantiles, tail
 from leaderboards.statistics.means import design_effect, mean_covariance, mean_interval, ratio_of_means
 from leaderboards.statistics.proportions import (
-    detectable_drop,
     mcnemar,
     paired_ratio_interval,
     score_bound,
     score_statistic,
 )
 from leaderboards.statistics.resampling import Outcomes
+
+Floats = NDArray[np.float64]
 
 CORRECTION = 0.5
 """The gate's continuity correction, in samples; see `PairedSample.p_values`."""
@@ -84,6 +85,28 @@ class PairedSample:
             outcomes=None if binary and clusters is None else Outcomes.from_scores(drops, clusters),
         )
 
+    @classmethod
+    def from_counts(
+        cls, n: int, lost: int, gained: int, outcomes: Outcomes | None = None, clusters: int | None = None
+    ) -> PairedSample:
+        """Return 0/1 scores of which only the changes are known: their tests and bounds, not the two means."""
+        return cls(n, lost / n, gained / n, 0, lost, gained, True, (0.0, 0.0, 0.0), 1.0, (1.0, 1.0), clusters, outcomes)
+
+    @classmethod
+    def from_outcomes(cls, outcomes: Outcomes, clusters: int | None = None) -> PairedSample:
+        """Return scores between 0 and 1 of which only the drops are known."""
+        n, drop = outcomes.documents, outcomes.total / outcomes.documents
+        return cls(n, drop, 0.0, 0, 0, 0, False, (0.0, 0.0, 0.0), clusters=clusters, outcomes=outcomes)
+
+    def with_more(self, lost: int, gained: int) -> PairedSample:
+        """Return the sample with so many documents more, each lost or gained and in no cluster with another."""
+        more = lost + gained
+        n, drop = self.n + more, self.difference * self.n + lost - gained
+        outcomes = self.outcomes and self.outcomes.with_more(lost, gained)
+        clusters = None if self.clusters is None else self.clusters + more
+        changed = replace(self, n=n, lost=self.lost + lost, gained=self.gained + gained, outcomes=outcomes)
+        return replace(changed, base=drop / n, candidate=0.0, clusters=clusters)
+
     @property
     def difference(self) -> float:
         """The drop, base − candidate."""
@@ -106,26 +129,28 @@ class PairedSample:
         name = "Tango score" if self.outcomes is None else "tilted resampling"
         return name if self.clusters is None else f"{name}, {self.clusters} clusters"
 
-    def _effective(self, size: float) -> tuple[float, float, float]:
-        factor = size / self.design_effect
-        return self.lost * factor, self.gained * factor, self.n * factor
-
-    def bounds(self, alpha: float, *, correction: float = 0.0, size: float = 1.0) -> tuple[float, float] | None:
+    def bounds(self, alpha: float, *, correction: float = 0.0) -> tuple[float, float] | None:
         """Return the one-sided `alpha` bounds of the drop below and above; None if the spread is unknown.
 
         0/1 scores of independent documents: Tango's score bounds. Others: the margins that just fail the test of
-        `leaderboards.statistics.resampling`. `size` is the bounds' sample size relative to this one, for planning;
-        `correction` is in samples, for Tango's bounds.
+        `leaderboards.statistics.resampling`. `correction` is in samples, for Tango's bounds.
         """
+        found = self.bounds_at(alpha, correction=correction)
+        return None if found is None else (float(found[0]), float(found[1]))
+
+    def bounds_at(
+        self, alpha: ArrayLike, size: ArrayLike = 1.0, *, correction: float = 0.0
+    ) -> tuple[Floats, Floats] | None:
+        """Return `bounds` for arrays of levels and of sample sizes relative to this one, for planning."""
         if self.outcomes is None:
-            lost, gained, n = self._effective(size)
-            below, above = score_bound(lost, gained, n, quantile(alpha, None), correction=correction)
-            return float(below), float(above)
+            size = np.asarray(size, np.float64)
+            counts = self.lost * size, self.gained * size, self.n * size
+            return score_bound(*counts, quantiles(alpha, None), correction=correction)
         if (self.clusters or self.n) < 2:
             return None
         lower, upper = self.outcomes.bounds(alpha)
-        seen = self.difference
-        return seen - (seen - lower) / sqrt(size), seen + (upper - seen) / sqrt(size)
+        seen, root = self.difference, np.sqrt(size)
+        return seen - (seen - lower) / root, seen + (upper - seen) / root
 
     def p_values(self, margin: float) -> tuple[float, float] | None:
         """Return the p-values of "the drop is below the margin" and "the drop is above the margin".
@@ -162,8 +187,9 @@ class PairedSample:
     def retention(self, *, level: float = 0.95) -> Interval:
         """Return candidate / base: of paired proportions by Bonett and Price, of other means by the delta method."""
         if self.binary:
-            lost, gained, n = self._effective(1.0)
-            both = self.both / self.design_effect
+            both, lost, gained, n = (
+                count / self.design_effect for count in (self.both, self.lost, self.gained, self.n)
+            )
             return replace(paired_ratio_interval(both, lost, gained, n, level=level), n=self.n)
         return ratio_of_means(self.base, self.candidate, self.covariance, self.n, level=level)
 
@@ -174,7 +200,3 @@ class PairedSample:
         return mean_interval(
             mean, variance, self.n, binary=self.binary, clusters=self.clusters, effect=effect, level=level
         )
-
-    def detectable_drop(self) -> float | None:
-        """Return the smallest drop that this sample could have shown, for 0/1 scores; None for others."""
-        return detectable_drop(self.n / self.design_effect, self.discordant) if self.binary else None

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import exp, hypot, log
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 from leaderboards.statistics.interval import Interval, undefined
 from leaderboards.statistics.means import ratio_of_means
 from leaderboards.statistics.paired import CORRECTION, PairedSample
+
+Floats = NDArray[np.float64]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -29,9 +34,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def mean_bounds(
-    estimates: Sequence[tuple[float, float, float]], shared: Sequence[str] | None = None
-) -> tuple[float, float]:
-    """Return both bounds of the unweighted mean of estimates, each (lower, estimate, upper).
+    estimates: Sequence[tuple[ArrayLike, float, ArrayLike]], shared: Sequence[str] | None = None
+) -> tuple[Floats, Floats]:
+    """Return both bounds of the unweighted mean of estimates, each (lower, estimate, upper); bounds may be arrays.
 
     Independent estimates: mean − √Σ(estimateᵢ − lowerᵢ)² / m and mean + √Σ(upperᵢ − estimateᵢ)² / m, by the method of
     variance estimates recovery (MOVER), Zou and Donner, Statistics in Medicine 27 (2008) 1693–1702: bounds that are not
@@ -41,13 +46,17 @@ def mean_bounds(
     """
     m = len(estimates)
     names = range(m) if shared is None else shared
-    below: defaultdict[object, float] = defaultdict(float)
-    above: defaultdict[object, float] = defaultdict(float)
+    below: defaultdict[object, list[Floats]] = defaultdict(list)
+    above: defaultdict[object, list[Floats]] = defaultdict(list)
     for name, (lower, estimate, upper) in zip(names, estimates, strict=True):
-        below[name] += estimate - lower
-        above[name] += upper - estimate
+        below[name].append(estimate - np.asarray(lower))
+        above[name].append(np.asarray(upper) - estimate)
     mean = sum(estimate for _, estimate, _ in estimates) / m
-    return mean - hypot(*below.values()) / m, mean + hypot(*above.values()) / m
+    return mean - _root_of_squares(below.values()) / m, mean + _root_of_squares(above.values()) / m
+
+
+def _root_of_squares(distances: Iterable[list[Floats]]) -> Floats:
+    return np.asarray(np.sqrt(sum(np.square(sum(dependent)) for dependent in distances)))
 
 
 def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval:
@@ -62,8 +71,18 @@ def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval
         for part in parts
         if part.estimate is not None and part.lower is not None and part.upper is not None
     ]
-    lower, upper = mean_bounds(known) if len(known) == len(parts) else (None, None)
-    return Interval(sum(estimates) / len(parts), lower, upper, n, level, method)
+    mean = sum(estimates) / len(parts)
+    if len(known) < len(parts):
+        return Interval(mean, None, None, n, level, method)
+    lower, upper = mean_bounds(known)
+    return Interval(mean, float(lower), float(upper), n, level, method)
+
+
+_LARGEST_SCORE = 37.0
+"""The normal score of the smallest p-value that a float can hold."""
+
+_GRID, _ZOOMS = 65, 5
+"""Points of a grid of normal scores, and how often it is laid anew between two of them: exact to 2e-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +110,18 @@ class MeanOfSamples:
         """The name of the mean drop's interval."""
         return self.parts[0].method if len(self.parts) == 1 else "MOVER of the tasks' intervals"
 
-    def bounds(self, alpha: float, *, correction: float = 0.0, size: float = 1.0) -> tuple[float, float] | None:
+    def bounds(self, alpha: float, *, correction: float = 0.0) -> tuple[float, float] | None:
         """Return the one-sided `alpha` bounds of the mean drop; None if one task's are unknown."""
+        found = self.bounds_at(alpha, correction=correction)
+        return None if found is None else (float(found[0]), float(found[1]))
+
+    def bounds_at(
+        self, alpha: ArrayLike, size: ArrayLike = 1.0, *, correction: float = 0.0
+    ) -> tuple[Floats, Floats] | None:
+        """Return `bounds` for arrays of levels and of relative sizes, as `PairedSample.bounds_at` does."""
         estimates = []
         for part in self.parts:
-            bounds = part.bounds(alpha, correction=correction, size=size)
+            bounds = part.bounds_at(alpha, size, correction=correction)
             if bounds is None:
                 return None
             estimates.append((bounds[0], part.difference, bounds[1]))
@@ -105,21 +131,18 @@ class MeanOfSamples:
         """Return the p-values as `PairedSample.p_values` does: the level at which the bound meets the margin."""
         if len(self.parts) == 1:
             return self.parts[0].p_values(margin)
-        if self.bounds(0.5) is None:
-            return None
         upper = self.difference < margin
-        level = self._level_of_bound(margin, upper=upper)
-        return (level, 1 - level) if upper else (1 - level, level)
-
-    def _level_of_bound(self, margin: float, *, upper: bool) -> float:
-        low, high = log(1e-300), log(0.5)
-        for _ in range(60):
-            middle = (low + high) / 2
-            bounds = self.bounds(exp(middle), correction=CORRECTION)
-            assert bounds is not None
+        low, high = 0.0, _LARGEST_SCORE  # of the standard normal distribution, whose tail is the level
+        for _ in range(_ZOOMS):
+            scores = np.linspace(low, high, _GRID)
+            bounds = self.bounds_at(ndtr(-scores), correction=CORRECTION)
+            if bounds is None:
+                return None
             clear = bounds[1] < margin if upper else bounds[0] > margin
-            low, high = (low, middle) if clear else (middle, high)
-        return exp(high)
+            last = int(np.flatnonzero(clear)[-1]) if np.any(clear) else 0
+            low, high = float(scores[last]), float(scores[min(last + 1, _GRID - 1)])
+        level = float(ndtr(-(low + high) / 2))
+        return (level, 1 - level) if upper else (1 - level, level)
 
     def drop(self, *, level: float = 0.95) -> Interval:
         """Return the mean drop with its two-sided interval."""

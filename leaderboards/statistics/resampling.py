@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, floor, sqrt
+from math import ceil, floor, inf, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 PSEUDO_COUNT = 0.5
 """How many fully lost clusters are added to those that were seen."""
 
-CAUTION = 1.5
+CAUTION = 1.6
 """What p-values are multiplied by; both constants were chosen by simulation."""
 
 _STEPS = (1.0, 1 / 2, 1 / 4, 1 / 10, 1 / 16)
@@ -41,6 +41,9 @@ _POINTS = 2**14
 
 _SMALLEST = 1e-12
 """p-values below this are rounding errors of the transform."""
+
+_STEPS_OF_NEWTON, _CLOSE = 100, 1e-12
+"""When the search for τ ends: after so many steps, or with the mean so close."""
 
 _CURVE = 24
 """Margins at which the p-values are computed to read bounds off."""
@@ -66,8 +69,23 @@ class Outcomes:
         else:
             sizes = np.bincount(clusters)
             means = np.bincount(clusters, drops) / sizes
-        kinds, counts = np.unique(np.stack([means.round(12), sizes.astype(np.float64)]), axis=1, return_counts=True)
+        return cls.of_clusters(means, sizes)
+
+    @classmethod
+    def of_clusters(cls, drops: Floats, sizes: NDArray[np.int64]) -> Outcomes:
+        """Sum up the mean drop in each cluster and its number of documents, both (clusters,)."""
+        kinds, counts = np.unique(np.stack([drops.round(12), sizes.astype(np.float64)]), axis=1, return_counts=True)
         return cls(kinds[0], kinds[1].astype(np.int64), counts)
+
+    def with_more(self, lost: int, gained: int) -> Outcomes:
+        """Return the outcomes with so many single documents more that were lost or gained."""
+        drops, counts = np.array([1.0, -1.0]), np.array([lost, gained])
+        kept = counts > 0
+        return Outcomes(
+            np.append(self.drops, drops[kept]),
+            np.append(self.sizes, np.ones(kept.sum(), dtype=np.int64)),
+            np.append(self.counts, counts[kept]),
+        )
 
     @property
     def total(self) -> float:
@@ -93,7 +111,7 @@ class Outcomes:
         """Return the p-values of H0 "the drop is the margin or more" and of H0 "the margin or less"."""
         return _p_value(self, margin), _p_value(self.mirrored, -margin)
 
-    def bounds(self, alpha: float) -> tuple[float, float]:
+    def bounds(self, alpha: ArrayLike) -> tuple[Floats, Floats]:
         """Return the one-sided `alpha` bounds of the mean drop below and above: the margins that just fail a test."""
         return -_upper_bound(_curve(self.mirrored), alpha), _upper_bound(_curve(self), alpha)
 
@@ -106,11 +124,11 @@ def _p_value(outcomes: Outcomes, margin: float) -> float:
         return _SMALLEST
     kinds = int(outcomes.counts.sum())
     drops = np.append(outcomes.drops, 1.0)
-    weights = _tilted(drops, np.append(outcomes.counts / kinds, PSEUDO_COUNT / kinds), margin)
+    weights = tilted(drops, np.append(outcomes.counts / kinds, PSEUDO_COUNT / kinds), margin)
     return float(np.clip(CAUTION * _no_larger(drops, weights, outcomes), _SMALLEST, 1.0))
 
 
-def _tilted(drops: Floats, weights: Floats, mean: float) -> Floats:
+def tilted(drops: Floats, weights: Floats, mean: float) -> Floats:
     """Return weights ∝ weights·exp(τ·drops), summing to 1, whose mean is `mean`; τ is never below 0."""
 
     def tilt(tau: float) -> Floats:
@@ -118,13 +136,18 @@ def _tilted(drops: Floats, weights: Floats, mean: float) -> Floats:
         exponentials = np.exp(logs - logs.max())
         return np.asarray(exponentials / exponentials.sum(), dtype=np.float64)
 
-    low, high = 0.0, 1.0
-    while tilt(high) @ drops < mean:
-        low, high = high, 2 * high
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if tilt(middle) @ drops < mean else (low, middle)
-    return tilt(low)
+    low, high, tau = 0.0, inf, 0.0
+    for _ in range(_STEPS_OF_NEWTON):
+        tried = tilt(tau)
+        seen = float(tried @ drops)
+        if abs(mean - seen) < _CLOSE or (tau == 0 and seen > mean):
+            break
+        low, high = (tau, high) if seen < mean else (low, tau)
+        variance = float(tried @ (drops - seen) ** 2)
+        newton = tau + (mean - seen) / variance if variance > 0 else inf
+        furthest = min(high, 2 * low + 1)  # one step of Newton's may leap too far, where little varies
+        tau = newton if low < newton < furthest else furthest if furthest < high else (low + high) / 2
+    return tried
 
 
 def _no_larger(drops: Floats, weights: Floats, outcomes: Outcomes) -> float:
@@ -171,6 +194,6 @@ def _curve(outcomes: Outcomes) -> tuple[Floats, Floats]:
     return np.append(seen, margins), np.maximum.accumulate(np.append(0.0, scores))
 
 
-def _upper_bound(curve: tuple[Floats, Floats], alpha: float) -> float:
+def _upper_bound(curve: tuple[Floats, Floats], alpha: ArrayLike) -> Floats:
     margins, scores = curve
-    return float(np.interp(-ndtri(alpha / CAUTION), scores, margins))
+    return np.asarray(np.interp(-ndtri(np.asarray(alpha) / CAUTION), scores, margins))

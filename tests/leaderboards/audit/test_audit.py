@@ -423,10 +423,10 @@ def test_the_keys_of_the_page(page: Page, audit: Path, chromium: Any) -> None:
 def test_without_an_audit_the_gate_says_what_error_would_turn_it(
     runs: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # 380 of 400 right by the verdicts, drop 5.0, its lower bound L: e = (L − 2) / (95 + L − 2).
+    # 380 of 400 right by the verdicts, drop 5.0, its lower bound L: e = (L − 1) / (95 + L − 1).
     assert main(["gate", *runs, "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
     lower = data["units"][0]["drop"]["lower"]
-    expected = 100 * (lower - 2) / (95 + lower - 2)
+    expected = 100 * (lower - 1) / (95 + lower - 1)
     assert data["units"][0]["judge_error"] == {"kind": "false wrong", "points": pytest.approx(expected)}
     assert f"takes {expected:.1f} points more of the candidate's right answers for wrong" in data["notes"][-1]

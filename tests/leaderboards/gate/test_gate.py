@@ -7,13 +7,17 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from emt_core.errors import UserError
 from emt_core.runs import read_run
 from leaderboards.comparison.forgetting import compare
 from leaderboards.gate.decide import GateResult, decide
+from leaderboards.gate.needed import Needed, Plan
 from leaderboards.gate.policy import Policy
+from leaderboards.gate.simulation import PlannedTask, Scenario, simulate
+from leaderboards.statistics import PairedSample
 from tests.support.synthetic_runs import judged_sample, write_run
 
 Gate = Callable[..., GateResult]
@@ -46,7 +50,7 @@ def gate(tmp_path: Path) -> Gate:
         }
         sides["base"].update({name: changed(200, 0, side="base") for name in only_base})
         first, second = (read_run(write_run(folder / side, sides[side], name=side)) for side in sides)
-        return decide(compare(first, second, **options), policy)
+        return decide(compare(first, second, **options), policy or Policy(margin=2.0))
 
     return run
 
@@ -68,7 +72,7 @@ def test_a_run_against_itself_passes_where_the_sample_is_large_enough(gate: Gate
     assert gate({"flowers102": (1000, 0)}).outcome == "not inferior"
     small = gate({"flowers102": (100, 0)})
     assert small.outcome == "undecided"
-    needed = small.units[0].needed
+    needed = small.units[0].needed and small.units[0].needed.documents
     assert needed is not None
     # With that many more of the same, it passes; with 150, not (the uncorrected bound alone asks for 133).
     assert gate({"flowers102": (needed, 0)}).outcome == "not inferior"
@@ -79,11 +83,40 @@ def test_the_number_needed_decides(gate: Gate) -> None:
     open_case = gate({"flowers102": (400, 4)}).units[0]
     assert open_case.outcome == "undecided"
     assert open_case.needed is not None
-    n = open_case.needed
+    n = open_case.needed.documents
+    assert n is not None
     assert n > 400
     assert gate({"flowers102": (n, round(n * 0.01))}).outcome == "not inferior"
-    # A drop that is the margin itself can never be decided.
-    assert gate({"flowers102": (400, 8)}).units[0].needed is None
+    # A drop that is the margin itself can never be decided, and with one limit any may be.
+    at_the_margin = gate({"flowers102": (400, 8)}).units[0].needed
+    assert at_the_margin is not None
+    assert (at_the_margin.documents, at_the_margin.upper) == (None, None)
+    assert open_case.needed.upper is None
+
+
+def test_with_two_limits_a_loss_passes_fails_or_lies_between(gate: Gate) -> None:
+    # 1000 documents at 5 %: 2 points lost are at most 2.9 and pass below 4; 4 are more than 1 and not shown below 4.
+    for lost, outcome in ((20, "not inferior"), (40, "forgetting"), (0, "not inferior"), (80, "forgetting")):
+        assert gate({"flowers102": (1000, lost)}, Policy()).outcome == outcome
+    # With a hundred documents, 3 points may be 0.9 or 8; whatever the truth is, some number of documents decides.
+    small = gate({"flowers102": (100, 3)}, Policy()).units[0]
+    assert (small.outcome, small.margin, small.fails_above) == ("undecided", 4.0, 1.0)
+    assert small.needed is not None
+    assert small.needed.upper is not None
+    assert 100 <= small.needed.lower <= small.needed.documents <= small.needed.upper  # type: ignore[operator]
+    n = small.needed.documents or 0
+    assert gate({"flowers102": (n, round(n * 0.03))}, Policy()).outcome != "undecided"
+
+
+def test_what_can_be_detected_is_found_with_the_power_that_is_said() -> None:
+    # 2000 documents of which 10 % are lost and 10 % gained; then so much more is lost: 80 % of candidates fail.
+    task = PlannedTask("a", None, np.ones(2000, dtype=np.int64), 0.2)
+    unchanged = PairedSample.from_counts(2000, 200, 200)
+    for policy in (Policy(), Policy(margin=2.0)):
+        points = Plan(unchanged, policy.limits_of("a", None, alone=False), policy.alpha, 1).detectable()
+        assert points is not None
+        found = simulate([task], policy, Scenario("", {"a": points}), draws=1500)
+        assert found.share("forgetting") == pytest.approx(80, abs=5)
 
 
 def test_one_forgetful_task_fails_the_candidate_and_holm_guards_the_others(gate: Gate) -> None:
@@ -120,7 +153,7 @@ def test_margins_of_tasks_and_quadrants(gate: Gate) -> None:
 
 def test_a_quadrant_of_several_tasks_is_tested_too(gate: Gate) -> None:
     matrix = {"idt_idi": ("a", "b")}
-    result = gate({"a": (1000, 15), "b": (1000, 15)}, Policy(quadrants={"idt_idi": 2.2}), matrix=matrix)
+    result = gate({"a": (1000, 15), "b": (1000, 15)}, Policy(margin=2.0, quadrants={"idt_idi": 2.2}), matrix=matrix)
     units = {unit.name: unit for unit in result.units}
     assert [unit.kind for unit in result.units] == ["task", "task", "quadrant"]
     assert units["idt_idi"].margin == 2.2
@@ -133,9 +166,14 @@ def test_a_quadrant_of_several_tasks_is_tested_too(gate: Gate) -> None:
 def test_too_few_documents_decide_nothing(gate: Gate) -> None:
     result = gate({"flowers102": (50, 50)})
     unit = result.units[0]
-    assert (unit.outcome, unit.needed) == ("undecided", 100)  # 50 would show so much forgetting, but 100 are asked for
+    assert (unit.outcome, unit.needed) == (
+        "undecided",
+        Needed(100, 100, 100),
+    )  # 50 would show so much forgetting, but 100 are asked for
     assert unit.reason == "50 documents, fewer than the 100 asked for"
-    assert (gate({"flowers102": (50, 0)}).units[0].needed or 0) > 133
+    unchanged = gate({"flowers102": (50, 0)}).units[0].needed
+    assert unchanged is not None
+    assert (unchanged.documents or 0) > 133
     assert gate({"flowers102": (50, 50)}, Policy(minimum_n=50)).outcome == "forgetting"
 
 
@@ -193,7 +231,7 @@ def test_tasks_that_share_documents_are_not_independent(tmp_path: Path) -> None:
             )
             for side in ("base", "candidate")
         ]
-        result = decide(compare(*runs, matrix={"idt_idi": ("a", "b")}), Policy())
+        result = decide(compare(*runs, matrix={"idt_idi": ("a", "b")}), Policy(margin=2.0))
         task, _, quadrant = (unit.drop for unit in result.units)
         assert task is not None
         assert quadrant is not None
@@ -205,5 +243,5 @@ def test_few_images_decide_nothing(tmp_path: Path) -> None:
     # 200 questions about 10 images, none of them answered otherwise: ten images are too few to tell.
     rows = [judged_sample(index, "correct") | {"cluster": f"image {index // 20}"} for index in range(200)]
     runs = [read_run(write_run(tmp_path / side, {"ocr_vqa": rows}, name=side)) for side in ("base", "candidate")]
-    result = decide(compare(*runs), Policy())
+    result = decide(compare(*runs), Policy(margin=2.0))
     assert (result.exit_code, result.units[0].reason) == (2, "questions about 10 images, fewer than the 20 asked for")

@@ -70,16 +70,27 @@ def test_faulty_matrices(tmp_path: Path, text: str, fault: str) -> None:
 def test_the_policys_example_is_valid(tmp_path: Path) -> None:
     policy = read_policy(written(tmp_path, EXAMPLE))
     assert policy == Policy(**yaml.safe_load(EXAMPLE))
-    assert policy.margin_of("ocr_vqa", "oodt_oodi", alone=False) == 1.0
-    assert policy.margin_of("flowers102", "idt_oodi", alone=True) == 2.0
+    assert policy.limits_of("ocr_vqa", "oodt_oodi", alone=False) == (1.0, 1.0)
+    assert policy.limits_of("flowers102", "idt_oodi", alone=True) == (4.0, 1.0)
+    assert policy.limits_of_quadrant("oodt_oodi") == (3.0, 1.0)
 
 
 def test_a_task_alone_in_its_quadrant_meets_both_margins() -> None:
     policy = Policy(margin=2.0, tasks={"a": 3.0}, quadrants={"idt_idi": 1.0, "idt_oodi": 5.0})
-    assert policy.margin_of("a", "idt_idi", alone=True) == 1.0
-    assert policy.margin_of("a", "idt_idi", alone=False) == 3.0
-    assert policy.margin_of("b", "idt_oodi", alone=True) == 5.0
-    assert policy.margin_of("b", None, alone=False) == 2.0
+    assert policy.limits_of("a", "idt_idi", alone=True).margin == 1.0
+    assert policy.limits_of("a", "idt_idi", alone=False).margin == 3.0
+    assert policy.limits_of("b", "idt_oodi", alone=True).margin == 5.0
+    assert policy.limits_of("b", None, alone=False).margin == 2.0
+
+
+def test_a_margin_that_is_set_fails_above_itself_unless_told_otherwise() -> None:
+    assert Policy().limits_of("a", None, alone=False) == (4.0, 1.0)
+    assert Policy(margin=4.0).limits_of("a", None, alone=False) == (4.0, 4.0)
+    assert Policy(margin=2.0, fails_above=0.5).limits_of("a", None, alone=False) == (2.0, 0.5)
+    named = Policy(tasks={"a": 3.0}, quadrants={"idt_idi": 0.5})
+    assert named.limits_of("a", None, alone=False) == (3.0, 3.0)
+    assert named.limits_of("b", None, alone=False) == (4.0, 1.0)
+    assert Policy(fails_above=1.0, quadrants={"idt_idi": 0.5}).limits_of_quadrant("idt_idi") == (0.5, 0.5)
 
 
 def test_all_faults_of_a_policy_are_told_at_once(tmp_path: Path) -> None:

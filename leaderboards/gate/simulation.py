@@ -1,0 +1,230 @@
+"""How often the gate errs and decides: simulated candidates, each put through the gate's own tests.
+
+Nothing is approximated: every candidate's answers are drawn, and its units are judged by `decide.judge`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaderboards.comparison.forgetting import Comparison, TaskComparison
+from leaderboards.gate.decide import Evidence, Outcome, gather, judge, overall
+from leaderboards.gate.policy import Policy
+from leaderboards.statistics import MeanOfSamples, PairedSample
+from leaderboards.statistics.resampling import Outcomes, tilted
+
+BEYOND = 1.25
+"""A loss that should fail, in margins."""
+
+TOGETHER = 0.3
+"""The share of clusters whose answers change as one, where no run says how they do."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedTask:
+    """A task as it will be, or was, evaluated on both models; compared by identity.
+
+    Attributes:
+        name: the task's.
+        quadrant: its place in the matrix.
+        sizes: the number of documents in each cluster, (clusters,); all 1 if documents come in none.
+        changed: the share of answers that turn right or wrong although nothing is lost.
+        together: the share of clusters whose answers change as one.
+        data: the data set's name; tasks that share it change on the same documents.
+        one_sided: how many more documents only one of the two runs has a score for.
+        seen: the drops to draw from, for scores that are not 0 or 1.
+    """
+
+    name: str
+    quadrant: str | None
+    sizes: NDArray[np.int64]
+    changed: float
+    together: float = TOGETHER
+    data: str = ""
+    one_sided: int = 0
+    seen: Outcomes | None = None
+
+    @classmethod
+    def like(cls, task: TaskComparison) -> PlannedTask | None:
+        """Return the task that a comparison's documents, changes and left-out scores come from; None if it has none."""
+        sample = task.sample
+        if sample is None:
+            return None
+        one_sided = task.extremes[0].n - task.n if task.extremes else 0
+        common: dict[str, Any] = {"data": task.data, "one_sided": one_sided}
+        outcomes = sample.outcomes
+        if outcomes is None:
+            sizes, together, seen = np.ones(sample.n, dtype=np.int64), 0.0, None
+        else:
+            sizes, seen = np.repeat(outcomes.sizes, outcomes.counts), None if sample.binary else outcomes
+            together = _intraclass(sample.design_effect, sizes)
+        drop = abs(sample.difference)
+        changed = max(sample.discordant - drop, 0.0) if sample.binary else 0.0
+        return cls(task.task, task.quadrant, sizes, changed, together, seen=seen, **common)
+
+    def draw(self, loss: float, generator: np.random.Generator) -> PairedSample:
+        """Return the scores of a candidate that lost so much, a proportion of all answers, and changed the rest."""
+        n = int(self.sizes.sum())
+        if self.seen is not None:
+            return _draw_like(self.seen, self.sizes, loss, generator)
+        lost, gained = self.changed / 2 + loss, self.changed / 2
+        if len(self.sizes) == n:
+            down, up, _ = generator.multinomial(n, [lost, gained, max(1 - lost - gained, 0.0)])
+            return PairedSample.from_counts(n, int(down), int(up))
+        downs, ups = draw_clusters(self.sizes, lost, gained, self.together, generator)
+        outcomes = Outcomes.of_clusters((downs - ups) / self.sizes, self.sizes)
+        return PairedSample.from_counts(n, int(downs.sum()), int(ups.sum()), outcomes, len(self.sizes))
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What a candidate lost, in percentage points by task, and in words."""
+
+    name: str
+    lost: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How many of `draws` simulated candidates got each verdict."""
+
+    scenario: Scenario
+    draws: int
+    counts: Mapping[Outcome, int]
+
+    def share(self, outcome: Outcome) -> float:
+        """The share with this verdict, in percent."""
+        return 100 * self.counts.get(outcome, 0) / self.draws
+
+    @property
+    def error(self) -> float:
+        """Twice the largest standard error of a share, in percentage points."""
+        return 100 / sqrt(self.draws)
+
+
+def scenarios(tasks: Sequence[PlannedTask], policy: Policy) -> list[Scenario]:
+    """Return what is asked of a policy: nothing lost; then, in each quadrant and lone task, the margin, and more."""
+    found = [Scenario("nothing lost")]
+    for name, members in _places(tasks).items():
+        margin = (
+            policy.limits_of_quadrant(name).margin if len(members) > 1 else _limits(members[0], tasks, policy).margin
+        )
+        for points in (margin, BEYOND * margin):
+            found.append(Scenario(f"{points:g} points lost in {name}", {task.name: points for task in members}))
+    return found
+
+
+def simulate(
+    tasks: Sequence[PlannedTask],
+    policy: Policy,
+    scenario: Scenario,
+    *,
+    draws: int = 1000,
+    seconds: float | None = None,
+    seed: int = 0,
+) -> Rates:
+    """Put so many candidates through the gate, or as many as `seconds` allow, but never fewer than 50."""
+    counts: Counter[Outcome] = Counter()
+    end = None if seconds is None else time.monotonic() + seconds
+    done = 0
+    while done < draws and (end is None or done < 50 or time.monotonic() < end):
+        evidence = list(_evidence(tasks, policy, scenario, (seed, done)))
+        counts[overall(ruling.outcome for ruling in judge(evidence, policy))] += 1
+        done += 1
+    return Rates(scenario, done, counts)
+
+
+def plan_like(comparison: Comparison) -> list[PlannedTask]:
+    """Return the tasks of a comparison, to simulate more candidates like its own."""
+    found = [PlannedTask.like(task) for task in comparison.tasks]
+    return [task for task in found if task is not None]
+
+
+def draw_clusters(
+    sizes: NDArray[np.int64], lost: float, gained: float, together: float, generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many answers each cluster lost and gained, (clusters,).
+
+    A share `together` of the clusters changes as one; in the others each answer changes by itself. That share is the
+    intraclass correlation of the changes.
+    """
+    as_one, fate = generator.random(sizes.shape) < together, generator.random(sizes.shape)
+    downs = generator.binomial(sizes, lost)
+    ups = generator.binomial(sizes - downs, min(gained / (1 - lost), 1.0) if lost < 1 else 0.0)
+    downs = np.where(as_one, np.where(fate < lost, sizes, 0), downs)
+    ups = np.where(as_one, np.where((fate >= lost) & (fate < lost + gained), sizes, 0), ups)
+    return downs, ups
+
+
+def _draw_like(seen: Outcomes, sizes: NDArray[np.int64], loss: float, generator: np.random.Generator) -> PairedSample:
+    """Draw each cluster's drop from those that were seen, weighted so that their mean is the loss.
+
+    Half a cluster that lost all and half a one that gained all are among them, as the tests assume.
+    """
+    drops = np.concatenate([seen.drops, [1.0, -1.0]])
+    weights = np.concatenate([seen.counts, [0.5, 0.5]]) / (seen.counts.sum() + 1)
+    rises = weights @ drops <= loss
+    weights = tilted(drops, weights, loss) if rises else tilted(-drops, weights, -loss)
+    drawn = drops[generator.choice(len(drops), size=len(sizes), p=weights)]
+    outcomes = Outcomes.of_clusters(drawn, sizes)
+    clusters = None if int(sizes.max()) == 1 else len(sizes)
+    return PairedSample.from_outcomes(outcomes, clusters)
+
+
+def _evidence(
+    tasks: Sequence[PlannedTask], policy: Policy, scenario: Scenario, seed: tuple[int, int]
+) -> Iterator[Evidence]:
+    places = {name: number for number, name in enumerate(dict.fromkeys(task.data or task.name for task in tasks))}
+    samples, extremes = {}, {}
+    for task in tasks:
+        generator = np.random.default_rng((*seed, places[task.data or task.name]))
+        sample = task.draw(scenario.lost.get(task.name, 0.0) / 100, generator)
+        samples[task.name] = sample
+        found = (sample.with_more(task.one_sided, 0), sample.with_more(0, task.one_sided)) if task.one_sided else None
+        extremes[task.name] = found
+        limits = _limits(task, tasks, policy)
+        yield gather(task.name, "task", limits, sample.n, sample, policy, extremes=found)
+    for name, members in _places(tasks).items():
+        if len(members) > 1:
+            data = tuple(task.data or task.name for task in members)
+            mean, *sides = (
+                MeanOfSamples(
+                    tuple(
+                        (extremes[task.name] or (samples[task.name],) * 2)[side]
+                        if side is not None
+                        else samples[task.name]
+                        for task in members
+                    ),
+                    data,
+                )
+                for side in (None, 0, 1)
+            )
+            apart = (sides[0], sides[1]) if any(task.one_sided for task in members) else None
+            yield gather(name, "quadrant", policy.limits_of_quadrant(name), mean.n, mean, policy, extremes=apart)
+
+
+def _places(tasks: Sequence[PlannedTask]) -> dict[str, list[PlannedTask]]:
+    """Return the tasks of each quadrant, and each task without one by itself."""
+    places: dict[str, list[PlannedTask]] = {}
+    for task in tasks:
+        places.setdefault(task.quadrant or task.name, []).append(task)
+    return places
+
+
+def _limits(task: PlannedTask, tasks: Sequence[PlannedTask], policy: Policy) -> Any:
+    alone = task.quadrant is not None and sum(other.quadrant == task.quadrant for other in tasks) == 1
+    return policy.limits_of(task.name, task.quadrant, alone=alone)
+
+
+def _intraclass(effect: float, sizes: NDArray[np.int64]) -> float:
+    """Return the correlation within clusters of these sizes that has this design effect."""
+    largest = float((sizes**2).sum() / sizes.sum()) - 1
+    return float(np.clip((effect - 1) / largest, 0.0, 1.0)) if largest > 0 else 0.0
