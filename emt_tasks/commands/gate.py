@@ -14,6 +14,7 @@ from emt_core.runs import read_run
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     AllowDifferentOption,
+    AuditOption,
     MarginOption,
     MetricOption,
     choose_policy,
@@ -49,9 +50,7 @@ def gate_command(
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
     allow_different: AllowDifferentOption = None,
-    audit: Annotated[
-        Path | None, typer.Option(help="A labelled file of emt audit sample: its tasks' drops rest on the labels.")
-    ] = None,
+    audit: AuditOption = None,
     plan: Annotated[
         bool,
         typer.Option("--plan", help="Say what --tasks, or BASE's, could decide; by default those of emt check."),

@@ -40,6 +40,11 @@ AllowDifferentOption = Annotated[
 ]
 
 
+AuditOption = Annotated[
+    Path | None, typer.Option(help="A labelled file of emt audit sample: its tasks' drops rest on the labels.")
+]
+
+
 def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     """Return the policy of `--margin` or `--policy`, or the default one.
 

@@ -11,6 +11,7 @@ from emt_core.errors import UserError
 from emt_core.runs import read_run
 from emt_tasks.commands.options import (
     AllowDifferentOption,
+    AuditOption,
     MarginOption,
     MetricOption,
     choose_policy,
@@ -47,6 +48,7 @@ def report_command(
     ] = None,
     matrix: Annotated[Path | None, typer.Option(help="YAML file that assigns tasks to quadrants.")] = None,
     allow_different: AllowDifferentOption = None,
+    audit: AuditOption = None,
     flips: Annotated[
         int | None, typer.Option(min=0, help="Flipped samples shown per task and candidate. [default: 200 in all]")
     ] = None,
@@ -75,6 +77,7 @@ def report_command(
         metrics=parse_pairs("--metric", "TASK=NAME", metric),
         finetuned_on=finetuned_on,
         allow=allow_different or (),
+        audit=audit,
         progress=tell_progress,
     )
     write_report(reference, parsed, results, output, finetuned_on=finetuned_on, flips=flips, overwrite=overwrite)

@@ -10,7 +10,7 @@ from pathlib import Path
 from emt_core.errors import UserError, listed
 from leaderboards.audit.drawing import stratify
 from leaderboards.audit.rows import KINDS, PEOPLE, AuditRow, Kind
-from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
+from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison, average
 from leaderboards.comparison.pairing import pair_task
 from leaderboards.comparison.texts import read_texts
 from leaderboards.statistics import MeanOfSamples
@@ -72,7 +72,10 @@ def _audit_task(comparison: Comparison, task: TaskComparison, rows: list[AuditRo
     strata = tuple(_stratum([row for row in rows if row.stratum == kind], sizes[kind]) for kind in KINDS)
     auditors = {row.labels[2] for row in rows if row.labels}
     auditor = " and ".join(sorted(auditors, key=lambda name: (name != PEOPLE, name)))
-    return replace(task, sample=AuditedSample.of(task.sample, strata, auditor), extremes=None)
+    sample = AuditedSample.of(task.sample, strata, auditor)
+    more = task.extremes[0].n - task.n if task.extremes else 0
+    extremes = (sample.with_more(more, 0), sample.with_more(0, more)) if more else None
+    return replace(task, sample=sample, extremes=extremes)
 
 
 def _check_drawn_from(
@@ -108,7 +111,7 @@ def _stratum(rows: Sequence[AuditRow], population: int) -> Stratum:
 
 
 def _audit_group(group: GroupComparison, tasks: dict[str, TaskComparison]) -> GroupComparison:
-    samples = tuple(sample for name in group.tasks if (sample := tasks[name].sample))
-    if not any(isinstance(sample, AuditedSample) for sample in samples):
+    parts = [task for name in group.tasks if (task := tasks[name]).sample]
+    if not any(isinstance(task.sample, AuditedSample) for task in parts):
         return group
-    return replace(group, sample=AuditedMean(samples, group.sample.data), extremes=None)
+    return replace(average(group.name, parts, AuditedMean), scores=group.scores)

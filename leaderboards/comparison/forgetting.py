@@ -84,7 +84,7 @@ class TaskComparison:
 
 @dataclass(frozen=True, slots=True)
 class GroupComparison:
-    """The unweighted mean over the tasks of a group or a quadrant, treated as independent of each other."""
+    """The unweighted mean over the tasks of a group or a quadrant, independent unless they share a data set."""
 
     name: str
     tasks: tuple[str, ...]
@@ -277,27 +277,24 @@ def _compare_groups(
     groups: Iterable[tuple[str, tuple[str, ...]]], tasks: tuple[TaskComparison, ...]
 ) -> tuple[GroupComparison, ...]:
     """Average each group's tasks; groups without a compared task are left out."""
-    compared = []
-    for name, members in groups:
-        parts = [task for task in tasks if task.task in members and task.sample]
-        if not parts:
-            continue
-        data = tuple(task.data or task.task for task in parts)
-        sample = MeanOfSamples(tuple(task.sample for task in parts if task.sample), data)
-        encoders = [task.encoder_samples for task in parts if task.encoder_samples]
-        complete = len(encoders) == len(parts)
-        pairs = [MeanOfSamples(tuple(pair[side] for pair in encoders)) for side in (0, 1)] if complete else [None, None]
-        names = tuple(task.task for task in parts)
-        scores = _scores(sample, *pairs)
-        compared.append(GroupComparison(name, names, sample.n, sample, scores, _extreme_means(parts, data)))
-    return tuple(compared)
+    members = ((name, [task for task in tasks if task.task in wanted and task.sample]) for name, wanted in groups)
+    return tuple(average(name, parts) for name, parts in members if parts)
 
 
-def _extreme_means(
-    parts: Sequence[TaskComparison], data: tuple[str, ...]
-) -> tuple[MeanOfSamples, MeanOfSamples] | None:
-    if not any(task.extremes for task in parts):
-        return None
-    pairs = [task.extremes or (task.sample, task.sample) for task in parts if task.sample]
-    worst, best = (tuple(pair[side] for pair in pairs) for side in (0, 1))
-    return MeanOfSamples(worst, data), MeanOfSamples(best, data)
+def average(name: str, parts: Sequence[TaskComparison], mean: type[MeanOfSamples] = MeanOfSamples) -> GroupComparison:
+    """Return the mean over tasks with a sample; those on one data set are not independent of each other."""
+    data = tuple(task.data or task.task for task in parts)
+    sample = mean(tuple(task.sample for task in parts if task.sample), data)
+    encoders = [task.encoder_samples for task in parts if task.encoder_samples]
+    complete = len(encoders) == len(parts)
+    pairs = (
+        [MeanOfSamples(tuple(pair[side] for pair in encoders), data) for side in (0, 1)] if complete else [None, None]
+    )
+    extremes = None
+    if any(task.extremes for task in parts):
+        sides = [task.extremes or (task.sample, task.sample) for task in parts if task.sample]
+        worst, best = (mean(tuple(pair[side] for pair in sides), data) for side in (0, 1))
+        extremes = worst, best
+    return GroupComparison(
+        name, tuple(task.task for task in parts), sample.n, sample, _scores(sample, *pairs), extremes
+    )

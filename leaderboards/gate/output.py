@@ -57,17 +57,17 @@ def print_table(result: GateResult, console: Console) -> None:
     table.add_column("task", overflow="fold")
     for column in ("quadrant", "n", "base", "candidate", "lost", "gained") if wide else ("n",):
         table.add_column(column, justify="left" if column == "quadrant" else "right")
-    for column in ("forgetting", "allowed"):
+    for column in ("forgetting", "margin"):
         table.add_column(column, justify="right", no_wrap=wide)
     table.add_column("verdict")
     for unit, task in _rows(result):
         word, style = _MARKS[unit.outcome]
         cells = [escape(unit.name)]
         cells += _wide_cells(unit, task, result.comparison) if wide else [str(unit.n)]
-        cells += [_bounds(unit.drop), f"< {unit.margin:g}", f"[{style}]{word}[/]"]
+        cells += [_bounds(unit.drop), f"{unit.margin:g}", f"[{style}]{word}[/]"]
         table.add_row(*cells)
     console.print(table)
-    explained = f"forgetting: percentage points, with one-sided {confidence} bounds; {_failing(result)}"
+    explained = f"forgetting: percentage points, with one-sided {confidence} bounds{_failing(result)}"
     console.print(explained, style="dim", highlight=False)
     # If the output is not a terminal, whoever reads it wraps the lines.
     piped = not console.is_terminal
@@ -178,13 +178,10 @@ def _wide_cells(unit: Unit, task: TaskComparison | None, comparison: Comparison)
 
 
 def _failing(result: GateResult) -> str:
-    """Say what decides, for the line below the table."""
+    """Say what decides where that is not the margin alone, for the line below the table."""
     found = sorted({unit.fails_above for unit in result.units if unit.fails_above != unit.margin})
-    if not found:
-        return "all of it must lie below what is allowed"
-    return (
-        f"all of it below what is allowed passes, else all of it above {' or '.join(f'{one:g}' for one in found)} fails"
-    )
+    above = " or ".join(f"{points:g}" for points in found)
+    return f"; a bound below the margin passes, else one above {above} fails" if found else ""
 
 
 def _bounds(interval: Interval | None) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from emt_core.errors import UserError
 from emt_core.files import write_text
 from emt_core.runs import Run, read_run
+from leaderboards.audit.rows import read_audit
+from leaderboards.audit.using import apply
 from leaderboards.comparison.forgetting import Comparison, TaskComparison, compare
 from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.pairing import pair_task
@@ -32,9 +35,18 @@ def compare_all(
     metrics: Mapping[str, str] | None = None,
     finetuned_on: str | None = None,
     allow: Collection[str] = (),
+    audit: Path | None = None,
     progress: Callable[[str], None] = lambda _task: None,
 ) -> list[GateResult]:
-    """Put each candidate through the gate against the base; arguments as in `forgetting.compare`."""
+    """Put each candidate through the gate against the base; arguments as in `forgetting.compare`.
+
+    `audit` is a labelled file of the one candidate.
+
+    Raises:
+        UserError: the runs cannot be compared, or there is an audit and more than one candidate.
+    """
+    if audit is not None and len(candidates) > 1:
+        raise UserError(f"--audit {audit}: it is of one pair of runs; give one candidate")
     chosen = None if tasks is None else list(tasks)
     reference = read_run(base.path)
     results = []
@@ -50,6 +62,8 @@ def compare_all(
             allow=allow,
             progress=lambda task, label=candidate.label: progress(f"{label}: {task}"),  # type: ignore[misc]
         )
+        if audit is not None:
+            comparison = apply(comparison, read_audit(audit), audit)
         results.append(decide(comparison, policy, tasks=chosen))
     return results
 

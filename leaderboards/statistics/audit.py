@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,6 +88,13 @@ class AuditedSample(PairedSample):
         if sample.clusters is not None and sample.outcomes is not None:
             known["design_effect"] = sample.outcomes.largest_effect
         return cls(**known, strata=strata, auditor=auditor)
+
+    def with_more(self, lost: int, gained: int) -> AuditedSample:
+        """Return the sample with so many documents more that are known to be lost or gained."""
+        more = lost + gained
+        known = (*self.strata, Stratum(more, more, lost, gained))
+        clusters = None if self.clusters is None else self.clusters + more
+        return replace(self, n=self.n + more, clusters=clusters, strata=known)
 
     @property
     def difference(self) -> float:

@@ -142,6 +142,33 @@ def test_the_quadrants_of_an_audited_task_rest_on_it_too(tmp_path: Path, capsys:
     assert units["oodt_oodi"]["method"].startswith("1 of 2 tasks audited")
 
 
+def test_answers_that_no_judge_scored_count_against_an_audited_verdict_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdicts = {}
+    for unscored in (0, 9):
+        rows = {
+            "base": [judged_sample(doc, "correct") for doc in range(N)],
+            "candidate": [
+                judged_sample(doc, "unscored") if doc >= N - unscored else candidate_sample(doc) for doc in range(N)
+            ],
+        }
+        paths = [str(write_run(tmp_path / f"{unscored}", {TASK: of}, name=name)) for name, of in rows.items()]
+        path = tmp_path / f"{unscored}.jsonl"
+        assert main(["audit", "sample", *paths, "-o", str(path)]) == 0
+        label_all(path, lambda *_: True)
+        capsys.readouterr()
+        code = main(["gate", *paths, "--audit", str(path), "--margin", "2", "--json"])
+        verdicts[unscored] = code, json.loads(capsys.readouterr().out)["units"][0]["reason"]
+        report = tmp_path / f"{unscored}.html"
+        assert main(["report", *paths, "--audit", str(path), "--margin", "2", "-o", str(report)]) == 0
+        assert verdicts[unscored][1] in report.read_text(encoding="utf-8") or code == 0
+    assert verdicts[0] == (0, "the drop is shown to be below the margin")
+    # 9 of 400 may be 2.25 points.
+    assert verdicts[9][0] == 2
+    assert verdicts[9][1].startswith("9 documents that only one run scored could turn it")
+
+
 def _without_labels(rows: list[AuditRow]) -> list[AuditRow]:
     return [rows[0].model_copy(update={"first_correct": None}), *rows[1:]]
 
