@@ -13,7 +13,7 @@ from emt_core.errors import UserError
 from emt_core.runs import Run
 from emt_tasks.tasks.sizes import sizes
 from leaderboards.comparison.matrix import place
-from leaderboards.comparison.samples import read_samples
+from leaderboards.comparison.samples import data_of, read_samples
 from leaderboards.gate.policy import Policy
 from leaderboards.gate.simulation import PlannedTask, Rates, scenarios, simulate
 
@@ -66,9 +66,7 @@ def plan_run(
         together = frame["cluster"].drop_nulls()
         alone = np.ones(frame.height - len(together), dtype=np.int64)
         counted = np.append(alone, together.value_counts()["count"].to_numpy().astype(np.int64))
-        found.append(
-            PlannedTask(task.name, placed.get(task.name), counted, 0.0, data=str(task.config.get("dataset_path")))
-        )
+        found.append(PlannedTask(task.name, placed.get(task.name), counted, 0.0, data=data_of(task)))
     return found
 
 

@@ -5,10 +5,8 @@ Rates are in percent, differences in percentage points; every number carries its
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import polars as pl
 
@@ -18,7 +16,7 @@ from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, com
 from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.matrix import QUADRANTS, place
 from leaderboards.comparison.pairing import Excluded, PairedTask, choose_tasks, only_in, pair_task
-from leaderboards.comparison.samples import number_clusters
+from leaderboards.comparison.samples import data_of, number_clusters
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
 
 
@@ -182,7 +180,7 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
     return TaskComparison(
         task=paired.task,
         extremes=_extremes(paired),
-        data=_data_set(paired.base.config),
+        data=data_of(paired.base),
         quadrant=quadrant,
         version=paired.base.version,
         metric=paired.metric,
@@ -217,12 +215,6 @@ def _extremes(paired: PairedTask) -> tuple[PairedSample, PairedSample] | None:
         samples.append(PairedSample.from_scores(first, second, number_clusters(frame)))
     worst, best = samples
     return (worst, best) if worst and best else None
-
-
-def _data_set(config: Mapping[str, Any]) -> str:
-    """Name what a task's documents come from; equal for tasks that ask about the same ones."""
-    named = [config.get(name) for name in ("dataset_path", "dataset_name", "dataset_kwargs", "test_split")]
-    return json.dumps(named, sort_keys=True, default=str)
 
 
 def _pair_with_encoder(frame: pl.DataFrame) -> tuple[PairedSample, PairedSample] | None:

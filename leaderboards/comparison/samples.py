@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,7 @@ from emt_core.runs import Task
 from judges.verdict import CATEGORIES, DISTRACTED, JUDGED_BY
 from leaderboards.comparison.metrics import Metric, choose, score_key, survey
 
-__all__ = ["NONE", "SEVERAL", "Samples", "number_clusters", "read_samples"]
+__all__ = ["NONE", "SEVERAL", "Samples", "data_of", "number_clusters", "read_samples"]
 
 NONE, SEVERAL = "(none)", "(several)"
 """The `answer` of a verdict that names no label, or more than one."""
@@ -70,6 +71,12 @@ class _Layout:
         if self.target:
             schema["judge_target"] = pl.Struct({"kind": pl.String(), "class_name": pl.String()})
         return schema
+
+
+def data_of(task: Task) -> str:
+    """Name what a task's documents come from; equal for tasks that ask about the same ones."""
+    names = ("dataset_path", "dataset_name", "dataset_kwargs", "test_split")
+    return json.dumps([task.config.get(name) for name in names], sort_keys=True, default=str)
 
 
 def read_samples(task: Task, metric: str | None = None) -> Samples:

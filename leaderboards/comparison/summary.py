@@ -14,7 +14,7 @@ from emt_core.public_names import public_judge
 from emt_core.runs import Run, Task
 from judges.verdict import ERRORS
 from leaderboards.comparison.matrix import QUADRANTS, place
-from leaderboards.comparison.samples import number_clusters, read_samples
+from leaderboards.comparison.samples import data_of, number_clusters, read_samples
 from leaderboards.statistics import Interval, design_effect, mean_covariance, mean_interval, mean_of_intervals
 
 
@@ -118,11 +118,15 @@ def _mean(scores: pl.Series, clusters: NDArray[np.int64] | None) -> Interval | N
 
 
 def _average(groups: Iterable[tuple[str, tuple[str, ...]]], tasks: Iterable[TaskSummary]) -> tuple[GroupSummary, ...]:
-    accuracies = {task.task.name: task.accuracy for task in tasks}
+    found = {task.task.name: task for task in tasks}
     averaged = []
     for name, members in groups:
-        parts = {member: accuracy for member in members if (accuracy := accuracies.get(member)) is not None}
+        parts = {
+            member: accuracy
+            for member in members
+            if member in found and (accuracy := found[member].accuracy) is not None
+        }
         if parts:
-            mean = mean_of_intervals(list(parts.values()))
+            mean = mean_of_intervals(list(parts.values()), [data_of(found[member].task) for member in parts])
             averaged.append(GroupSummary(name, tuple(parts), mean.n, mean))
     return tuple(averaged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import copysign, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,8 +60,8 @@ def _root_of_squares(distances: Iterable[list[Floats]]) -> Floats:
     return np.asarray(np.sqrt(sum(np.square(sum(dependent)) for dependent in distances)))
 
 
-def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval:
-    """Return the unweighted mean of independent estimates, by MOVER; without bounds if a part has none."""
+def mean_of_intervals(parts: list[Interval], shared: Sequence[str] | None = None, *, level: float = 0.95) -> Interval:
+    """Return the unweighted mean of estimates, by MOVER as in `mean_bounds`; without bounds if a part has none."""
     n = sum(part.n for part in parts)
     method = parts[0].method if len(parts) == 1 else "MOVER of the tasks' intervals"
     estimates = [part.estimate for part in parts if part.estimate is not None]
@@ -74,7 +75,7 @@ def mean_of_intervals(parts: list[Interval], *, level: float = 0.95) -> Interval
     mean = sum(estimates) / len(parts)
     if len(known) < len(parts):
         return Interval(mean, None, None, n, level, method)
-    lower, upper = mean_bounds(known)
+    lower, upper = mean_bounds(known, shared)
     return Interval(mean, float(lower), float(upper), n, level, method)
 
 
@@ -153,7 +154,7 @@ class MeanOfSamples:
     def accuracy(self, of: str, *, level: float = 0.95) -> Interval:
         """Return the mean over tasks of the "base" or "candidate" accuracy."""
         parts = [part.accuracy(of, level=level) for part in self.parts]
-        return mean_of_intervals(parts, level=level)
+        return mean_of_intervals(parts, self.data, level=level)
 
     def retention(self, *, level: float = 0.95) -> Interval:
         """Return mean candidate accuracy / mean base accuracy."""
@@ -161,5 +162,13 @@ class MeanOfSamples:
             return self.parts[0].retention(level=level)
         m = len(self.parts)
         base, candidate = (sum(getattr(part, side) for part in self.parts) / m for side in ("base", "candidate"))
-        covariance = [sum(part.covariance[i] for part in self.parts) / m**2 for i in range(3)]
-        return ratio_of_means(base, candidate, (covariance[0], covariance[1], covariance[2]), self.n, level=level)
+        covariance = (self._covariance(0), self._covariance(1), self._covariance(2))
+        return ratio_of_means(base, candidate, covariance, self.n, level=level)
+
+    def _covariance(self, which: int) -> float:
+        """Return an entry of the two mean scores' covariance; tasks on the same documents vary as one."""
+        roots: defaultdict[object, float] = defaultdict(float)
+        for name, part in zip(self.data or range(len(self.parts)), self.parts, strict=True):
+            entry = part.covariance[which]
+            roots[name] += copysign(sqrt(abs(entry)), entry)
+        return sum(copysign(root * root, root) for root in roots.values()) / len(self.parts) ** 2

@@ -22,6 +22,7 @@ from leaderboards.statistics import (
     mean_bounds,
     mean_covariance,
     paired_ratio_interval,
+    ratio_of_means,
     score_bound,
     score_statistic,
     wilson_interval,
@@ -294,6 +295,21 @@ def test_mean_of_tasks() -> None:
     bounds = pooled.bounds(p_values[1] if p_values else 0, correction=0.5)
     assert bounds is not None
     assert bounds[0] == pytest.approx(0.02, abs=1e-6)  # the p-value is the level whose bound meets the margin
+
+
+def test_tasks_that_share_documents_vary_as_one() -> None:
+    generator = np.random.default_rng(6)
+    base, kept = generator.random(400) < 0.8, generator.random(400) < 0.9
+    one = PairedSample.from_scores(base.astype(float), (base & kept).astype(float))
+    assert one is not None
+    twice, apart = MeanOfSamples((one, one), ("a", "a")), MeanOfSamples((one, one))
+    for side in ("base", "candidate"):
+        same, alone = twice.accuracy(side), one.accuracy(side)
+        assert (same.lower, same.upper) == pytest.approx((alone.lower, alone.upper))
+        assert (apart.accuracy(side).lower or 0) > (alone.lower or 1)
+    ratio = ratio_of_means(one.base, one.candidate, one.covariance, one.n)
+    assert (twice.retention().lower, twice.retention().upper) == pytest.approx((ratio.lower, ratio.upper))
+    assert (apart.retention().lower or 0) > (ratio.lower or 1)
 
 
 def _bounds(part: PairedSample) -> tuple[float, float, float]:
