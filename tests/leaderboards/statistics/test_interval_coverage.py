@@ -48,7 +48,7 @@ def test_retention_interval_covers(n: int, model: str) -> None:
 @pytest.mark.parametrize("n", [100, 1000])
 def test_partial_credit_interval_covers(n: int) -> None:
     generator = np.random.default_rng(n)
-    base = generator.beta(4, 2, size=(FEWER_PAIRS, n))
+    base = generator.beta(4, 2, size=(FEWER_PAIRS // 2, n))
     candidate = np.clip(base - generator.normal(0.05, 0.2, size=base.shape), 0, 1)
     truth = (base - candidate).mean()
     samples = [PairedSample.from_scores(first, second) for first, second in zip(base, candidate, strict=True)]
