@@ -114,7 +114,7 @@ def gate_command(
     if audit is not None:
         comparison = apply(comparison, read_audit(audit), audit)
     if self_test:
-        like = planning.rate(plan_like(comparison), rules, seconds=SECONDS)
+        like = planning.rate(plan_like(comparison, rules), rules, seconds=SECONDS)
         _print([("runs like these", like)], as_json=json)
         return
     result = decide(comparison, rules, tasks=chosen)

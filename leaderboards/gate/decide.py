@@ -93,7 +93,7 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
     """
     policy = policy or Policy()
     check_names(policy, {*comparison.base.tasks, *comparison.candidate.tasks}, QUADRANTS)
-    evidence = [_task_evidence(task, comparison, policy) for task in comparison.tasks]
+    evidence = [task_evidence(task, comparison, policy) for task in comparison.tasks]
     blocked = {task.name for task in evidence if task.blocked is not None}
     evidence += [_quadrant_evidence(group, blocked, policy) for group in comparison.quadrants if len(group.tasks) > 1]
     required = policy.required if policy.required is not None else tuple(tasks or comparison.base.tasks)
@@ -221,7 +221,8 @@ def _p_values(sample: Sample, limits: Limits) -> tuple[float, float] | None:
     return (below[0], above[1]) if below and above else None
 
 
-def _task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) -> Evidence:
+def task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) -> Evidence:
+    """Return a task's evidence."""
     alone = any(group.name == task.quadrant and len(group.tasks) == 1 for group in comparison.quadrants)
     limits = policy.limits_of(task.task, task.quadrant, alone=alone)
     excluded = 100 * (task.documents - task.n) / task.documents if task.documents else 0.0

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leaderboards.comparison.alike import why_stopped
 from leaderboards.comparison.forgetting import Comparison, TaskComparison
-from leaderboards.gate.decide import Evidence, Outcome, gather, judge, overall
+from leaderboards.gate.decide import Evidence, Outcome, gather, judge, overall, task_evidence
 from leaderboards.gate.policy import Policy
 from leaderboards.statistics import MeanOfSamples, PairedSample
 from leaderboards.statistics.resampling import Outcomes, tilted
@@ -41,6 +42,7 @@ class PlannedTask:
         data: the data set's name; tasks that share it change on the same documents.
         one_sided: how many more documents only one of the two runs has a score for.
         seen: the drops to draw from, for scores that are not 0 or 1.
+        blocked: why the gate decides nothing here whatever the scores are; None if it may.
     """
 
     name: str
@@ -51,15 +53,20 @@ class PlannedTask:
     data: str = ""
     one_sided: int = 0
     seen: Outcomes | None = None
+    blocked: str | None = None
 
     @classmethod
-    def like(cls, task: TaskComparison) -> PlannedTask | None:
-        """Return the task that a comparison's documents, changes and left-out scores come from; None if it has none."""
+    def like(cls, task: TaskComparison, blocked: str | None = None) -> PlannedTask | None:
+        """Return a task with the documents, changes and left-out scores of one that was compared; None if it has none.
+
+        A harmless candidate is one that turns as many answers right as wrong, and as many of both as the one at hand
+        beyond its drop.
+        """
         sample = task.sample
         if sample is None:
             return None
         one_sided = task.extremes[0].n - task.n if task.extremes else 0
-        common: dict[str, Any] = {"data": task.data, "one_sided": one_sided}
+        common: dict[str, Any] = {"data": task.data, "one_sided": one_sided, "blocked": blocked}
         outcomes = sample.outcomes
         if outcomes is None:
             sizes, together, seen = np.ones(sample.n, dtype=np.int64), 0.0, None
@@ -142,9 +149,13 @@ def simulate(
     return Rates(scenario, done, counts)
 
 
-def plan_like(comparison: Comparison) -> list[PlannedTask]:
+def plan_like(comparison: Comparison, policy: Policy) -> list[PlannedTask]:
     """Return the tasks of a comparison, to simulate more candidates like its own."""
-    found = [PlannedTask.like(task) for task in comparison.tasks]
+    stopped = why_stopped(comparison.differences)
+    found = []
+    for task in comparison.tasks:
+        evidence = task_evidence(task, comparison, policy)
+        found.append(PlannedTask.like(task, stopped or (None if evidence.more_helps else evidence.blocked)))
     return [task for task in found if task is not None]
 
 
@@ -191,7 +202,7 @@ def _evidence(
         found = (sample.with_more(task.one_sided, 0), sample.with_more(0, task.one_sided)) if task.one_sided else None
         extremes[task.name] = found
         limits = _limits(task, tasks, policy)
-        yield gather(task.name, "task", limits, sample.n, sample, policy, extremes=found)
+        yield gather(task.name, "task", limits, sample.n, sample, policy, blocked=task.blocked, extremes=found)
     for name, members in _places(tasks).items():
         if len(members) > 1:
             data = tuple(task.data or task.name for task in members)
@@ -208,7 +219,11 @@ def _evidence(
                 for side in (None, 0, 1)
             )
             apart = (sides[0], sides[1]) if any(task.one_sided for task in members) else None
-            yield gather(name, "quadrant", policy.limits_of_quadrant(name), mean.n, mean, policy, extremes=apart)
+            limits, blocked = (
+                policy.limits_of_quadrant(name),
+                next(filter(None, (one.blocked for one in members)), None),
+            )
+            yield gather(name, "quadrant", limits, mean.n, mean, policy, blocked=blocked, extremes=apart)
 
 
 def _places(tasks: Sequence[PlannedTask]) -> dict[str, list[PlannedTask]]:

@@ -97,7 +97,7 @@ def test_a_self_test_is_of_runs_like_these_and_takes_half_a_minute_at_most(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, candidate = runs(tmp_path)
-    first, second = plan_like(compare(read_run(Path(base)), read_run(Path(candidate))))
+    first, second = plan_like(compare(read_run(Path(base)), read_run(Path(candidate))), Policy())
     assert sorted((task.name, len(task.sizes), int(task.sizes.sum())) for task in (first, second)) == [
         ("emt_mnist", 400, 400),
         ("ocr_vqa", 200, 400),
@@ -114,6 +114,19 @@ def test_a_self_test_is_of_runs_like_these_and_takes_half_a_minute_at_most(
         assert row["passes"] + row["undecided"] + row["fails"] == pytest.approx(100)
         if row["scenario"].startswith("4 points"):
             assert row["passes"] < 5 + 200 / np.sqrt(row["draws"])
+
+
+def test_runs_that_the_gate_would_not_decide_are_never_decided(tmp_path: Path) -> None:
+    sides = [
+        {"emt_mnist": [judged_sample(i, "unscored" if i < blank else "correct") for i in range(400)]}
+        for blank in (0, 40)
+    ]
+    base, candidate = (
+        read_run(write_run(tmp_path / name, side, name=name)) for name, side in zip("ab", sides, strict=True)
+    )
+    (task,) = plan_like(compare(base, candidate), Policy())
+    assert task.blocked == "10.0 % of its documents are missing or unscored, more than 5 %"
+    assert simulate([task], Policy(), Scenario(""), draws=60).share("undecided") == 100
 
 
 def test_a_plan_needs_no_run_or_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
