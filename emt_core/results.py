@@ -68,10 +68,10 @@ class Results(_Checked):
 
 
 def read_results(file: Path) -> tuple[Results, dict[str, Any]]:
-    """Read a results file; returns it checked, and as it stands.
+    """Read a results file; returns it checked, and the raw JSON.
 
     Raises:
-        UserError: it is no JSON, or a field has another type than expected.
+        UserError: it is not JSON, or a field has another type than expected.
     """
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))

@@ -45,12 +45,12 @@ def sample_command(
 
     Example: emt audit sample runs/base runs/candidate -o audit.jsonl
     """
-    # Here, since polars and scipy take a second to load, which --help would wait for.
+    # Imported here, since polars and scipy take a second to load, and --help would wait.
     from leaderboards.audit.drawing import draw
     from leaderboards.audit.rows import write_audit
 
     if output.exists() and not overwrite:
-        raise UserError(f"{output} exists already: name another file or add --overwrite, which drops its labels")
+        raise UserError(f"{output} already exists: choose another file or add --overwrite, which drops its labels")
     rows = draw(
         read_run(base),
         read_run(candidate),

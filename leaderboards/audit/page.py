@@ -72,7 +72,7 @@ def serve(path: Path, port: int = 0) -> ThreadingHTTPServer:
     `server_port` is its port. The caller runs `serve_forever`, and closes it.
 
     Raises:
-        UserError: the file is no audit.
+        UserError: the file is not an audit.
         OSError: the port is taken.
     """
     return ThreadingHTTPServer((HOST, port), _handler(Labelling(path)))

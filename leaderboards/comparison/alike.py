@@ -1,4 +1,4 @@
-"""What two runs do not have in common, by what lmms-eval wrote of each: settings, versions, judges."""
+"""Differences in how two runs were made, as lmms-eval recorded them: settings, versions, judges."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Difference:
     allowed: bool = False
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Describe it in one line."""
         if self.name == SAME_RUN:
             return f"base and candidate are the same run, {self.base}"
         where = "" if self.task is None else f"task {self.task}: "
@@ -47,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is one thing to a user: `fields` names, in words, those of a results file and the model's arguments."""
+    """One setting as users think of it; `fields` lists the results file's fields and model arguments that hold it."""
 
     name: str
     fields: str
@@ -87,7 +87,7 @@ SETTINGS = (
     Setting("lmms-eval", "lmms_eval_version", False),
     Setting("transformers", "transformers_version", False),
 )
-"""One row a setting. A model's argument that stands in no row goes by its own name, and stops the gate."""
+"""One row per setting. A model argument that is in no row goes by its own name, and stops the gate."""
 
 OF_TASKS = ("version", "prompt", "decoding", "scoring", "judge", "data")
 """What may differ task by task; see `pairing`."""
@@ -149,7 +149,7 @@ def accept(differences: Iterable[Difference], allow: Collection[str]) -> tuple[D
 
 
 def check_allowed(allow: Iterable[str], base: Run, candidate: Run) -> None:
-    """Refuse a name that nothing bears: a misspelt one would silently accept nothing.
+    """Refuse unknown names: a misspelt one would silently accept nothing.
 
     Raises:
         UserError: a name is neither one of ours nor an argument of either model.
@@ -172,7 +172,7 @@ def why_stopped(differences: Iterable[Difference]) -> str | None:
 
 
 def shown(one: Any, other: Any) -> tuple[str, str]:
-    """Return two different values as a reader sees them: short, without folders, and never the same text."""
+    """Return two different values for a reader: short, without folders, and never with the same text."""
     texts = [_ABSENT if value is None else _short(_text(value)) for value in (one, other)]
     if texts[0] == texts[1]:
         texts = [
@@ -183,7 +183,7 @@ def shown(one: Any, other: Any) -> tuple[str, str]:
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    """Return what a results file says of how its answers came about: each field that it has."""
+    """Return what a results file says about how its answers were made: each field that it has."""
     config = _config(run)
     command = config.get("resolved_cli_args")
     facts = {name: run.results[name] for name in _TOP if run.results.get(name) is not None}
@@ -228,7 +228,7 @@ def _short(text: str) -> str:
 
 
 def _same_run(base: Run, candidate: Run) -> Iterator[Difference]:
-    """Yield a difference where there is none at all: one run, perhaps copied or judged again, given for both."""
+    """Yield a difference if one run, perhaps a copy or judged again, was given for both."""
     clocks = [[run.results.get(name) for name in ("start_time", "end_time", "date")] for run in (base, candidate)]
     same_clock = clocks[0] == clocks[1] and None not in clocks[0]
     if same_clock or base.path.resolve() == candidate.path.resolve():
@@ -241,7 +241,7 @@ def compare_judges(
     """Return how the judges of one task's answers differ.
 
     `base` and `candidate` count the answers of each judge, `changed` the documents that had two different judges.
-    Several judges whose work is shared out alike are listed only; anything else stops the gate.
+    If several judges judged the same documents in both runs, they are only listed; anything else stops the gate.
     """
     alike = set(base) == set(candidate) and not changed
     if alike and len(base) < 2:
