@@ -16,7 +16,7 @@ from finetune.model.parts import Parts
 from finetune.recipes.schema import Recipe
 
 _WRAPPERS = re.compile(r"^base_model\.model\.|\.base_layer(?=\.)|\.modules_to_save\.default|\.original_module(?=\.)")
-_LORA = re.compile(r"\.lora_(A|B)\.default(?=\.)")
+_LORA = re.compile(r"\.lora_(A|B|magnitude_vector)\.default(?=\.)")
 
 
 def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
@@ -38,6 +38,8 @@ def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
         target_modules=targets,
         modules_to_save=kept or None,
     )
@@ -84,10 +86,23 @@ def merged_state(model: Any) -> dict[str, torch.Tensor]:
         plain = base_name(name)
         layer = deltas.get(plain.removesuffix(".weight"))
         if layer is not None and plain.endswith(".weight"):
-            delta = layer.get_delta_weight("default").float()
-            weights = (weights.float() + delta.to(weights.device)).to(weights.dtype)
+            weights = _with_delta(weights, layer).to(weights.dtype)
         merged[plain] = weights.detach().cpu()
     return merged
+
+
+def _with_delta(weights: torch.Tensor, layer: Any) -> torch.Tensor:
+    """Return a linear layer's weights with its adapter added in, in float32.
+
+    With DoRA each row of the sum is scaled to the length that was trained (arXiv 2402.09353, equation 5).
+    """
+    delta: torch.Tensor = layer.get_delta_weight("default")
+    merged = weights.float() + delta.float().to(weights.device)
+    if "default" not in layer.lora_magnitude_vector:
+        return merged
+    lengths: torch.Tensor = layer.lora_magnitude_vector["default"].weight.float().to(weights.device)
+    scaled: torch.Tensor = merged * (lengths / merged.norm(dim=1)).unsqueeze(1)
+    return scaled
 
 
 def _linears(parts: Parts, part: Any) -> list[str]:

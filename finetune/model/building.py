@@ -43,7 +43,7 @@ def load_model(recipe: Recipe, device: Any) -> tuple[nn.Module, torch.dtype | No
         path,
         revision=recipe.revision,
         dtype="float32" if recipe.precision == "fp32" else "auto",
-        attn_implementation=None,
+        attn_implementation=recipe.attn_implementation,
         device=device,
         device_map=None,
         trust_remote_code=False,
@@ -113,12 +113,15 @@ def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> t
     chosen = recipe.optimiser
     groups = []
     for part, weights in trained.items():
-        for decays in (True, False):
-            group = [weight for weight in weights.values() if (weight.dim() > 1) == decays]
-            if group:
-                peak = recipe.learning_rate(part)
-                decay = chosen.weight_decay if decays else 0.0
-                groups.append({"params": group, "part": part, "peak": peak, "lr": peak, "weight_decay": decay})
+        lora = recipe.parts[part].lora
+        faster = lora.plus if lora else 1.0
+        by_kind: dict[tuple[bool, float], list[Any]] = {}
+        for name, weight in weights.items():
+            by_kind.setdefault((weight.dim() > 1, faster if ".lora_B." in name else 1.0), []).append(weight)
+        for (decays, times), group in sorted(by_kind.items(), key=lambda kind: (not kind[0][0], kind[0][1])):
+            peak = times * recipe.learning_rate(part)
+            decay = chosen.weight_decay if decays else 0.0
+            groups.append({"params": group, "part": part, "peak": peak, "lr": peak, "weight_decay": decay})
     if chosen.name == "sgd":
         return torch.optim.SGD(groups, lr=chosen.learning_rate)
     return torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=chosen.betas, eps=chosen.epsilon, fused=True)

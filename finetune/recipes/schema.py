@@ -24,11 +24,18 @@ class _Section(BaseModel):
 
 
 class Lora(_Section):
-    """Low-rank adaptation of a part's linear layers (arXiv 2106.09685): W + (alpha / rank) · B · A."""
+    """Low-rank adaptation of a part's linear layers (arXiv 2106.09685): W + (alpha / rank) · B · A.
+
+    `rslora` scales by alpha / √rank instead (arXiv 2312.03732). `dora` trains the length of each row of W apart from
+    its direction (arXiv 2402.09353). `plus` is how many times as fast B learns as A (LoRA+, arXiv 2402.12354).
+    """
 
     rank: Count = 64
     alpha: Positive = 16
     dropout: Fraction = 0.0
+    rslora: bool = False
+    dora: bool = False
+    plus: Positive = 1.0
 
 
 class Part(_Section):
@@ -165,6 +172,7 @@ class Recipe(_Section):
     epochs: Positive | None = None
     steps: Count | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
+    attn_implementation: str | None = None
     gradient_checkpointing: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     save: Save = Save()
@@ -185,9 +193,7 @@ class Recipe(_Section):
         faults += [f"train: {part} is inside {_INSIDE[part]}; choose one of them"
                    for part in self.train if _INSIDE.get(part) in self.train]  # fmt: skip
         if len({part.lora for part in self.parts.values() if part.lora}) > 1:
-            faults.append(
-                "train: parts with LoRA have different settings; rank, alpha and dropout must be the same for all"
-            )
+            faults.append("train: parts with LoRA have different settings; they must be the same for all")
         if self.save.merged and not self.has_lora:
             faults.append("save.merged: nothing is trained with LoRA, so there is nothing to merge")
         if faults:

@@ -158,7 +158,7 @@ class Training:
         share = factor(self.recipe.schedule, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * share
-        return {group["part"]: group["lr"] for group in self.optimiser.param_groups}
+        return {part: self.recipe.learning_rate(part) * share for part in self.recipe.parts}
 
     def _record(self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any]) -> None:
         """Append a step to the loss log and send it to the trackers."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from emt_core.errors import UserError
-from finetune.model.building import empty_model, make_trainable, trained_by_part
+from finetune.model.building import empty_model, load_model, make_optimiser, make_trainable, trained_by_part
 from finetune.model.parts import find_parts
 from finetune.recipes.files import read
 from finetune.recipes.schema import PartName
@@ -82,6 +82,30 @@ def test_lora_belongs_to_its_part(tiny: Callable[[str], Path], recipe_file) -> N
     # rank 2 on q, k, v, o, gate, up (dim 32; k, v give 16; gate, up 64) and down (64 to 32):
     # 2 · (64 + 48 + 48 + 64 + 96 + 96 + 96) = 1,024 a layer
     assert sum(weights.numel() for weights in trained["llm"].values()) == 2 * 1024
+
+
+def test_lora_plus_learns_b_faster_and_nothing_else(recipe_file) -> None:
+    settings = {"llm": {"learning_rate": 0.1, "lora": {"rank": 2, "dora": True, "plus": 8.0}}}
+    recipe = read(recipe_file(train=settings))
+    trained = trained_by_part(make_trainable(empty_model(recipe), recipe), recipe)
+    peaks = {
+        id(weights): group["peak"]
+        for group in make_optimiser(trained, recipe).param_groups
+        for weights in group["params"]
+    }
+    assert len(peaks) == len(trained["llm"])
+    kinds = {"lora_A": 0.1, "lora_B": 0.8, "lora_magnitude_vector": 0.1}
+    for name, weights in trained["llm"].items():
+        assert peaks[id(weights)] == pytest.approx(next(rate for kind, rate in kinds.items() if f".{kind}." in name))
+    assert {kind for kind in kinds for name in trained["llm"] if f".{kind}." in name} == set(kinds)
+
+
+def test_the_attention_that_is_asked_for_is_used(recipe_file) -> None:
+    for name in ("eager", "sdpa"):
+        model, _ = load_model(read(recipe_file(attn_implementation=name)), torch.device("cpu"))
+        assert model.config.get_text_config()._attn_implementation == name
+    with pytest.raises(UserError, match="attn_implementation"):
+        load_model(read(recipe_file(attn_implementation="flash_attention_9")), torch.device("cpu"))
 
 
 def test_adapters_refuse_what_they_cannot_hold(tiny: Callable[[str], Path], recipe_file) -> None:

@@ -21,7 +21,12 @@ from finetune.training.checkpoint import save_checkpoint, stored_dtype
 # peft reads a property that transformers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-LORA = {"llm": {"lora": {"rank": 4, "alpha": 8}}, "vision": {"lora": {"rank": 4, "alpha": 8}}, "projector": {}}
+ADAPTER = {"rank": 4, "alpha": 8}
+
+
+def lora(**more: Any) -> dict[str, Any]:
+    """Adapters on two parts, and one trained in full."""
+    return {"llm": {"lora": ADAPTER | more}, "vision": {"lora": ADAPTER | more}, "projector": {}}
 
 
 class Trained:
@@ -48,9 +53,9 @@ class Trained:
         return found
 
 
-@pytest.fixture
-def trained(recipe_file: Callable[..., str]) -> Trained:
-    return Trained(recipe_file(train=LORA))
+@pytest.fixture(params=[{}, {"rslora": True}, {"dora": True}], ids=["LoRA", "rsLoRA", "DoRA"])
+def trained(recipe_file: Callable[..., str], request: pytest.FixtureRequest) -> Trained:
+    return Trained(recipe_file(train=lora(**request.param)))
 
 
 def test_an_adapter_loads_with_peft_and_with_our_model(trained: Trained, tmp_path: Path) -> None:
