@@ -143,7 +143,7 @@ class Training:
         """Clip the norm of the whole gradient as the recipe says; return the norm before."""
         # All weights, in the model's own order: that is how accelerate recognises a model sharded by FSDP.
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.optimiser.clip or math.inf)
-        return 0.0 if norm is None else float(norm)  # DeepSpeed clips by its own config
+        return 0.0 if norm is None else float(norm)
 
     def _check(self, step: int, loss: float, norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
