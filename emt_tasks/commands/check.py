@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from emt_core.errors import UserError
+from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
 from emt_tasks.commands.evaluations import evaluate, is_run
 from emt_tasks.commands.options import (
@@ -27,6 +28,8 @@ from leaderboards.gate.output import print_table
 from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import parse_candidates
 from leaderboards.report.page import compare_all, write_report
+
+MADE_BY = "emt check"
 
 SECONDS = 6.0
 """For saying beforehand what can be decided."""
@@ -69,6 +72,9 @@ def check_command(
     Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
     """
     rules = choose_policy(margin, policy)
+    page = output / "report.html"
+    if page.exists() and names_made(output, MADE_BY) is None:
+        raise UserError(f"--output: {page} was not written by {MADE_BY}, so it is not replaced; choose another folder")
     names = tuple(tasks.split(","))
     quadrants = read_matrix(matrix) if matrix else None
     metrics = parse_pairs("--metric", "TASK=NAME", metric)
@@ -101,7 +107,8 @@ def check_command(
         allow=allow_different or (),
         progress=tell_progress,
     )
-    page = output / "report.html"
+    output.mkdir(parents=True, exist_ok=True)
+    mark(output, MADE_BY, [*wanted, page.name])
     write_report(reference, [tested], results, page, finetuned_on=finetuned_on, overwrite=True)
     print_table(results[0], Console())
     typer.echo(f"Report written to {page}", err=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from emt_core.errors import UserError
+from emt_core.folders import check_folder, clear, mark
 from emt_tasks.tasks.evaluator import EvaluationSettings
 from emt_tasks.tasks.evaluator import evaluate as evaluate_model
 from finetune.recipes.files import read
@@ -51,6 +51,7 @@ MARGIN = 5.0
 """Percentage points: with 400 documents per task, a margin of 2 is lost in the noise."""
 
 MATRIX = Path(__file__).parents[1] / "demo" / "matrix.yaml"
+MADE_BY = "emt demo"
 _WRITTEN = ("base", *(Path(recipe).name for recipe in RECIPES), "matrix.yaml", "report.html")
 
 NEXT = """\
@@ -254,13 +255,10 @@ def _in_order(candidates: Iterable[Candidate], results: Iterable[GateResult]) ->
 
 
 def _prepare(output: Path, overwrite: bool) -> None:
-    if output.is_dir() and any(output.iterdir()):
-        if not overwrite:
-            raise UserError(f"--output: {output} is not empty; choose another folder or add --overwrite")
-        for name in _WRITTEN:
-            path = output / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    check_folder(output, MADE_BY, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
+    clear(output, MADE_BY)
+    mark(output, MADE_BY, _WRITTEN)
 
 
 @contextmanager

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from emt_core.errors import UserError
-from emt_core.folders import whole_folder
+from emt_core.folders import check_folder, made_folder
 from finetune.data.conversations import IMAGE_MARK
 from finetune.data.images import encoded
 from finetune.data.sources import open_source
 from finetune.recipes.schema import SourceEntry
+
+MADE_BY = "emt data to-llava"
 
 
 def to_llava(entry: SourceEntry, folder: Path, *, overwrite: bool = False) -> Path:
@@ -25,10 +26,9 @@ def to_llava(entry: SourceEntry, folder: Path, *, overwrite: bool = False) -> Pa
     Raises:
         UserError: the source cannot be read, or the folder is not empty.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise UserError(f"--output: {folder} is not empty; choose another folder or add --overwrite")
+    check_folder(folder, MADE_BY, overwrite=overwrite)
     source = open_source(entry)
-    with whole_folder(folder) as partial:
+    with made_folder(folder, MADE_BY, overwrite=overwrite) as partial:
         file = partial / f"{entry.data}_{entry.split}.json"
         file.write_text(json.dumps(list(_entries(source, partial)), indent=1, ensure_ascii=False), encoding="utf-8")
     return folder / file.name

@@ -10,9 +10,12 @@ import torch
 import yaml
 
 from emt_core.errors import UserError
+from emt_core.folders import check_folder, made_folder
 from emt_tasks.models import loading
 from finetune.model.adapters import merged_state
 from finetune.training.checkpoint import RECIPE_FILE, save_checkpoint, stored_dtype
+
+MADE_BY = "emt merge"
 
 
 def merge(
@@ -26,13 +29,12 @@ def merge(
         base: the model before fine-tuning; by default the one named by the adapter or the checkpoint's recipe.
         with_base: the base's share a of every weight, a · base + (1 - a) · fine-tuned: WiSE-FT (arXiv 2109.01903,
             section 3) with alpha = 1 - a. 0 keeps only the fine-tuned weights.
-        overwrite: replace the contents of `output`.
+        overwrite: replace what an earlier merge wrote to `output`.
 
     Raises:
         UserError: nothing to merge, no base, two models of different shape, or a folder that is not empty.
     """
-    if output.exists() and any(output.iterdir()) and not overwrite:
-        raise UserError(f"--output: {output} is not empty; choose another folder or add --overwrite")
+    check_folder(output, MADE_BY, overwrite=overwrite)
     if not 0 <= with_base <= 1:
         raise UserError(f"--with-base: {with_base} is not a share; expected 0 (fine-tuned alone) to 1 (base alone)")
     is_adapter = loading.is_adapter(source)
@@ -48,15 +50,17 @@ def merge(
     if with_base:
         weights = interpolate(before, weights, with_base)
     recipe = Path(source) / RECIPE_FILE
-    save_checkpoint(
-        output,
-        model,
-        loading.load_processor(base, revision="main", trust_remote_code=False),
-        state=weights,
-        dtype=stored_dtype(base),
-    )
-    if recipe.is_file():
-        shutil.copy(recipe, output / RECIPE_FILE)
+    with made_folder(output, MADE_BY, overwrite=overwrite) as partial:
+        save_checkpoint(
+            partial,
+            model,
+            loading.load_processor(base, revision="main", trust_remote_code=False),
+            state=weights,
+            dtype=stored_dtype(base),
+            advice="free some space and run it again",
+        )
+        if recipe.is_file():
+            shutil.copy(recipe, partial / RECIPE_FILE)
     return output
 
 

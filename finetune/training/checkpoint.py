@@ -42,6 +42,7 @@ def save_checkpoint(
     state: dict[str, torch.Tensor] | None = None,
     dtype: torch.dtype | None = None,
     notes: Mapping[str, str] | None = None,
+    advice: str = RESUME,
 ) -> None:
     """Write a checkpoint: an adapter if the model is one of peft's, else a full model.
 
@@ -52,8 +53,9 @@ def save_checkpoint(
         state: the weights, if they are not simply the model's.
         dtype: of a full model's saved weights: the base checkpoint's, so that untrained weights stay unchanged.
         notes: further text files, by name.
+        advice: what to do if the disk is full.
     """
-    with whole_folder(folder, advice=RESUME) as partial:
+    with whole_folder(folder, advice=advice) as partial:
         if isinstance(model, PeftModel):
             model.save_pretrained(partial, state_dict=state)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,31 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs
 
 from emt_core.errors import UserError
+from emt_core.folders import check_folder, clear, mark
 from finetune.data.loader import Loader
 from finetune.data.mixture import plan
 from finetune.data.sources import open_source
 from finetune.model import building
 from finetune.recipes.schema import PartName, Recipe
-from finetune.training.checkpoint import LAST, RECIPE_FILE
+from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
 from finetune.training.evaluation import check_tasks
 from finetune.training.loop import Training
 from finetune.training.saving import Saver
+
+MADE_BY = "emt finetune"
+WRITTEN = (
+    RECIPE_FILE,
+    LOG_FILE,
+    LAST,
+    f".{LAST}",
+    "checkpoint-*",
+    "resume-*",
+    ".*.partial",
+    ".*.sharded",
+    "evaluations",
+    "emt",
+)
+"""What a run writes to its output folder; `emt` is the trackers'."""
 
 
 def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -73,7 +88,11 @@ def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
         UserError: the folder contains something else.
     """
     written = output / RECIPE_FILE
-    if resume and written.is_file():
+    if not resume:
+        check_folder(output, MADE_BY, overwrite=overwrite, option="output", otherwise="--resume or --overwrite")
+    elif output.is_dir() and any(output.iterdir()) and not written.is_file():
+        raise UserError(f"--resume: {output} holds no run of emt finetune, so nothing is written there")
+    elif written.is_file():
         before = yaml.safe_load(written.read_text(encoding="utf-8"))
         now = yaml.safe_load(recipe.to_yaml())
         changed = [key for key in now if key not in ("evaluate", "trackers") and now[key] != before.get(key)]
@@ -82,8 +101,6 @@ def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
                 f"--resume: the run in {output} was started with another recipe: {changed[0]} was "
                 f"{before.get(changed[0])} and is now {now[changed[0]]}; use the same, or another output"
             )
-    elif not resume and not overwrite and output.is_dir() and any(output.iterdir()):
-        raise UserError(f"output: {output} is not empty; choose another, or add --resume or --overwrite")
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -137,8 +154,9 @@ def _on_a_cpu() -> bool:
 def _open_output(output: Path, recipe: Recipe, accelerator: Accelerator, *, fresh: bool) -> None:
     if accelerator.is_main_process:
         if fresh and output.is_dir():
-            shutil.rmtree(output)
+            clear(output, MADE_BY)
         output.mkdir(parents=True, exist_ok=True)
+        mark(output, MADE_BY, WRITTEN)
         (output / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
     accelerator.wait_for_everyone()
     if recipe.trackers:

@@ -15,12 +15,15 @@ from typing import BinaryIO
 
 from emt_core.errors import UserError, one_line
 from emt_core.files import Row, dump_row, read_rows
+from emt_core.folders import check_folder, mark, replace_made
 from emt_core.runs import run_file, run_files
 from judges.judging import Judge, signature, with_version
 from judges.rerun.aggregate import recompute
 from judges.rerun.rows import answer_of, class_name_chosen
 from judges.target import MultipleChoice, Target
 from judges.verdict import DISTRACTED, JUDGED_BY, METRICS, Verdict
+
+MADE_BY = "emt judge"
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ def check_output(work: Work, out: Path, *, overwrite: bool) -> None:
         if out.is_dir() != work.is_run:
             kinds = ("a file", "a folder")
             raise UserError(f"-o {out}: is {kinds[out.is_dir()]}, but the output is {kinds[work.is_run]}")
+        if work.is_run:
+            check_folder(out, MADE_BY, overwrite=True, option="-o")
 
 
 def judged(rows: Iterable[tuple[str, Row]], judge: Judge) -> Iterator[Row]:
@@ -225,11 +230,9 @@ def _scores(samples: Path) -> dict[str, list[float | None]]:
 
 
 def _put_in_place(partial: Path, out: Path) -> None:
-    """Rename the finished output; an output to be replaced is removed only once the new one is in place."""
-    if not out.is_dir():
+    """Rename the finished output; of an output folder that is replaced, what the user put there stays."""
+    if not partial.is_dir():
         partial.replace(out)
         return
-    old = out.with_name(f"{out.name}.replaced")
-    out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old)
+    mark(partial, MADE_BY)
+    replace_made(out, partial, MADE_BY)

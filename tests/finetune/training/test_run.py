@@ -59,6 +59,7 @@ def plain(six_steps: Callable[..., str], tmp_path_factory: pytest.TempPathFactor
 
 def test_what_a_run_leaves(plain: Path, tiny_llava: Path) -> None:
     assert sorted(path.name for path in plain.iterdir()) == [
+        ".emt-made.json",
         "checkpoint-000003",
         "checkpoint-000006",
         "emt_recipe.yaml",
@@ -188,7 +189,7 @@ def test_nothing_is_overwritten_and_resume_wants_the_same_recipe(
     plain: Path, recipe_file: Callable[..., str], tiny_llava: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in plain.rglob("*")}
-    with pytest.raises(UserError, match="is not empty; choose another, or add --resume or --overwrite"):
+    with pytest.raises(UserError, match="is not empty; choose another folder or add --resume or --overwrite"):
         finetune(recipe_file(output=str(plain)))
     with pytest.raises(UserError, match=r"--resume: .* another recipe: seed was 0 and is now 5"):
         finetune(recipe_file(output=str(plain), seed=5), "--resume")
