@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
@@ -66,12 +66,19 @@ def merge_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     with_base: Annotated[float, typer.Option(help="The base's share of every weight (WiSE-FT), 0 to 1.")] = 0.0,
     base: Annotated[str | None, typer.Option(help="The model before fine-tuning; by default the recipe's.")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="What changed weights are stored in: fp32, base (rounded to its dtype) or bf16.")
+    ] = "fp32",
     overwrite: Overwrite = False,
 ) -> None:
     """Write an adapter, or a checkpoint averaged with its base, as one full checkpoint."""
     from finetune.model.merging import merge as run
+    from finetune.training.storing import Precision
 
-    typer.echo(str(run(source, output, base=base, with_base=with_base, overwrite=overwrite)))
+    if dtype not in get_args(Precision):
+        raise UserError(f"--dtype {dtype}: expected one of {', '.join(get_args(Precision))}")
+    chosen = cast("Precision", dtype)
+    typer.echo(str(run(source, output, base=base, with_base=with_base, dtype=chosen, overwrite=overwrite)))
 
 
 @to_llava.command("to-llava", no_args_is_help=True, epilog="Example: emt data to-llava cifar10 -o cifar10-llava")

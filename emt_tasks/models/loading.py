@@ -210,6 +210,8 @@ def load_adapter(model: Any, peft: str) -> Any:
     for warning in caught:
         if "missing adapter keys" in str(warning.message):  # PEFT silently fills them with values that change nothing
             _misfit(peft, model, str(warning.message)[:200])
+        if issubclass(warning.category, FutureWarning):  # peft's use of transformers, which its users cannot change
+            continue
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if wrapped.active_peft_config.is_prompt_learning:
         raise UserError(

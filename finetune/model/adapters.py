@@ -72,7 +72,7 @@ def base_name(name: str) -> str:
 def merged_state(model: Any) -> dict[str, torch.Tensor]:
     """Return the weights of the base model with the adapter added in, under the base model's names; on the CPU.
 
-    The adapted model is not changed. Sums are computed in float32.
+    The adapted model is not changed. Weights that an adapter changes are float32, the others as they are.
     """
     deltas = {
         base_name(name): module
@@ -86,7 +86,7 @@ def merged_state(model: Any) -> dict[str, torch.Tensor]:
         plain = base_name(name)
         layer = deltas.get(plain.removesuffix(".weight"))
         if layer is not None and plain.endswith(".weight"):
-            weights = _with_delta(weights, layer).to(weights.dtype)
+            weights = _with_delta(weights, layer)
         merged[plain] = weights.detach().cpu()
     return merged
 

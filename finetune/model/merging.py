@@ -14,12 +14,19 @@ from emt_core.folders import check_folder, made_folder
 from emt_tasks.models import loading
 from finetune.model.adapters import merged_state
 from finetune.training.checkpoint import RECIPE_FILE, save_checkpoint, stored_dtype
+from finetune.training.storing import Precision, Storage
 
 MADE_BY = "emt merge"
 
 
 def merge(
-    source: str, output: Path, *, base: str | None = None, with_base: float = 0.0, overwrite: bool = False
+    source: str,
+    output: Path,
+    *,
+    base: str | None = None,
+    with_base: float = 0.0,
+    dtype: Precision = "fp32",
+    overwrite: bool = False,
 ) -> Path:
     """Write a full checkpoint and return its folder.
 
@@ -29,6 +36,7 @@ def merge(
         base: the model before fine-tuning; by default the one named by the adapter or the checkpoint's recipe.
         with_base: the base's share a of every weight, a · base + (1 - a) · fine-tuned: WiSE-FT (arXiv 2109.01903,
             section 3) with alpha = 1 - a. 0 keeps only the fine-tuned weights.
+        dtype: what changed weights are stored in; see `finetune.training.storing`.
         overwrite: replace what an earlier merge wrote to `output`.
 
     Raises:
@@ -44,11 +52,12 @@ def merge(
     if base is None:
         raise UserError(f"--base: {source} does not say which model it was fine-tuned from; give it")
     model = _load(base)
-    before = {name: value.detach().clone() for name, value in model.state_dict().items()} if with_base else {}
+    before = model.state_dict()  # an adapter leaves these as they are
     model = loading.load_adapter(model, source) if is_adapter else _load(source)
     weights = merged_state(model)
     if with_base:
         weights = interpolate(before, weights, with_base)
+    changed = {name for name, value in weights.items() if not torch.equal(value.float(), before[name].float())}
     recipe = Path(source) / RECIPE_FILE
     with made_folder(output, MADE_BY, overwrite=overwrite) as partial:
         save_checkpoint(
@@ -56,7 +65,7 @@ def merge(
             model,
             loading.load_processor(base, revision="main", trust_remote_code=False),
             state=weights,
-            dtype=stored_dtype(base),
+            storage=Storage(changed, stored_dtype(base), dtype),
             advice="free some space and run it again",
         )
         if recipe.is_file():
@@ -76,17 +85,18 @@ def interpolate(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], s
     for name, value in tuned.items():
         if value.shape != base[name].shape:
             raise UserError(f"--base: {name} has shape {tuple(base[name].shape)} there and {tuple(value.shape)} here")
-        same = torch.equal(value, base[name])  # untrained weights stay bit for bit
-        mixed[name] = value if same else torch.lerp(value.float(), base[name].float(), share)
+        same = torch.equal(value.float(), base[name].float())  # untrained weights stay bit for bit
+        mixed[name] = base[name] if same else torch.lerp(value.float(), base[name].float(), share)
     return mixed
 
 
 def _load(pretrained: str) -> Any:
-
+    """Load a model in the dtype that it is stored in: two copies in float32 would not fit where one model does."""
+    dtype = stored_dtype(pretrained) or torch.float32
     return loading.load_model(
         pretrained,
         revision="main",
-        dtype="float32",
+        dtype=str(dtype).removeprefix("torch."),
         attn_implementation=None,
         device=torch.device("cpu"),
         device_map=None,

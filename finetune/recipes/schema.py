@@ -138,10 +138,16 @@ class Batching(_Section):
 
 
 class Save(_Section):
-    """When checkpoints are written: `epoch`, `end`, or a number of steps. `merged` writes LoRA as full weights."""
+    """When checkpoints are written: `epoch`, `end`, or a number of steps; and how.
+
+    `merged` writes LoRA as full weights. `dtype` is what trained weights are stored in: `fp32`, exactly what was
+    trained; `base`, rounded to the base's dtype, which takes small changes back; `bf16`, rounded up or down at random
+    so that they survive on average. Weights that were not trained keep the base's dtype.
+    """
 
     every: Literal["epoch", "end"] | Count = "epoch"
     merged: bool = False
+    dtype: Literal["fp32", "base", "bf16"] = "fp32"
 
 
 class Evaluate(_Section):
@@ -196,6 +202,8 @@ class Recipe(_Section):
             faults.append("train: parts with LoRA have different settings; they must be the same for all")
         if self.save.merged and not self.has_lora:
             faults.append("save.merged: nothing is trained with LoRA, so there is nothing to merge")
+        if self.has_lora and self.save.dtype != "fp32":
+            faults.append("save.dtype: adapters are stored in float32; emt merge --dtype rounds the merged weights")
         if faults:
             raise ValueError("; ".join(faults))
         return self

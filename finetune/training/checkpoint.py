@@ -20,6 +20,7 @@ from transformers import AutoConfig
 from emt_core.errors import UserError
 from emt_core.files import write_text
 from emt_core.folders import whole_folder
+from finetune.training.storing import Storage
 
 RECIPE_FILE = "emt_recipe.yaml"
 LOG_FILE = "emt_train.jsonl"
@@ -40,7 +41,7 @@ def save_checkpoint(
     processor: Any,
     *,
     state: dict[str, torch.Tensor] | None = None,
-    dtype: torch.dtype | None = None,
+    storage: Storage | None = None,
     notes: Mapping[str, str] | None = None,
     advice: str = RESUME,
 ) -> None:
@@ -51,7 +52,7 @@ def save_checkpoint(
         model: without the wrappers for training.
         processor: saved beside the weights.
         state: the weights, if they are not simply the model's.
-        dtype: of a full model's saved weights: the base checkpoint's, so that untrained weights stay unchanged.
+        storage: in which precision a full model's weights are stored; by default in their own.
         notes: further text files, by name.
         advice: what to do if the disk is full.
     """
@@ -60,8 +61,8 @@ def save_checkpoint(
             model.save_pretrained(partial, state_dict=state)
         else:
             weights = model.state_dict() if state is None else state
-            model.save_pretrained(partial, state_dict={name: _as(value, dtype) for name, value in weights.items()})
-            _name_dtype(partial / "config.json", dtype)
+            model.save_pretrained(partial, state_dict=storage.store(weights) if storage else weights)
+            _name_dtype(partial / "config.json", storage.dtype if storage else None)
         processor.save_pretrained(partial)
         for name, text in (notes or {}).items():
             (partial / name).write_text(text, encoding="utf-8")
@@ -163,10 +164,6 @@ def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:
     """Return the dtype of a checkpoint's weights from its config, or None."""
     dtype: torch.dtype | None = AutoConfig.from_pretrained(pretrained, revision=revision).dtype
     return dtype
-
-
-def _as(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    return value.to(dtype) if dtype is not None and value.is_floating_point() else value
 
 
 def _name_dtype(config: Path, dtype: torch.dtype | None) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from accelerate import Accelerator
 from emt_core.errors import UserError
 from emt_core.folders import whole_folder
 from finetune.data.mixture import Plan
-from finetune.model.adapters import merged_state
+from finetune.model.adapters import base_name, merged_state
 from finetune.recipes.schema import Recipe
 from finetune.training.checkpoint import (
     LOG_FILE,
@@ -32,6 +35,7 @@ from finetune.training.checkpoint import (
     write_step,
 )
 from finetune.training.evaluation import evaluate_live
+from finetune.training.storing import FEW, Storage
 
 
 def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
@@ -66,6 +70,10 @@ class Saver:
         self._processor, self._dtype = processor, dtype
         self.output = Path(recipe.output)
         self.sharded = accelerator.distributed_type.value in ("FSDP", "DEEPSPEED")
+        self._before: dict[str, torch.Tensor] = {}
+        if recipe.save.dtype != "fp32" and not self.sharded and dtype is not None:
+            # What training changes is counted against these: exact, since the base has this dtype.
+            self._before = {name: weights.detach().to("cpu", dtype) for name, weights in self._trained().items()}
         if self.sharded and recipe.save.merged:
             raise UserError("save.merged: not supported with FSDP or DeepSpeed; use emt merge on the checkpoint")
         if self.sharded and recipe.evaluate.tasks:
@@ -83,12 +91,14 @@ class Saver:
             once = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
             state = {name: value for name, value in state.items() if name in once}
         if self.accelerator.is_main_process:
+            storage = self._storage(step)
             notes = {RECIPE_FILE: self.recipe.to_yaml(), LOG_FILE: (self.output / LOG_FILE).read_text(encoding="utf-8")}
             folder = checkpoint_folder(self.output, step)
             if self.recipe.save.merged:
                 state, model = merged_state(model), model.get_base_model()
-            save_checkpoint(folder, model, self._processor, state=state, dtype=self._dtype, notes=notes)
+            save_checkpoint(folder, model, self._processor, state=state, storage=storage, notes=notes)
             point_to_last(folder)
+            self._report_survivors(step, storage)
             if not self.sharded:
                 save_state(self.output, step, self._trained(), optimiser.optimizer)
         if self.sharded:
@@ -117,13 +127,54 @@ class Saver:
             return
 
         pretrained = str(checkpoint_folder(self.output, step)) if step else self.recipe.model
-        scores = evaluate_live(self.model, self._processor, self.accelerator, settings, folder, pretrained)
+        with self._as_stored(step):
+            scores = evaluate_live(self.model, self._processor, self.accelerator, settings, folder, pretrained)
         if self.accelerator.is_main_process:
             with (self.output / LOG_FILE).open("a", encoding="utf-8") as log:
                 log.write(json.dumps({"step": step, "accuracy": scores}) + "\n")
         if self.recipe.trackers:
             self.accelerator.log({f"accuracy/{task}": score for task, score in scores.items()}, step=step)
         self.accelerator.wait_for_everyone()
+
+    def _storage(self, step: int) -> Storage:
+        """Return how a checkpoint's weights are stored; rounding is the same whenever it is asked for a step."""
+        names = {base_name(name) for name in self._trained()}
+        seed = (self.recipe.seed << 32) + step
+        return Storage(names, self._dtype, self.recipe.save.dtype, self._before, seed)
+
+    def _report_survivors(self, step: int, storage: Storage) -> None:
+        """Log which share of the changed weights is still changed as stored, and warn if it is small.
+
+        In float32 it is all of them.
+        """
+        share = storage.surviving
+        if share is None:
+            return
+        with (self.output / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(json.dumps({"step": step, "surviving": round(share, 6)}) + "\n")
+        if share < FEW:
+            sys.stderr.write(
+                f"emt: step {step}: only {100 * share:.1f} % of the weights that training changed are changed as "
+                f"stored in {str(storage.dtype).removeprefix('torch.')}; set save.dtype: fp32\n"
+            )
+
+    @contextmanager
+    def _as_stored(self, step: int) -> Iterator[None]:
+        """Give the model the weights that its checkpoint has: what is evaluated is what is saved."""
+        if step == 0 or self.recipe.save.dtype == "fp32":
+            yield
+            return
+        storage, trained = self._storage(step), self._trained()
+        kept = {name: weights.detach().clone() for name, weights in trained.items()}
+        with torch.no_grad():
+            for name, weights in trained.items():
+                weights.copy_(storage.round(name, weights))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, weights in trained.items():
+                    weights.copy_(kept[name])
 
     def _save_sharded(self, step: int) -> None:
         """Let accelerate write each process's share of model and optimiser, in its own format."""

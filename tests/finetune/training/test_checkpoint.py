@@ -17,6 +17,7 @@ from finetune.model.building import load_model, load_processor, make_trainable
 from finetune.model.merging import interpolate, merge
 from finetune.recipes.files import read
 from finetune.training.checkpoint import save_checkpoint, stored_dtype
+from finetune.training.storing import Storage
 
 # peft reads a property that transformers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -94,7 +95,7 @@ def test_a_half_precision_checkpoint_stays_one(
     recipe = read(recipe_file(model=str(tmp_path / "half"), train="projector"))
     model, dtype = load_model(recipe, torch.device("cpu"))
     assert dtype == torch.float16
-    save_checkpoint(tmp_path / "out", make_trainable(model, recipe), load_processor(recipe), dtype=dtype)
+    save_checkpoint(tmp_path / "out", make_trainable(model, recipe), load_processor(recipe), storage=Storage((), dtype))
     again = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", dtype="auto")
     assert stored_dtype(str(tmp_path / "out")) == again.dtype == torch.float16
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in half.state_dict().items())
