@@ -14,7 +14,7 @@ from emt_core.errors import UserError
 from emt_tasks.models.batching import prefetch
 from finetune.data.collate import TrainingBatch, TrainingCollator
 from finetune.data.conversations import TrainingExample
-from finetune.data.mixture import LENGTH_WINDOW, Indices, Plan, by_length
+from finetune.data.mixture import Indices, Plan, by_length, grouped_together
 from finetune.data.sources import TrainingSource
 from finetune.recipes.schema import Recipe
 
@@ -52,6 +52,7 @@ class Loader:
         if recipe.batch.size % processes:
             raise UserError(f"batch.size: {recipe.batch.size} examples cannot be divided among {processes} processes")
         self._batch, self._seed = recipe.batch, recipe.seed
+        self._steps = recipe.steps or plan.steps(recipe.batch.size, recipe.epochs or 1)
         self._sources, self._plan, self._collator = sources, plan, collator
         self._rank, self._processes = rank, processes
         self._window = lru_cache(maxsize=1)(self._grouped_window)
@@ -84,10 +85,10 @@ class Loader:
     def _indices(self, number: int) -> Indices:
         if not self._batch.group_by_length:
             return self._plan.batch(number, self._batch.size)
-        return self._window(number // LENGTH_WINDOW)[number % LENGTH_WINDOW]
+        together = grouped_together(self._plan, number, self._batch.size, self._steps)
+        return self._window(together)[number - together.start]
 
-    def _grouped_window(self, window: int) -> list[Indices]:
-        numbers = range(window * LENGTH_WINDOW, (window + 1) * LENGTH_WINDOW)
-        batches = [self._plan.batch(number, self._batch.size) for number in numbers]
+    def _grouped_window(self, together: range) -> list[Indices]:
+        batches = [self._plan.batch(number, self._batch.size) for number in together]
         lengths = [self._sources[source][index].length for source, index in np.concatenate(batches)]
-        return by_length(batches, lengths, self._seed + window)
+        return by_length(batches, lengths, self._seed + together.start)

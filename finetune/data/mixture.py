@@ -106,13 +106,37 @@ def shares(mixture: Mixture, sizes: Sequence[int]) -> list[float]:
 def by_length(batches: Sequence[Indices], lengths: Sequence[int], seed: int) -> list[Indices]:
     """Return as many batches of the same examples, grouped by length, in a shuffled order.
 
+    Each batch has as many examples of each source as one of the given batches: grouping changes which of a source's
+    examples meet, and not how the sources mix.
+
     Args:
         batches: each `(size, 2)`.
         lengths: of their examples, in order.
         seed: seed of the batches' order.
     """
-    grouped = np.split(np.concatenate(batches)[np.argsort(lengths, kind="stable")], len(batches))
-    return [grouped[place] for place in np.random.default_rng(seed).permutation(len(grouped))]
+    examples = np.concatenate(batches)
+    owners = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
+    grouped = np.empty_like(owners)
+    for source in np.unique(examples[:, 0]):
+        own = np.flatnonzero(examples[:, 0] == source)
+        # The source's shortest examples go to the first batch that has any of it, and so on.
+        grouped[own[np.argsort(np.asarray(lengths)[own], kind="stable")]] = owners[own]
+    order = np.random.default_rng(seed).permutation(len(batches))
+    return [examples[grouped == place] for place in order]
+
+
+def grouped_together(plan: Plan, number: int, size: int, steps: int) -> range:
+    """Return the batches that one batch is grouped by length with: up to `LENGTH_WINDOW`, of its epoch and its run.
+
+    So an epoch goes through every example once, grouped or not. A batch that begins in one epoch and ends in the next
+    is by itself.
+    """
+    epoch = number * size // plan.epoch_size
+    first, end = ceil(epoch * plan.epoch_size / size), (epoch + 1) * plan.epoch_size // size
+    if not first <= number < end:
+        return range(number, number + 1)
+    start = first + (number - first) // LENGTH_WINDOW * LENGTH_WINDOW
+    return range(start, min(start + LENGTH_WINDOW, end, max(steps, number + 1)))
 
 
 def _round(ratios: Sequence[float], total: int) -> list[int]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emt_core.errors import UserError
-from finetune.data.mixture import Plan, by_length, plan
+from finetune.data.mixture import Plan, by_length, grouped_together, plan
 from finetune.recipes.schema import Mixture
 
 
@@ -110,3 +110,56 @@ def test_grouping_by_length_keeps_all_examples_and_narrows_the_batches() -> None
     grouped = by_length(batches, lengths, seed=0)
     assert sorted(np.concatenate(grouped)[:, 1]) == list(range(12))
     assert sorted(sorted({lengths[index] for index in group[:, 1]}) for group in grouped) == [[1], [5], [9]]
+
+
+def grouped_run(chosen: Plan, size: int, steps: int, lengths: np.ndarray, seed: int) -> list[np.ndarray]:
+    """All batches of a run, grouped, each by itself as a resumed run asks for it."""
+    found = []
+    for number in range(steps):
+        together = grouped_together(chosen, number, size, steps)
+        assert number in together
+        assert together.stop <= max(steps, 1)
+        batches = [chosen.batch(one, size) for one in together]
+        own = [int(lengths[source, index]) for source, index in np.concatenate(batches)]
+        found.append(by_length(batches, own, seed + together.start)[number - together.start])
+    return found
+
+
+@given(
+    sizes=st.lists(st.integers(1, 90), min_size=1, max_size=3),
+    first=st.floats(0.2, 0.8),
+    size=st.integers(1, 12),
+    epochs=st.integers(1, 3),
+    seed=st.integers(0, 5),
+)
+def test_grouping_by_length_changes_neither_what_is_seen_nor_how_it_mixes(
+    sizes: list[int], first: float, size: int, epochs: int, seed: int
+) -> None:
+    ratios = [first, *[(1 - first) / (len(sizes) - 1)] * (len(sizes) - 1)] if len(sizes) > 1 else [None]
+    chosen = plan(mixture(*ratios), sizes, seed)
+    steps = chosen.steps(size, epochs)
+    lengths = np.random.default_rng(seed).integers(1, 99, (len(sizes), max(sizes)))
+    plain = [chosen.batch(number, size) for number in range(steps)]
+    grouped = grouped_run(chosen, size, steps, lengths, seed)
+    assert sorted(map(tuple, np.concatenate(plain))) == sorted(map(tuple, np.concatenate(grouped)))
+    for epoch in range(epochs):
+        # The batches that lie wholly in an epoch hold the same examples, grouped or not.
+        whole = range(-(-epoch * chosen.epoch_size // size), min((epoch + 1) * chosen.epoch_size // size, steps))
+        if whole:
+            once, again = (np.concatenate([run[number] for number in whole]) for run in (plain, grouped))
+            assert sorted(map(tuple, once)) == sorted(map(tuple, again))
+    for batch in grouped:
+        assert len(batch) == size
+        if len(batch) * 2 <= chosen.epoch_size:
+            # To within one example for each batch of an epoch and one for its end, each source has its share.
+            expected = np.array(chosen.counts) / chosen.epoch_size * size
+            assert np.abs(np.bincount(batch[:, 0], minlength=len(sizes)) - expected).max() <= 2
+
+
+def test_an_epoch_of_320_examples_in_batches_of_8_sees_each_once() -> None:
+    chosen = plan(mixture(None), [320], seed=0)
+    lengths = np.random.default_rng(0).integers(1, 99, (1, 320))
+    seen = np.concatenate(grouped_run(chosen, 8, 40, lengths, 0))[:, 1]
+    assert sorted(seen) == list(range(320))  # 51 were missing, and 51 came twice
+    spread = [np.ptp(lengths[0, batch[:, 1]]) for batch in grouped_run(chosen, 8, 40, lengths, 0)]
+    assert np.mean(spread) < 15  # of 98
