@@ -28,19 +28,28 @@ def answer_losses(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> tu
         batch: the examples.
     """
     places = batch.labels != IGNORED
-    with _only_at(head, places):
+    with _only_at(head, places, model):
         logits = model(**batch.inputs, use_cache=False).logits
     losses = _CrossEntropy.apply(logits, batch.labels[places])
     return losses, batch.sources.unsqueeze(1).expand_as(places)[places]
 
 
 @contextmanager
-def _only_at(head: nn.Module, places: torch.Tensor) -> Iterator[None]:
-    """Show the head only some places of the hidden states: `(batch, tokens, dim)` becomes `(places, dim)`."""
+def _only_at(head: nn.Module, places: torch.Tensor, model: nn.Module) -> Iterator[None]:
+    """Show the head only some places of the hidden states: `(batch, tokens, dim)` becomes `(places, dim)`.
+
+    Where nothing that is trained has had a part in them, as in a batch of text with only the projector trained, zero
+    times the trained weights is added. The gradient is then zero and not missing, and processes that average theirs
+    do not wait for one that has none.
+    """
 
     def select(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden, *others = arguments
-        return (hidden[places], *others)
+        chosen = hidden[places]
+        if torch.is_grad_enabled() and not chosen.requires_grad:
+            trained = (weights for weights in model.parameters() if weights.requires_grad)
+            chosen = chosen + sum(weights.sum() for weights in trained).to(chosen.dtype) * 0
+        return (chosen, *others)
 
     handle = head.register_forward_pre_hook(select)
     try:
