@@ -59,7 +59,7 @@ class Format:
         """Fill in one row.
 
         Raises:
-            UserError: the row lacks a field; `where` names the source.
+            UserError: the row lacks a field, or its value is null; `where` names the row.
         """
         return Turn(_fill(self.question, row, where), _fill(self.answer, row, where))
 
@@ -85,6 +85,8 @@ def _fill(text: str, row: Mapping[str, Any], where: str) -> str:
     def value(field: re.Match[str]) -> str:
         if field[1] not in row:
             raise UserError(f"{where}: {text!r} asks for the field {field[1]!r}; the data has {listed(row)}")
+        if row[field[1]] is None:
+            raise UserError(f"{where}: {field[1]!r} is null, which {text!r} asks for; remove the row")
         return str(row[field[1]])
 
     return _FIELD.sub(value, text)

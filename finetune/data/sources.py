@@ -13,7 +13,7 @@ from emt_tasks.datasets import catalog, vocabularies
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.tasks.documents import stratified_sample
 from emt_tasks.tasks.hooks import task_of
-from finetune.data.conversations import Format, TrainingExample, Turn, format_of, without_image_mark
+from finetune.data.conversations import IMAGE_MARK, Format, TrainingExample, Turn, format_of, without_image_mark
 from finetune.data.images import decode
 from finetune.recipes.schema import SourceEntry
 
@@ -93,7 +93,7 @@ class Rows:
     def turn(self, index: int) -> Turn:
         """Return question and answer in the data set's format, with the image's mark."""
         row = {name: values[index] for name, values in self._columns.items()}
-        return self._format(row, self.name)
+        return self._format(row, f"{self.name}, row {index}")
 
     def image(self, index: int) -> Any:
         """Return one image as stored."""
@@ -148,19 +148,50 @@ class Conversations:
 
     def _checked(self, entry: Any, number: int) -> tuple[tuple[Path, ...], tuple[Turn, ...]]:
         where = f"{self._file}, entry {number}"
-        messages = entry.get("conversations") if isinstance(entry, dict) else None
-        if not messages or [message.get("from") for message in messages] != ["human", "gpt"] * (len(messages) // 2):
-            raise UserError(f"{where}: expected conversations that alternate human and gpt, as in LLaVA's data")
-        names = entry.get("image") or []
-        images = tuple(self._folder / name for name in ([names] if isinstance(names, str) else names))
+        if not isinstance(entry, dict):
+            raise UserError(f"{where}: expected an object with conversations, found {_kind(entry)}")
+        texts = _texts_of(entry.get("conversations"), where)
+        images = tuple(self._folder / name for name in _image_names(entry.get("image"), where))
         for image in images:
             if not image.is_file():
                 raise UserError(f"{where}: no image {image}; give the image folder as images:")
-        turns = tuple(
-            Turn(without_image_mark(str(human["value"])), str(gpt["value"]))
-            for human, gpt in zip(messages[::2], messages[1::2], strict=True)
-        )
-        return images, turns
+        marks = sum(text.count(IMAGE_MARK) for text in texts)
+        if marks > len(images):
+            raise UserError(f"{where}: {marks} {IMAGE_MARK} marks in the text, and {len(images)} images")
+        pairs = zip(texts[::2], texts[1::2], strict=True)
+        return images, tuple(Turn(without_image_mark(human), gpt) for human, gpt in pairs)
+
+
+def _texts_of(messages: Any, where: str) -> list[str]:
+    """Return the texts of conversations that alternate human and gpt, in order.
+
+    Raises:
+        UserError: they are something else, a turn has no text, or an answer has an image's mark.
+    """
+    expected = "expected conversations that alternate human and gpt, as in LLaVA's data"
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise UserError(f"{where}: {expected}; found {_kind(messages)}")
+    names = [message.get("from") for message in messages]
+    if names != ["human", "gpt"] * (len(messages) // 2):
+        raise UserError(f"{where}: {expected}; found {', '.join(map(str, names[:4]))}{', …' * (len(names) > 4)}")
+    texts = [message.get("value") for message in messages]
+    for turn, (name, text) in enumerate(zip(names, texts, strict=True)):
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{where}, turn {turn}: {name} has no text, found {text!r:.40}")
+        if name == "gpt" and IMAGE_MARK in text:
+            raise UserError(f"{where}, turn {turn}: an answer has the mark {IMAGE_MARK}; a model cannot answer that")
+    return texts
+
+
+def _image_names(value: Any, where: str) -> list[str]:
+    names = value if isinstance(value, list) else [value] if value else []
+    if not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"{where}: image: expected a file's name or a list of names, found {value!r:.60}")
+    return names
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"{value!r:.60}"
 
 
 class Subset:
@@ -201,7 +232,11 @@ def _llava(entry: SourceEntry) -> TrainingSource:
     folder = Path(entry.images).expanduser() if entry.images else file.parent
     try:
         text = file.read_text(encoding="utf-8")
-        entries = [json.loads(line) for line in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
+        entries = (
+            [json.loads(line) for line in text.splitlines() if line.strip()]
+            if file.suffix == ".jsonl"
+            else json.loads(text)
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"mixture: {file} cannot be read as JSON ({one_line(error)})") from error
     if not isinstance(entries, list):

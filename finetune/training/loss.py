@@ -47,8 +47,8 @@ def _only_at(head: nn.Module, places: torch.Tensor, model: nn.Module) -> Iterato
         hidden, *others = arguments
         chosen = hidden[places]
         if torch.is_grad_enabled() and not chosen.requires_grad:
-            trained = (weights for weights in model.parameters() if weights.requires_grad)
-            chosen = chosen + sum(weights.sum() for weights in trained).to(chosen.dtype) * 0
+            sums = [weights.sum() for weights in model.parameters() if weights.requires_grad]
+            chosen = chosen + torch.stack(sums).sum().to(chosen.dtype) * 0
         return (chosen, *others)
 
     handle = head.register_forward_pre_hook(select)

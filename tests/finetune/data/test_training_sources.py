@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 from emt_core.errors import UserError
 from emt_tasks.datasets import vocabularies
 from emt_tasks.tasks import registry
-from finetune.data.conversations import Turn
+from finetune.data.conversations import Format, Turn
 from finetune.data.sources import open_source
 from finetune.recipes.schema import SourceEntry
 
@@ -102,7 +102,7 @@ def test_what_cannot_be_opened(data_dir: Path, data: str, fields: dict[str, str]
 
 def conversation(image: str | None = "a.png", **changes: Any) -> dict[str, Any]:
     turns = [
-        {"from": "human", "value": "<image>\nWhat is this?"},
+        {"from": "human", "value": "<image>\nWhat is this?" if image else "What is this?"},
         {"from": "gpt", "value": "A square."},
         {"from": "human", "value": "Its colour?"},
         {"from": "gpt", "value": "Red."},
@@ -136,7 +136,7 @@ def test_llava_conversations(tmp_path: Path, suffix: str) -> None:
             "entry 0: expected conversations that alternate human",
         ),
         ([conversation(conversations=[])], "entry 0: expected conversations"),
-        (["text"], "entry 0: expected conversations"),
+        (["text"], "entry 0: expected an object with conversations, found 'text'"),
     ],
 )
 def test_faulty_llava_files(tmp_path: Path, content: Any, expected: str) -> None:
@@ -157,3 +157,48 @@ def test_a_damaged_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(UserError, match=r"mine.json, entry 0 .*a.png.*: the image cannot be read") as caught:
             opened[0].load_images()
         assert "\n" not in str(caught.value)
+
+
+HUMAN, GPT = {"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (["a"], r"entry 1: expected an object with conversations, found \['a'\]"),
+        ({"conversations": None}, "found nothing"),
+        ({"conversations": {"human": "What?"}}, "found {'human': 'What\\?'}"),
+        ({"conversations": ["What?", "That."]}, r"found \['What\?', 'That.'\]"),
+        ({"conversations": [HUMAN, GPT, HUMAN]}, "found human, gpt, human"),
+        ({"conversations": [HUMAN, {"from": "gpt"}]}, "turn 1: gpt has no text, found None"),
+        ({"conversations": [HUMAN, {"from": "gpt", "value": None}]}, "turn 1: gpt has no text, found None"),
+        ({"conversations": [{"from": "human", "value": " \n"}, GPT]}, r"turn 0: human has no text, found ' \\n'"),
+        ({"conversations": [HUMAN, {"from": "gpt", "value": 3}]}, "turn 1: gpt has no text, found 3"),
+        (
+            {"conversations": [HUMAN, {"from": "gpt", "value": "See <image>."}]},
+            "turn 1: an answer has the mark <image>",
+        ),
+        ({"image": 7, "conversations": [HUMAN, GPT]}, "image: expected a file's name or a list of names, found 7"),
+        ({"image": ["a.png", None], "conversations": [HUMAN, GPT]}, "image: expected a file's name"),
+        ({"conversations": [{"from": "human", "value": "<image>\n<image>"}, GPT]}, "2 <image> marks .* and 0 images"),
+    ],
+)
+def test_a_faulty_entry_is_one_line_that_names_it(tmp_path: Path, entry: object, message: str) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps([{"conversations": [HUMAN, GPT]}, entry]))
+    with pytest.raises(UserError, match=message) as caught:
+        open_source(SourceEntry(data=str(file)))
+    assert "\n" not in str(caught.value)
+    assert f"{file}, entry 1" in str(caught.value)
+
+
+def test_a_null_is_not_the_word_none() -> None:
+    asks = Format("What is {thing}?", "{answer}")
+    with pytest.raises(UserError, match="toy, row 3: 'answer' is null"):
+        asks({"thing": "it", "answer": None}, "toy, row 3")
+
+
+def test_json_lines_may_have_blank_ones(tmp_path: Path) -> None:
+    line = json.dumps({"conversations": [HUMAN, GPT]})
+    (tmp_path / "mine.jsonl").write_text(f"\n{line}\n\n{line}\n \n")
+    assert len(open_source(SourceEntry(data=str(tmp_path / "mine.jsonl")))) == 2
