@@ -142,12 +142,14 @@ class Save(_Section):
 
     `merged` writes LoRA as full weights. `dtype` is what trained weights are stored in: `fp32`, exactly what was
     trained; `base`, rounded to the base's dtype, which takes small changes back; `bf16`, rounded up or down at random
-    so that they survive on average. Weights that were not trained keep the base's dtype.
+    so that they survive on average. Weights that were not trained keep the base's dtype. `keep` is how many checkpoints
+    stay, the newest ones; null keeps all.
     """
 
     every: Literal["epoch", "end"] | Count = "epoch"
     merged: bool = False
     dtype: Literal["fp32", "base", "bf16"] = "fp32"
+    keep: Count | None = None
 
 
 class Evaluate(_Section):

@@ -76,6 +76,13 @@ def point_to_last(folder: Path) -> None:
     link.replace(folder.with_name(LAST))
 
 
+def keep_newest(output: Path, number: int | None) -> None:
+    """Remove all checkpoints of a run but the newest ones; None keeps all."""
+    if number is not None:
+        for old in sorted(output.glob("checkpoint-*"))[:-number]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
 def state_folder(output: Path, step: int) -> Path:
     """Return the folder of the state after some steps."""
     return output / f"resume-{step:06d}"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import nullcontext
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +29,17 @@ from finetune.training.schedule import factor
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did: mean loss per answer token in nats, overall and by source; sums over all processes."""
+    """What one step did: mean loss per answer token in nats, overall and by source; sums over all processes.
+
+    `stop` says that some process was asked to end the run.
+    """
 
     loss: float
     by_source: list[float | None]
     answer_tokens: int
     tokens: int
     gradient_norm: float
+    stop: bool = False
 
 
 class Training:
@@ -66,17 +73,20 @@ class Training:
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
         saver.model = self.model
         self.log = Path(recipe.output) / LOG_FILE
+        self._asked_to_stop = False
 
     def train(self) -> None:
         """Train from the run's current step to its end.
 
         Raises:
-            UserError: the loss or the gradient is no longer finite, or a checkpoint cannot be written.
+            UserError: the loss or the gradient is no longer finite, a checkpoint cannot be written, or SIGTERM came: as
+                Slurm sends it before a job's time is up. The state is then saved first.
         """
         start = self.saver.resume(self.optimiser)
         due = save_points(self.recipe, self.plan, self.steps)
         self.model.train()
-        with Progress(start, self.steps, shown=self.accelerator.is_main_process) as progress:
+        shown = self.accelerator.is_main_process
+        with self._heeding_sigterm(), Progress(start, self.steps, shown=shown) as progress:
             progress.note(self._what_is_done(start))
             self.saver.evaluate(start)
             progress.restart_clock()
@@ -85,12 +95,27 @@ class Training:
                 result = self._step(step, batches)
                 speed = progress.step(result.loss, self.recipe.batch.size, result.tokens)
                 self._record(step + 1, result, rate, speed)
-                if step + 1 in due:
+                if step + 1 in due or result.stop:
                     progress.say(f"step {step + 1} of {self.steps}: loss {result.loss:.4f}, saving")
                     self.saver.save(step + 1, self.optimiser)
+                if result.stop and step + 1 < self.steps:
+                    raise UserError(f"stopped by SIGTERM after step {step + 1}, which is saved; go on with --resume")
+                if step + 1 in due:
                     self.saver.evaluate(step + 1)
                     progress.restart_clock()
         self.accelerator.end_training()
+
+    @contextmanager
+    def _heeding_sigterm(self) -> Iterator[None]:
+        """Let SIGTERM end the run after a step, in all processes after the same one."""
+        if threading.current_thread() is not threading.main_thread():  # only there may Python set a handler
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_asked_to_stop", True))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _what_is_done(self, start: int) -> str:
         processes = self.accelerator.num_processes
@@ -99,7 +124,7 @@ class Training:
             f"{self.steps:,} steps of {self.recipe.batch.size} examples"
             + (f", {start:,} of them done" if start else "")
             + f", on {self.accelerator.device.type}"
-            + (f" in {processes} processes" if processes > 1 else "")
+            + f" in {processes} {'process' if processes == 1 else 'processes'}"
         )
 
     def _step(self, step: int, batches: list[TrainingBatch]) -> StepResult:
@@ -108,7 +133,7 @@ class Training:
         torch.manual_seed(
             (self.recipe.seed << 32) + step * self.accelerator.num_processes + self.accelerator.process_index
         )
-        counts, tokens = self._count(batches)
+        counts, tokens, stop = self._count(batches)
         losses_by_source = torch.zeros_like(counts)
         scale = self.accelerator.num_processes / counts.sum().item()  # gradients are averaged over processes
         for number, batch in enumerate(batches):
@@ -125,19 +150,20 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         pairs = zip(losses_by_source.tolist(), counts.tolist(), strict=True)
         by_source = [total / count if count else None for total, count in pairs]
-        return StepResult(loss, by_source, answer_tokens=int(counts.sum()), tokens=tokens, gradient_norm=norm)
+        return StepResult(loss, by_source, int(counts.sum()), tokens, gradient_norm=norm, stop=stop)
 
-    def _count(self, batches: list[TrainingBatch]) -> tuple[torch.Tensor, int]:
-        """Return the step's answer tokens by source, and all its tokens, over all processes.
+    def _count(self, batches: list[TrainingBatch]) -> tuple[torch.Tensor, int, bool]:
+        """Return the step's answer tokens by source, all its tokens, and whether to stop after it, over all processes.
 
         They are needed before the first pass, since every loss is divided by the number of answer tokens.
         """
-        counts = torch.zeros(len(self.plan.sizes) + 1, dtype=torch.float64)
+        counts = torch.zeros(len(self.plan.sizes) + 2, dtype=torch.float64)
+        counts[-1] = self._asked_to_stop
         for batch in batches:
             counts.index_add_(0, batch.sources, (batch.labels != IGNORED).sum(-1).double())
-            counts[-1] += batch.inputs["attention_mask"].sum()
+            counts[-2] += batch.inputs["attention_mask"].sum()
         counts = self._over_processes(counts)
-        return counts[:-1], int(counts[-1])
+        return counts[:-2], int(counts[-2]), bool(counts[-1])
 
     def _clip(self) -> float:
         """Clip the norm of the whole gradient as the recipe says; return the norm before."""

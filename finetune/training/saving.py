@@ -24,6 +24,7 @@ from finetune.training.checkpoint import (
     RESUME,
     checkpoint_folder,
     drop_states_before,
+    keep_newest,
     last_state,
     load_state,
     point_to_last,
@@ -99,6 +100,7 @@ class Saver:
             save_checkpoint(folder, model, self._processor, state=state, storage=storage, notes=notes)
             point_to_last(folder)
             self._report_survivors(step, storage)
+            keep_newest(self.output, self.recipe.save.keep)
             if not self.sharded:
                 save_state(self.output, step, self._trained(), optimiser.optimizer)
         if self.sharded:

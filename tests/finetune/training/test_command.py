@@ -87,6 +87,40 @@ def test_killed_and_resumed_or_in_two_processes_it_is_the_same_run(
 
 
 @pytest.mark.usefixtures("data_dir")
+@pytest.mark.parametrize(
+    "module",
+    ["emt_tasks.commands.app", pytest.param(f"{LAUNCH} -m emt_tasks.commands.app", marks=pytest.mark.slow)],
+    ids=["one process", "two processes"],
+)
+def test_sigterm_saves_then_ends(recipe_file: Callable[..., str], tmp_path: Path, module: str) -> None:
+    recipe = recipe_file(steps=2000, save={"every": "end"})
+    output = tmp_path / "run"
+    asked = start(module, "finetune", recipe, f"output={output}")
+    log = output / "emt_train.jsonl"
+    while not (log.is_file() and log.read_text().count("\n") >= 3):
+        assert asked.poll() is None, asked.stdout and asked.stdout.read()
+        time.sleep(0.01)
+    asked.send_signal(signal.SIGTERM)
+    printed, _ = asked.communicate(timeout=60)
+    assert asked.returncode != 0
+    (state,) = output.glob("resume-*")
+    step = int(state.name.removeprefix("resume-"))
+    assert (output / f"checkpoint-{step:06d}" / "model.safetensors").is_file()
+    assert log.read_text().count("\n") == step < 2000
+    if "launch" not in module:
+        assert asked.returncode == 2
+        assert f"emt: stopped by SIGTERM after step {step}, which is saved; go on with --resume" in printed
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_only_the_newest_checkpoints_are_kept(recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert main(["finetune", recipe_file(steps=5, save={"every": 1, "keep": 2}), f"output={output}"]) == 0
+    assert sorted(path.name for path in output.glob("checkpoint-*")) == ["checkpoint-000004", "checkpoint-000005"]
+    assert (output / "last").resolve().name == "checkpoint-000005"
+
+
+@pytest.mark.usefixtures("data_dir")
 def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(
     recipe_file: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ def test_text_alone_leaves_the_weights_and_does_not_fail(
     assert all(loss > 1 for loss in losses(last.parent))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
 def test_images_and_text_in_two_processes_train_as_in_one(
     recipe_file: Callable[..., str], tmp_path: Path, texts: str
