@@ -13,7 +13,7 @@ from PIL import Image
 
 from emt_core.errors import UserError, one_line
 from emt_tasks.models.documents import Request
-from emt_tasks.models.prompting import Prompter
+from emt_tasks.models.prompting import Prompter, refuse_without_image
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -125,10 +125,12 @@ class Collator:
             if count:
                 inputs = self._processor(text=texts, images=[images[number] for number in numbers], **settings)
             else:
+                refuse_without_image(self._processor)
                 inputs = self._processor.tokenizer(texts, **settings)
         except (UserError, ValueError, IndexError, KeyError, TypeError) as error:
             raise UserError(
                 f"{requests[numbers[0]].where}: the checkpoint's processor refuses the prompt or its {count} images "
                 f"({one_line(error)})"
             ) from error
+        inputs.pop("labels", None)  # PaliGemma's processor adds them, for its own way of training
         return Batch(numbers, inputs, texts, self._prompter.frame(count)[1])

@@ -96,6 +96,7 @@ class Scorer:
         self._pad = pad_token_id
         self._parameters = inspect.signature(model.forward).parameters
         self._is_encoder_decoder = is_encoder_decoder(model)
+        self._answer_type = answer_type(model)
         takes_cache = "past_key_values" in self._parameters and not self._is_encoder_decoder
         self.reuses_prompt: bool | None = None if takes_cache else False
         """Whether the prompt is computed once: None until the first prompt with several continuations."""
@@ -123,7 +124,7 @@ class Scorer:
         """
         if self._is_encoder_decoder:
             return _scores(self._decoder_logits(inputs, continuations), continuations)
-        logits = self.model(**append(inputs, continuations, self._pad), use_cache=False).logits
+        logits = self.model(**append(inputs, continuations, self._pad, self._answer_type), use_cache=False).logits
         last = inputs["attention_mask"].sum(-1, keepdim=True) - 1
         steps = torch.arange(max(map(len, continuations)), device=last.device)
         places = (last + steps).clamp(max=logits.shape[1] - 1)
@@ -187,20 +188,31 @@ class Scorer:
         return True
 
 
-def append(inputs: Any, continuations: Sequence[Tokens], pad: int) -> dict[str, Any]:
+def answer_type(model: Any) -> int:
+    """Return the entry of `token_type_ids` for an answer's tokens.
+
+    PaliGemma reads all tokens of type 0 both ways, as a prefix (arXiv 2407.07726, section 3.2.1), and only those of
+    type 1 one by one: an answer of type 0 would see its own later tokens. Elsewhere type 1 stands for images.
+    """
+    return int(model.config.model_type == "paligemma")
+
+
+def append(inputs: Any, continuations: Sequence[Tokens], pad: int, answer_type: int = 0) -> dict[str, Any]:
     """Return model inputs with a continuation after each prompt, padded on the right.
 
     Args:
         inputs: model inputs, `(rows, tokens)` for those in `TOKEN_FIELDS`; `attention_mask` says which are padding.
         continuations: tokens, one tuple per row.
         pad: token that fills the rows.
+        answer_type: the continuations' entry in `token_type_ids`; see the function of that name.
     """
     fields = dict(inputs)
+    types = {"attention_mask": 1, "token_type_ids": answer_type}
     keep = inputs["attention_mask"].bool().tolist()
     for name in (name for name in TOKEN_FIELDS if name in fields):
         rows = []
         for values, mask, tokens in zip(fields[name].tolist(), keep, continuations, strict=True):
-            behind = tokens if name == "input_ids" else [int(name == "attention_mask")] * len(tokens)
+            behind = tokens if name == "input_ids" else [types.get(name, 0)] * len(tokens)
             rows.append((*(value for value, kept in zip(values, mask, strict=True) if kept), *behind))
         fields[name] = right_padded(rows, pad if name == "input_ids" else 0, fields[name])
     return fields

@@ -150,3 +150,13 @@ def _template_text(value: str) -> str:
     if "{" not in text:
         raise UserError(f"chat_template={value}: no such file, and not a Jinja template either")
     return text
+
+
+def refuse_without_image(processor: Any) -> None:
+    """Refuse a prompt without an image where the model has no place for one: PaliGemma's prefix begins with it.
+
+    Raises:
+        UserError: the processor is PaliGemma's.
+    """
+    if "labels" in getattr(processor, "model_input_names", ()):  # no other processor makes labels
+        raise UserError(f"{type(processor).__name__} takes no prompt without an image")

@@ -11,6 +11,7 @@ import torch
 
 from emt_core.errors import UserError, one_line
 from emt_tasks.models.likelihood import ContinuationTokenizer, append, right_padded
+from emt_tasks.models.prompting import refuse_without_image
 from finetune.data.chat import TrainingChat
 from finetune.data.conversations import TrainingExample
 
@@ -50,12 +51,18 @@ class TrainingCollator:
         ends: the tokens at which the checkpoint stops generating.
         starts: the token that starts the decoder's text, for a language model with encoder and decoder.
         max_tokens: the longest example; longer answers are cut off.
+        answer_type: what `emt_tasks.models.likelihood.answer_type` says of the model.
     """
 
     def __init__(
-        self, processor: Any, ends: Sequence[int], starts: Sequence[int] = (), max_tokens: int | None = None
+        self,
+        processor: Any,
+        ends: Sequence[int],
+        starts: Sequence[int] = (),
+        max_tokens: int | None = None,
+        answer_type: int = 0,
     ) -> None:
-        self._max_tokens = max_tokens
+        self._max_tokens, self._answer_type = max_tokens, answer_type
         self._processor = copy.deepcopy(processor)
         self._tokenizer = self._processor.tokenizer
         if self._tokenizer.pad_token is None:
@@ -108,7 +115,7 @@ class TrainingCollator:
     ) -> tuple[dict[str, Any], torch.Tensor]:
         """Put answers after the prompts; each token is predicted at the place before its own."""
         tokens = [tuple(token for token, _ in answer) for answer in answers]
-        fields = append(inputs, tokens, self._tokenizer.pad_token_id)
+        fields = append(inputs, tokens, self._tokenizer.pad_token_id, self._answer_type)
         rows = [
             [*[IGNORED] * (length - 1), *(token if learnt else IGNORED for token, learnt in answer), IGNORED]
             for length, answer in zip(inputs["attention_mask"].sum(-1).tolist(), answers, strict=True)
@@ -133,13 +140,15 @@ class TrainingCollator:
             if len(images[0]):
                 inputs = self._processor(text=prompts, images=[list(row) for row in images], **settings)
             else:
+                refuse_without_image(self._processor)
                 inputs = self._tokenizer(prompts, **settings)
         except (UserError, ValueError, IndexError, KeyError, TypeError) as error:
             raise UserError(
                 f"{where}: the checkpoint's processor refuses the text or its {len(images[0])} images "
                 f"({one_line(error)})"
             ) from error
-        return dict(inputs)
+        # PaliGemma's processor adds labels for its own way of training, on the prompt alone.
+        return {name: value for name, value in inputs.items() if name != "labels"}
 
     def _answers(self, prompt: str, images: int, follow: Sequence[tuple[str, bool]]) -> list[Token]:
         """Return the tokens after a prompt, each with whether it is learned: answers, and what ends each of them."""

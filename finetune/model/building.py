@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from emt_core.errors import UserError, one_line
 from emt_tasks.models import loading
+from emt_tasks.models.likelihood import answer_type
 from emt_tasks.models.parts import is_encoder_decoder
 from finetune.data.collate import TrainingCollator
 from finetune.model.adapters import add_lora, base_name
@@ -130,7 +131,7 @@ def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> t
 def make_collator(model: Any, processor: Any, max_tokens: int | None = None) -> TrainingCollator:
     """Return the collator for a model, which knows where its answers start and end."""
     starts = [model.config.get_text_config().decoder_start_token_id] if is_encoder_decoder(model) else []
-    return TrainingCollator(processor, end_tokens(model, processor.tokenizer), starts, max_tokens)
+    return TrainingCollator(processor, end_tokens(model, processor.tokenizer), starts, max_tokens, answer_type(model))
 
 
 def end_tokens(model: Any, tokenizer: Any) -> Sequence[int]:

@@ -415,6 +415,33 @@ def gemma3() -> Parts:
     return Gemma3ForConditionalGeneration(config), processor
 
 
+def paligemma() -> Parts:
+    """Return PaliGemma: SigLIP and Gemma, attention both ways over image and prompt, one way over the answer."""
+    from transformers import (
+        GemmaConfig,
+        PaliGemmaConfig,
+        PaliGemmaForConditionalGeneration,
+        PaliGemmaProcessor,
+        SiglipImageProcessor,
+        SiglipVisionConfig,
+    )
+
+    words = tokenizer([], bos="<bos>", eos="<eos>", image_token="<image>")
+    text = GemmaConfig(**text_settings(words), head_dim=HIDDEN // 4)
+    config = PaliGemmaConfig(
+        text_config=text.to_dict(),
+        vision_config=SiglipVisionConfig(**vision_settings(), vision_use_head=False).to_dict(),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        projection_dim=HIDDEN,
+        hidden_size=HIDDEN,
+        initializer_range=SPREAD,
+        tie_word_embeddings=False,
+    )
+    images = SiglipImageProcessor(size={"height": IMAGE, "width": IMAGE})
+    images.image_seq_length = (IMAGE // PATCH) ** 2
+    return PaliGemmaForConditionalGeneration(config), PaliGemmaProcessor(image_processor=images, tokenizer=words)
+
+
 ARCHITECTURES: dict[str, Callable[[], Parts]] = {
     "llava": llava,
     "llava_onevision": llava_onevision,
@@ -423,6 +450,7 @@ ARCHITECTURES: dict[str, Callable[[], Parts]] = {
     "qwen2_5_vl": qwen2_5_vl,
     "idefics3": idefics3,
     "gemma3": gemma3,
+    "paligemma": paligemma,
 }
 
 

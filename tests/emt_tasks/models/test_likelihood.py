@@ -19,7 +19,12 @@ def whole_pass(lm, architecture, prompt, images, label):
     first = processor.tokenizer.bos_token
     options = {"return_tensors": "pt", "add_special_tokens": not (first and prompt.startswith(first))}
     before = processor(text=[prompt], images=images, **options)
-    inputs = processor(text=[prompt + label], images=images, **options)
+    if architecture == "paligemma":  # its processor ends the prompt itself, and takes the answer apart from it
+        inputs = processor(text=[prompt], suffix=[label], images=images, **options)
+        inputs = {name: value[:, :-1] if value.dim() == 2 else value for name, value in inputs.items()}  # without <eos>
+        inputs.pop("labels")
+    else:
+        inputs = processor(text=[prompt + label], images=images, **options)
     inputs.update({name: value for name, value in before.items() if name.startswith("qformer")})
     if lm.model.config.get_text_config().is_encoder_decoder:
         label_ids = processor.tokenizer(label, add_special_tokens=False, return_tensors="pt")["input_ids"]

@@ -34,6 +34,7 @@ ENDS = {
     "qwen2_5_vl": "<|im_end|>",
     "idefics3": "<end_of_utterance>",
     "gemma3": "<end_of_turn>",
+    "paligemma": "<eos>",
 }
 
 

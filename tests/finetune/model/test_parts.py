@@ -24,6 +24,7 @@ PROJECTORS = {
     "qwen2_5_vl": {"model.visual.merger"},
     "idefics3": {"model.connector"},
     "gemma3": {"model.multi_modal_projector"},
+    "paligemma": {"model.multi_modal_projector"},
 }
 
 
