@@ -9,7 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from finetune.data import llava
 from finetune.data.disjoint import evaluation_sources, overlaps
 from finetune.recipes.files import read, shipped_recipes
@@ -76,7 +76,7 @@ def merge_command(
     from finetune.training.storing import Precision
 
     if dtype not in get_args(Precision):
-        raise UserError(f"--dtype {dtype}: expected one of {', '.join(get_args(Precision))}")
+        raise UserError(f"--dtype {dtype}: expected one of {listed(get_args(Precision))}")
     chosen = cast("Precision", dtype)
     typer.echo(str(run(source, output, base=base, with_base=with_base, dtype=chosen, overwrite=overwrite)))
 

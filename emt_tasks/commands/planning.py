@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.runs import Run
 from emt_tasks.tasks.sizes import sizes
 from leaderboards.comparison.matrix import place
@@ -58,7 +58,7 @@ def plan_run(
     """Return the tasks of a base's run, with the documents that it has a score for."""
     chosen = [run.tasks[name] for name in tasks or run.tasks if name in run.tasks]
     if not chosen:
-        raise UserError(f"{run.path}: has none of these tasks; it has {', '.join(run.tasks)}")
+        raise UserError(f"{run.path}: has none of these tasks; it has {listed(run.tasks)}")
     placed = place(chosen, matrix)
     found = []
     for task in chosen:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError, listed, one_line
 from emt_tasks.datasets import catalog, vocabularies
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.tasks.documents import stratified_sample
@@ -173,7 +173,7 @@ def _texts_of(messages: Any, where: str) -> list[str]:
         raise UserError(f"{where}: {expected}; found {_kind(messages)}")
     names = [message.get("from") for message in messages]
     if names != ["human", "gpt"] * (len(messages) // 2):
-        raise UserError(f"{where}: {expected}; found {', '.join(map(str, names[:4]))}{', …' * (len(names) > 4)}")
+        raise UserError(f"{where}: {expected}; found {listed(names[:4])}{', …' * (len(names) > 4)}")
     texts = [message.get("value") for message in messages]
     for turn, (name, text) in enumerate(zip(names, texts, strict=True)):
         if not isinstance(text, str) or not text.strip():

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from emt_core.errors import UserError
+from emt_core.folders import MARKER, mark
 from emt_core.runs import read_run
 from emt_tasks.commands import app as cli
 from emt_tasks.commands import demo as story
@@ -99,8 +100,11 @@ def test_overwrite_takes_away_only_what_a_demo_wrote(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     (tmp_path / "base").mkdir()
     (tmp_path / "report.html").write_text("old")
+    with pytest.raises(UserError, match="was not made by emt demo"):
+        story._prepare(tmp_path, True)
+    mark(tmp_path, story.MADE_BY, ["base", "report.html"])
     story._prepare(tmp_path, True)
-    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [MARKER, "thesis.tex"]
     with pytest.raises(UserError, match="is not empty"):
         story._prepare(tmp_path, False)
 
