@@ -2,27 +2,37 @@
 
 | part | meaning |
 |---|---|
-| `vision` | the vision tower, without a projector inside it (Qwen2.5-VL's merger) |
+| `vision` | all that sees: image and video towers, without a projector inside them (Qwen2.5-VL's merger) |
+| `audio` | all that hears |
 | `llm` | the language model with its embeddings and its head |
 | `projector` | everything between the two: projector, connector, Q-Former, query tokens, image newline |
-| `llm_attention` | the attention layers of the language model (arXiv 2510.08564) |
+| `llm_attention` | the attention layers of the language model, linear attention among them (arXiv 2510.08564) |
 | `llm_gate_up` | the gate and up projections of its feed-forward layers (arXiv 2510.08564) |
 | `full` | everything |
 """
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from emt_core.errors import UserError, listed
 from finetune.recipes.schema import PART_NAMES, PartName, Recipe
 
-_MERGERS = ("merger", "projector", "connector")
-"""Names of a projector inside a vision tower."""
+_MERGERS = ("merger", "projector", "connector", "resampler")
+"""Names of a projector inside a vision tower or a language model."""
+
+_SEEN, _HEARD = ("pixel_values", "pixel_values_videos"), ("input_features", "input_values")
+"""First inputs of towers that see, and of those that hear."""
+
+_ATTENTION = re.compile(r"(Attention|DeltaNet)$")
+"""Classes of attention layers; gated delta networks are linear attention (arXiv 2412.06464)."""
 
 _GATE_AND_UP = ("gate_proj", "up_proj", "gate_up_proj", "wi_0", "wi_1")
 """The last two are T5's."""
@@ -50,27 +60,33 @@ class Parts:
 
 
 def find_parts(model: nn.Module) -> Parts:
-    """Sort a model's parameters and linear layers into parts; each parameter is in vision, projector or llm.
+    """Sort a model's parameters and linear layers into parts; each is in vision, audio, projector or llm.
 
     Raises:
         UserError: the model has no vision tower or no language model.
     """
-    vision = _name(model, _vision_tower(model))
-    llm = _outermost_without(model, _name(model, _language_model(model)), vision)
+    encoder = _name(model, _vision_tower(model))
+    llm = _outermost_without(model, _name(model, _language_model(model)), encoder)
+    towers = _towers(model, encoder)
     head = _name(model, model.get_output_embeddings())  # type: ignore[operator]
     attention = [name for name, module in model.named_modules() if _is_attention(name, module, llm)]
 
     def part_of(name: str) -> str:
-        if _inside(name, llm) or _inside(name, head):
-            return "llm"
-        return "vision" if _inside(name, vision) and not _is_merger(name, vision) else "projector"
+        tower = next((tower for tower in towers if _inside(name, tower)), None)
+        if tower is not None:  # before the language model, which may hold it (Idefics)
+            return "projector" if _is_merger(name, tower) else towers[tower]
+        if _inside(name, llm) and _is_merger(name, llm):
+            return "projector"
+        # An encoder that holds a tower reads text too (T5Gemma 2).
+        reads = any(_inside(name, place) for place in (llm, head, encoder))
+        return "llm" if reads else "projector"
 
     def also_in(name: str) -> Iterator[str]:
         yield part_of(name)
         yield "full"
-        if any(_inside(name, layer) for layer in attention):
+        if part_of(name) == "llm" and any(_inside(name, layer) for layer in attention):
             yield "llm_attention"
-        if _inside(name, llm) and any(key in name.split(".") for key in _GATE_AND_UP):
+        if part_of(name) == "llm" and _inside(name, llm) and any(key in name.split(".") for key in _GATE_AND_UP):
             yield "llm_gate_up"
 
     parameters: dict[str, list[str]] = {}
@@ -101,6 +117,20 @@ def _vision_tower(model: Any) -> Any:
     if tower is model or tower is None:
         raise UserError(f"model: no vision tower found in {type(model).__name__}; expected an image-text-to-text model")
     return tower
+
+
+def _towers(model: nn.Module, encoder: str) -> dict[str, str]:
+    """Return the outermost modules that see or hear, with their part; `encoder` is the model's own for images."""
+    found: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if not name or not isinstance(module, PreTrainedModel) or any(_inside(name, tower) for tower in found):
+            continue
+        first = next(iter(inspect.signature(module.forward).parameters), "")
+        if first in _SEEN + _HEARD:
+            found[name] = "vision" if first in _SEEN else "audio"
+    if not any(_inside(tower, encoder) for tower in found) and encoder not in found:
+        found[encoder] = "vision"
+    return found
 
 
 def _language_model(model: Any) -> Any:
@@ -134,4 +164,4 @@ def _is_merger(name: str, vision: str) -> bool:
 def _is_attention(name: str, module: Any, llm: str) -> bool:
     """Whether a module of the language model is an attention layer: by its class, as models name it differently."""
     has_projections = any(isinstance(child, nn.Linear) for child in module.children())
-    return _inside(name, llm) and type(module).__name__.endswith("Attention") and has_projections
+    return _inside(name, llm) and _ATTENTION.search(type(module).__name__) is not None and has_projections

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-PartName = Literal["projector", "llm", "vision", "llm_attention", "llm_gate_up", "full"]
+PartName = Literal["projector", "llm", "vision", "audio", "llm_attention", "llm_gate_up", "full"]
 PART_NAMES: tuple[PartName, ...] = get_args(PartName)
 _INSIDE = {"llm_attention": "llm", "llm_gate_up": "llm"}
 

@@ -115,7 +115,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         if tracker not in map(str, get_available_trackers()):
             raise UserError(f"trackers: {tracker} is not installed; run: pip install {tracker.replace('_', '-')}")
     # A vision tower's last layers may be unused, as may a projector in a text-only batch.
-    unused: set[PartName] = {"vision", "full", "projector"}
+    unused: set[PartName] = {"vision", "audio", "full", "projector"}
     ddp = DistributedDataParallelKwargs(find_unused_parameters=bool(unused & set(recipe.parts)))
     accelerator = Accelerator(
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",

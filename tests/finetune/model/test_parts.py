@@ -38,6 +38,7 @@ def test_every_parameter_is_in_one_part(architecture: str, tiny: Callable[[str],
     parts = find_parts(model)
     names = [name for name, _ in model.named_parameters()]
     assert sorted(name for part in ("vision", "llm", "projector") for name in parts.parameters[part]) == sorted(names)
+    assert "audio" not in parts.parameters
     assert sorted(parts.parameters["full"]) == sorted(names)
     between = parts.parameters["projector"]
     assert all(any(name.startswith(place) for place in PROJECTORS[architecture]) for name in between)
