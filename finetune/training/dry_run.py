@@ -16,6 +16,7 @@ from finetune.data.mixture import plan
 from finetune.data.sources import open_source
 from finetune.model import building
 from finetune.model.adapters import base_name
+from finetune.model.parts import find_parts
 from finetune.recipes.schema import Recipe
 from finetune.training.evaluation import check_tasks
 
@@ -103,16 +104,51 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     sources = [open_source(entry) for entry in recipe.mixture.used]
     mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
     empty = building.empty_model(recipe)
+    parts = _parts_table(empty)
+    unadapted = without_adapter(empty, recipe)
     processor = building.load_processor(recipe)
     collator = building.make_collator(empty, processor, recipe.batch.max_tokens)
     model = building.make_trainable(empty, recipe)
     building.trained_by_part(model, recipe)
     (batch, *_) = Loader(recipe, sources, mixture, collator).step(0)
+    yield parts
     yield _trained_table(model)
+    if unadapted:
+        (first, *_), weights = list(unadapted), sum(unadapted.values())
+        yield f"LoRA adapts linear layers; {weights:,} other weights of these parts stay, the first in {first}\n"
     yield _mixture_table(sources, mixture)
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
     yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples per epoch\n"
     yield _memory_table(memory(model, recipe, batch))
+
+
+def without_adapter(model: nn.Module, recipe: Recipe) -> dict[str, int]:
+    """Return the sizes of the matrices in parts trained by LoRA that are in no linear layer, and so get no adapter.
+
+    Such are the experts of a mixture that are kept in one parameter, and embeddings.
+    """
+    parts = find_parts(model)
+    adapted = [part for part, chosen in recipe.parts.items() if chosen.lora]
+    names = {name for part in adapted for name in parts.require(part)}
+    linear = {layer for part in adapted for layer in parts.linears.get(part, [])}
+    return {
+        name: weights.numel()
+        for name, weights in model.named_parameters()
+        if name in names and weights.dim() > 1 and name.rpartition(".")[0] not in linear
+    }
+
+
+def _parts_table(model: nn.Module) -> Any:
+    """Show which share of a model each part is; vision, audio, projector and llm are all of it."""
+    sizes = {name: weights.numel() for name, weights in model.named_parameters()}
+    every = sum(sizes.values())
+    table = Table("part", box=None, pad_edge=False)
+    for name in ("parameters", "share"):
+        table.add_column(name, justify="right")
+    for part, names in find_parts(model).parameters.items():
+        own = sum(sizes[name] for name in names)
+        table.add_row(part, f"{own:,}", f"{100 * own / every:.1f} %")
+    return table
 
 
 def _trained_table(model: nn.Module) -> Any:

@@ -55,6 +55,9 @@ def test_dry_run(name: str, data_dir: Path, tiny: Callable[[str], Path]) -> None
     assert (share[1] == "100.00") == (list(read(name, model).parts) == ["full"])  # a tied head counts once
     assert re.search(r"[\d,]+ steps of \d+ examples, [\d,]+ examples per epoch", printed)
     assert re.search(r"total +\d+\.\d (MiB|GiB)", printed)
+    shares = {part: float(share) for part, share in re.findall(r"^(\w+) +[\d,]+ +(\d+\.\d) %$", printed, re.MULTILINE)}
+    assert shares["full"] == 100
+    assert sum(shares.get(part, 0) for part in ("vision", "audio", "projector", "llm")) == pytest.approx(100, abs=0.2)
 
 
 def test_papers_experiments_are_all_there() -> None:
@@ -74,3 +77,15 @@ def test_papers_experiments_are_all_there() -> None:
         for share in (0.1, 0.5, 0.7):
             sources = read("forgetting_hybrid", [f"with={other}", f"share={share}"]).mixture.sources
             assert [(source.data, source.ratio) for source in sources] == [("imagenet1k", None), (other, share)]
+
+
+def test_what_lora_leaves_alone_is_counted(recipe_file: Callable[..., str]) -> None:
+    from finetune.model.building import empty_model
+    from finetune.training.dry_run import without_adapter
+
+    recipe = read(recipe_file(train={"llm": {"lora": {"rank": 2}}, "projector": {}}))
+    model = empty_model(recipe)
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    found = without_adapter(model, recipe)
+    assert set(found) == {"model.language_model.embed_tokens.weight", "lm_head.weight"}
+    assert sum(found.values()) == embeddings.numel() + head.numel()
