@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from leaderboards.gate.simulation import draw_clusters
-from leaderboards.statistics import score_statistic
+from leaderboards.statistics import PairedSample, score_statistic
 from leaderboards.statistics.resampling import Outcomes
 
 ALPHA, BOUND = 0.05, 0.055
@@ -92,6 +92,27 @@ def credited(draws: int, generator: np.random.Generator) -> Iterator[Cell]:
         yield Cell(f"{n}", name, margin, gained, *shares, None, None)
 
 
+def left_out(draws: int, generator: np.random.Generator) -> Iterator[Cell]:
+    """Yield the cells of answers that the candidate's judge could not score, all of them right in the base and lost.
+
+    They are a part of the true drop, which is the margin; formerly they were left out of it.
+    """
+    for n, share, gained, margin in product((500, 2000), (0.0, 0.005, 0.015), (0.0, 0.02, 0.1), (0.02, 0.05)):
+        chances = [margin - share + gained, gained, share]
+        counts = generator.multinomial(n, [*chances, 1 - sum(chances)], size=draws)
+        kinds, times = np.unique(counts, axis=0, return_counts=True)
+        passed, formerly = [], []
+        for lost, won, unscored, rest in kinds.tolist():
+            sample = PairedSample.from_counts(lost + won + rest, lost, won)
+            worst = sample.with_more(unscored, 0)
+            values = [one.p_values(margin) for one in (sample, worst)]
+            alone, both = values[0][0] if values[0] else 1.0, max(value[0] for value in values if value)
+            passed.append(both < ALPHA)
+            formerly.append(alone < ALPHA)
+        rates = [float(np.average(one, weights=times)) for one in (passed, formerly)]
+        yield Cell(f"{n}", f"{100 * share:g} % unscored", margin, gained, *rates, None, None)
+
+
 def _rates(totals: NDArray[np.int64], sizes: NDArray[np.int64], margin: float) -> tuple[float, float]:
     """Return the shares of draws, (draws, clusters), that pass the test now and formerly."""
     formerly = [_formerly(row, sizes, margin) < ALPHA for row in totals[:FORMERLY]]
@@ -143,6 +164,7 @@ def _formerly(totals: NDArray[np.int64], sizes: NDArray[np.int64], margin: float
 TABLES: dict[str, Callable[[int, np.random.Generator], Iterator[Cell]]] = {
     "Clusters": clustered,
     "Partial credit": credited,
+    "Answers left out": left_out,
 }
 
 
