@@ -50,7 +50,9 @@ def finetune(tmp_path: Path) -> Callable[..., list[dict[str, float]]]:
         pytest.param("full", 3e-3, [], True, id="all weights at a high rate"),
         pytest.param("full", 3e-5, [], False, id="all weights at a low rate", marks=pytest.mark.slow),
         pytest.param("projector", 1e-3, [], False, id="the projector alone", marks=pytest.mark.slow),
-        pytest.param("full", 1e-3, [{"data": "demo_shapes", "ratio": 0.7}], False, id="a hybrid mixture"),
+        pytest.param(
+            "full", 1e-3, [{"data": "demo_shapes", "ratio": 0.7}], False, id="a hybrid mixture", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_forgetting_and_how_not_to(
