@@ -29,10 +29,11 @@ test-slow: $(READY)  ## the tests that take minutes
 demo: $(READY)  ## fine-tune a small model in three ways, gate each, and write a report: two minutes on a CPU
 	$(BIN)/emt demo --output out/demo --overwrite
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff, mypy, and whether the reference pages are up to date
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m tools.build_docs --check
 
 format: $(READY)  ## let ruff rewrite what it can
 	$(BIN)/ruff format .
