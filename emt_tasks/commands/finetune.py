@@ -12,6 +12,7 @@ from rich.console import Console
 from emt_core.errors import UserError, listed
 from finetune.data import llava
 from finetune.data.disjoint import evaluation_sources, overlaps
+from finetune.data.sources import is_file
 from finetune.recipes.files import read, shipped_recipes
 from finetune.recipes.schema import SourceEntry
 
@@ -102,7 +103,9 @@ def to_llava_command(
 def check_data_command(
     recipe: Annotated[str | None, typer.Argument(help="A recipe: its mixture against its tasks.")] = None,
     overrides: Overrides = None,
-    train: Annotated[list[str] | None, typer.Option(help="NAME:SPLIT or a LLaVA JSON; may be repeated.")] = None,
+    train: Annotated[
+        list[str] | None, typer.Option(help="NAME:SPLIT or a file of conversations; may be repeated.")
+    ] = None,
     against: Annotated[list[str] | None, typer.Option(help="NAME:SPLIT, a task or a group; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
 ) -> None:
@@ -131,8 +134,8 @@ def check_data_command(
 
 
 def _entry(name: str) -> SourceEntry:
-    """Return the source of NAME, NAME:SPLIT or a JSON file."""
-    if name.endswith((".json", ".jsonl")):
+    """Return the source of NAME, NAME:SPLIT or a file."""
+    if is_file(name):
         return SourceEntry(data=name)
     data, _, split = name.partition(":")
     return SourceEntry(data=data, split=split or "train")

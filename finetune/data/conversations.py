@@ -7,20 +7,22 @@ evaluation task asks, so that a task's text is in distribution after training on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError, listed
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.tasks import registry
+from finetune.data.images import decode, reduced
 
 if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_MARK = "<image>"
-"""The image's place in LLaVA's and EMT's texts. In training, the chat template decides where the image goes."""
+"""An image's place in a question. Without one, images come before the first question, as in evaluation."""
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -35,17 +37,34 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One training example: its turns, its images (decoded on demand), and its location, for messages."""
+    """One training example.
+
+    `turns` are its questions and answers, `stored` returns its images as stored, and `where` names it in messages;
+    `system` is the text before all turns, and `max_pixels` the size that larger images are reduced to.
+    """
 
     turns: tuple[Turn, ...]
-    load_images: Callable[[], list[Image.Image]]
+    stored: Callable[[], Sequence[Any]]
     image_count: int
     where: str
+    system: str | None = None
+    max_pixels: int | None = None
+
+    def load_images(self) -> list[Image.Image]:
+        """Return the decoded images.
+
+        Raises:
+            UserError: one cannot be read.
+        """
+        return [reduced(decode(image, self._named(image)), self.max_pixels) for image in self.stored()]
+
+    def _named(self, image: Any) -> str:
+        return f"{self.where} ({image})" if isinstance(image, Path) else self.where
 
     @property
     def length(self) -> int:
-        """Characters of all turns: a proxy for the number of tokens."""
-        return sum(len(turn.question) + len(turn.answer) for turn in self.turns)
+        """Characters of all texts: a proxy for the number of tokens."""
+        return len(self.system or "") + sum(len(turn.question) + len(turn.answer) for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,17 @@ def format_of(dataset: Dataset) -> Format:
 def without_image_mark(text: str) -> str:
     """Return a text without LLaVA's place for the image and the blank around it."""
     return " ".join(part.strip() for part in text.split(IMAGE_MARK) if part.strip())
+
+
+def with_leading_images(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Return the turns without marks where all images come before the first question, and as they are elsewhere."""
+    first, *rest = turns
+    text = first.question
+    while text.lstrip().startswith(IMAGE_MARK):
+        text = text.lstrip().removeprefix(IMAGE_MARK)
+    if IMAGE_MARK in text or any(IMAGE_MARK in turn.question for turn in rest):
+        return tuple(turns)
+    return (Turn(text.strip() if text != first.question else text, first.answer), *rest)
 
 
 def _task_prompt(task: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from emt_tasks.datasets import catalog
 from emt_tasks.tasks import registry
-from finetune.data.images import decode, fingerprint
+from finetune.data.images import fingerprint
 from finetune.data.sources import TrainingSource, open_source
 from finetune.recipes.schema import SourceEntry
 
@@ -65,15 +65,15 @@ def overlaps(
 def _rows_by_image(
     source: TrainingSource, advance: Callable[[str], None]
 ) -> tuple[TrainingSource, dict[bytes, list[int]]]:
-    def mark(row: int) -> bytes | None:
-        value = source.image(row)
+    def marks(row: int) -> set[bytes]:
+        found = {fingerprint(image) for image in source[row].load_images()}
         advance(source.name)
-        return None if value is None else fingerprint(decode(value, f"{source.name}, row {row}"))
+        return found
 
     found: dict[bytes, list[int]] = {}
     with ThreadPoolExecutor(_THREADS) as workers:
-        for row, image in enumerate(workers.map(mark, range(len(source)))):
-            if image is not None:
+        for row, images in enumerate(workers.map(marks, range(len(source)))):
+            for image in images:
                 found.setdefault(image, []).append(row)
     return source, found
 
@@ -88,6 +88,6 @@ def _compare(
         train=len(train),
         evaluation=len(other),
         images=len(shared),
-        evaluation_rows=sum(len(other_rows[image]) for image in shared),
+        evaluation_rows=len({row for image in shared for row in other_rows[image]}),
         pairs=[(train_rows[image][0], other_rows[image][0]) for image in shared[:_SHOWN]],
     )

@@ -36,6 +36,16 @@ def decode(value: Any, where: str) -> Image.Image:
         raise UserError(f"{where}: the image cannot be read ({reason}); fix or drop this row") from error
 
 
+def reduced(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    """Return an image of at most so many pixels: a larger one is reduced, and keeps its proportions."""
+    pixels = image.width * image.height
+    if max_pixels is None or pixels <= max_pixels:
+        return image
+    scale = (max_pixels / pixels) ** 0.5
+    size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
 def fingerprint(image: Image.Image) -> bytes:
     """Return a hash of an image's size and RGB pixels: equal for the same picture in another file or format."""
     pixels = image.convert("RGB")

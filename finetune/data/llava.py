@@ -37,7 +37,7 @@ def to_llava(entry: SourceEntry, folder: Path, *, overwrite: bool = False) -> Pa
 def _entries(source: Any, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield one entry per row, after writing its image."""
     for row in range(len(source)):
-        content, suffix = encoded(source.image(row), f"{source.name}, row {row}")
+        content, suffix = encoded(source[row].stored()[0], f"{source.name}, row {row}")
         image = Path(_folder_name(source.group(row)), f"{row}{suffix}")
         (folder / image).parent.mkdir(exist_ok=True)
         (folder / image).write_bytes(content)

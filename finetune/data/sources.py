@@ -1,21 +1,22 @@
-"""A mixture's sources: rows of a data set that a task also reads, of the demo, or of a LLaVA-style JSON file."""
+"""A mixture's sources: rows of a data set that a task also reads, or conversations from files and from the hub."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from emt_core.errors import UserError, listed, one_line
+from emt_core.errors import UserError, one_line
 from emt_tasks.datasets import catalog, vocabularies
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.tasks.documents import stratified_sample
 from emt_tasks.tasks.hooks import task_of
-from finetune.data.conversations import IMAGE_MARK, Format, TrainingExample, Turn, format_of, without_image_mark
-from finetune.data.images import decode
+from finetune.data.conversations import Format, TrainingExample, Turn, format_of, without_image_mark
+from finetune.data.formats import read_conversation
 from finetune.recipes.schema import SourceEntry
+
+_JSON = (".json", ".jsonl")
 
 
 class TrainingSource(Protocol):
@@ -28,15 +29,11 @@ class TrainingSource(Protocol):
         ...
 
     def __getitem__(self, index: int) -> TrainingExample:
-        """Return one example; its images are not decoded yet."""
-        ...
+        """Return one example; its images are not read yet.
 
-    def image(self, index: int) -> Any:
-        """Return an example's first image as stored, None if it has none."""
-        ...
-
-    def image_counts(self) -> set[int]:
-        """Return the numbers of images per example that occur."""
+        Raises:
+            UserError: the row cannot be used; names it.
+        """
         ...
 
     def turn(self, index: int) -> Turn:
@@ -48,13 +45,22 @@ class TrainingSource(Protocol):
         ...
 
 
-def open_source(entry: SourceEntry) -> TrainingSource:
-    """Open one source of a mixture: read its texts, not its images.
+def is_file(data: str) -> bool:
+    """Whether a source's `data` is a file, and not a data set's name."""
+    return data.endswith((*_JSON, ".parquet"))
+
+
+def open_source(entry: SourceEntry, max_pixels: int | None = None) -> TrainingSource:
+    """Open one source of a mixture; `finetune.data.scan` then checks its rows one by one.
+
+    Args:
+        entry: what to open.
+        max_pixels: the size that larger images are reduced to.
 
     Raises:
-        UserError: the source is unknown, unavailable or empty, or its rows do not fit its question and answer.
+        UserError: the source is unknown, unavailable or empty, or its question and answer do not fit its columns.
     """
-    source = _llava(entry) if entry.data.endswith((".json", ".jsonl")) else _named(entry)
+    source = _opened(entry, max_pixels)
     if len(source) == 0:
         raise UserError(f"mixture: source {source.name} is empty; expected at least one example")
     if entry.limit is not None and entry.limit < len(source):
@@ -64,17 +70,24 @@ def open_source(entry: SourceEntry) -> TrainingSource:
 
 
 class Rows:
-    """Rows of a table.
+    """Rows of a data set that a task also reads.
 
     `columns` has the values without the image, `images` what `decode` takes; with `classes`, the column `label` has
     class names.
     """
 
     def __init__(
-        self, name: str, columns: Mapping[str, Sequence[Any]], images: Any, form: Format, *, classes: bool = False
+        self,
+        name: str,
+        columns: Mapping[str, Sequence[Any]],
+        images: Any,
+        form: Format,
+        *,
+        classes: bool = False,
+        max_pixels: int | None = None,
     ) -> None:
         self.name = name
-        self._classes = classes
+        self._classes, self._max_pixels = classes, max_pixels
         self._columns, self._images, self._format = columns, images, form
         if len(self):
             self[0]  # a question with a missing field fails now
@@ -88,20 +101,12 @@ class Rows:
         where = f"{self.name}, row {index}"
         turn = self.turn(index)
         cleaned = Turn(without_image_mark(turn.question), turn.answer)
-        return TrainingExample((cleaned,), lambda: [decode(self._images[index], where)], 1, where)
+        return TrainingExample((cleaned,), lambda: [self._images[index]], 1, where, max_pixels=self._max_pixels)
 
     def turn(self, index: int) -> Turn:
         """Return question and answer in the data set's format, with the image's mark."""
         row = {name: values[index] for name, values in self._columns.items()}
         return self._format(row, f"{self.name}, row {index}")
-
-    def image(self, index: int) -> Any:
-        """Return one image as stored."""
-        return self._images[index]
-
-    def image_counts(self) -> set[int]:
-        """Every row has one image."""
-        return {1}
 
     def group(self, index: int) -> str:
         """Return the folder for a row's image: its class, else `images`."""
@@ -109,93 +114,57 @@ class Rows:
 
 
 class Conversations:
-    """Entries of a LLaVA-style JSON file, checked one by one when opened."""
+    """Conversations in any of the formats of `finetune.data.formats`, each read and checked when it is asked for.
 
-    def __init__(self, file: Path, folder: Path, entries: Sequence[Any]) -> None:
-        self.name = file.name
-        self._file, self._folder = file, folder
-        self._entries = [self._checked(entry, number) for number, entry in enumerate(entries)]
+    Args:
+        name: for messages and the log.
+        where: names a row in messages; `{row}` is its number.
+        entries: the rows; a `UserError` stands for one that cannot be read.
+        folder: of the images that are given by name.
+        entry: the source's columns, and its question and answer if the recipe gives them.
+        max_pixels: the size that larger images are reduced to.
+    """
+
+    def __init__(
+        self, name: str, where: str, entries: Any, folder: Path, entry: SourceEntry, max_pixels: int | None = None
+    ) -> None:
+        self.name = name
+        self._where, self._entries, self._folder, self._max_pixels = where, entries, folder, max_pixels
+        self._columns = entry.columns
+        self._format: Format | None = None
+        if entry.question or entry.answer:
+            columns = entry.columns
+            self._format = Format(entry.question or f"{{{columns.question}}}", entry.answer or f"{{{columns.answer}}}")
 
     def __len__(self) -> int:
-        """How many entries there are."""
+        """How many there are."""
         return len(self._entries)
 
     def __getitem__(self, index: int) -> TrainingExample:
         """Return one example."""
-        images, turns = self._entries[index]
-        where = f"{self._file}, entry {index}"
-        return TrainingExample(turns, partial(self._load, images, where), len(images), where)
-
-    def image(self, index: int) -> Path | None:
-        """Return the file of the entry's first image."""
-        images, _ = self._entries[index]
-        return images[0] if images else None
-
-    def image_counts(self) -> set[int]:
-        """Return the numbers of images per entry that occur."""
-        return {len(images) for images, _ in self._entries}
+        where, row = self._where.format(row=index), self._entries[index]
+        if isinstance(row, UserError):
+            raise row
+        if self._format and isinstance(row, Mapping):
+            turn = self._format(row, where)
+            pictures = {name: row[name] for name in (self._columns.image, "image", "images") if name in row}
+            row = {self._columns.question: turn.question, self._columns.answer: turn.answer, **pictures}
+        found = read_conversation(row, where, self._columns, self._folder.joinpath)
+        return TrainingExample(
+            found.turns, lambda: found.images, len(found.images), where, found.system, self._max_pixels
+        )
 
     def turn(self, index: int) -> Turn:
-        """Return the entry's first turn."""
-        return self._entries[index][1][0]
+        """Return the first turn of one."""
+        return self[index].turns[0]
 
     def group(self, index: int) -> str:
-        """Return the folder for an entry's image."""
+        """Return the folder for the image of one."""
         return "images"
-
-    def _load(self, images: Sequence[Path], where: str) -> list[Any]:
-        return [decode(image, f"{where} ({image})") for image in images]
-
-    def _checked(self, entry: Any, number: int) -> tuple[tuple[Path, ...], tuple[Turn, ...]]:
-        where = f"{self._file}, entry {number}"
-        if not isinstance(entry, dict):
-            raise UserError(f"{where}: expected an object with conversations, found {_kind(entry)}")
-        texts = _texts_of(entry.get("conversations"), where)
-        images = tuple(self._folder / name for name in _image_names(entry.get("image"), where))
-        for image in images:
-            if not image.is_file():
-                raise UserError(f"{where}: no image {image}; give the image folder as images:")
-        marks = sum(text.count(IMAGE_MARK) for text in texts)
-        if marks > len(images):
-            raise UserError(f"{where}: {marks} {IMAGE_MARK} marks in the text, and {len(images)} images")
-        pairs = zip(texts[::2], texts[1::2], strict=True)
-        return images, tuple(Turn(without_image_mark(human), gpt) for human, gpt in pairs)
-
-
-def _texts_of(messages: Any, where: str) -> list[str]:
-    """Return the texts of conversations that alternate human and gpt, in order.
-
-    Raises:
-        UserError: they are something else, a turn has no text, or an answer has an image's mark.
-    """
-    expected = "expected conversations that alternate human and gpt, as in LLaVA's data"
-    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
-        raise UserError(f"{where}: {expected}; found {_kind(messages)}")
-    names = [message.get("from") for message in messages]
-    if names != ["human", "gpt"] * (len(messages) // 2):
-        raise UserError(f"{where}: {expected}; found {listed(names[:4])}{', …' * (len(names) > 4)}")
-    texts = [message.get("value") for message in messages]
-    for turn, (name, text) in enumerate(zip(names, texts, strict=True)):
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{where}, turn {turn}: {name} has no text, found {text!r:.40}")
-        if name == "gpt" and IMAGE_MARK in text:
-            raise UserError(f"{where}, turn {turn}: an answer has the mark {IMAGE_MARK}; a model cannot answer that")
-    return texts
-
-
-def _image_names(value: Any, where: str) -> list[str]:
-    names = value if isinstance(value, list) else [value] if value else []
-    if not all(isinstance(name, str) and name for name in names):
-        raise UserError(f"{where}: image: expected a file's name or a list of names, found {value!r:.60}")
-    return names
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"{value!r:.60}"
 
 
 class Subset:
-    """A subset of a source's examples."""
+    """Some of a source's examples."""
 
     def __init__(self, source: TrainingSource, indices: Sequence[int]) -> None:
         self.name = source.name
@@ -209,14 +178,6 @@ class Subset:
         """Return one example."""
         return self._source[self._indices[index]]
 
-    def image(self, index: int) -> Any:
-        """Return one image as stored."""
-        return self._source.image(self._indices[index])
-
-    def image_counts(self) -> set[int]:
-        """Return the numbers of images per example that occur in the source."""
-        return self._source.image_counts()
-
     def turn(self, index: int) -> Turn:
         """Return one turn."""
         return self._source.turn(self._indices[index])
@@ -226,25 +187,100 @@ class Subset:
         return self._source.group(self._indices[index])
 
 
-def _llava(entry: SourceEntry) -> TrainingSource:
-    """Open a LLaVA-style JSON or JSON lines file."""
+def _opened(entry: SourceEntry, max_pixels: int | None) -> TrainingSource:
+    if entry.data.endswith(_JSON):
+        return _from_json(entry, max_pixels)
+    if is_file(entry.data) or "/" in entry.data or Path(entry.data).expanduser().is_dir():
+        return _from_table(entry, max_pixels)
+    return _named(entry, max_pixels)
+
+
+def _from_json(entry: SourceEntry, max_pixels: int | None) -> Conversations:
+    """Open a list of conversations, or one on each line."""
     file = Path(entry.data).expanduser()
-    folder = Path(entry.images).expanduser() if entry.images else file.parent
     try:
-        text = file.read_text(encoding="utf-8")
-        entries = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if file.suffix == ".jsonl"
-            else json.loads(text)
-        )
-    except (OSError, ValueError) as error:
+        text = file.read_text(encoding="utf-8-sig")
+        entries = _lines(text, file) if file.suffix == ".jsonl" else json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"mixture: {file} cannot be read as JSON ({one_line(error)})") from error
     if not isinstance(entries, list):
         raise UserError(f"mixture: {file}: expected a list of conversations, found {type(entries).__name__}")
-    return Conversations(file, folder, entries)
+    return Conversations(file.name, f"{file}, entry {{row}}", entries, _image_folder(entry, file), entry, max_pixels)
 
 
-def _named(entry: SourceEntry) -> TrainingSource:
+def _lines(text: str, file: Path) -> list[Any]:
+    """Return what each line has that is not blank, or the error of one that is no JSON."""
+    entries: list[Any] = []
+    for number, line in enumerate(text.split("\n"), start=1):  # JSON's texts may hold other line ends
+        if not line.strip():
+            continue
+        try:
+            entries.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            entries.append(UserError(f"{file}:{number}: not JSON ({one_line(error)}), found {line[:60]!r}"))
+    return entries
+
+
+def _from_table(entry: SourceEntry, max_pixels: int | None) -> Conversations:
+    """Open a parquet file, a folder that datasets loads, or a data set on the hub."""
+    import datasets
+
+    file = Path(entry.data).expanduser()
+    try:
+        if file.suffix == ".parquet":
+            table = datasets.load_dataset("parquet", data_files=str(file), split="train")
+        elif (file / "dataset_dict.json").is_file() or (file / "state.json").is_file():
+            saved = datasets.load_from_disk(str(file))
+            table = saved[entry.split] if isinstance(saved, datasets.DatasetDict) else saved
+        else:
+            table = datasets.load_dataset(str(file), entry.config, split=entry.split)
+    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"mixture: {entry.data} (split {entry.split}) cannot be read ({one_line(error)})") from error
+    rows = _TableRows(table)
+    return Conversations(file.name, f"{entry.data}, row {{row}}", rows, _image_folder(entry, file), entry, max_pixels)
+
+
+class _TableRows:
+    """Rows of a table, with images as stored, and classes by name."""
+
+    def __init__(self, table: Any) -> None:
+        import datasets
+
+        self._classes = {
+            name: feature for name, feature in table.features.items() if isinstance(feature, datasets.ClassLabel)
+        }
+        self._table = table.cast(_undecoded(table.features)) if len(table) else table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = dict(self._table[index])
+        named = {name: kind.int2str(row[name]) for name, kind in self._classes.items() if row[name] is not None}
+        return {**row, **named}
+
+
+def _undecoded(features: Any) -> Any:
+    """Return the features with every image as it is stored, in lists too."""
+    import datasets
+
+    if isinstance(features, datasets.Image):
+        return datasets.Image(decode=False)
+    if isinstance(features, datasets.List):
+        return datasets.List(_undecoded(features.feature))
+    if isinstance(features, dict):
+        changed = {name: _undecoded(feature) for name, feature in features.items()}
+        return datasets.Features(changed) if isinstance(features, datasets.Features) else changed
+    return features
+
+
+def _image_folder(entry: SourceEntry, data: Path) -> Path:
+    if entry.images:
+        return Path(entry.images).expanduser()
+    return data if data.is_dir() else data.parent
+
+
+def _named(entry: SourceEntry, max_pixels: int | None) -> TrainingSource:
     """Open a data set by name."""
     from datasets import Image
 
@@ -258,6 +294,7 @@ def _named(entry: SourceEntry) -> TrainingSource:
         _Column(images, column),
         Format(entry.question or known.question, entry.answer or known.answer),
         classes=dataset.kind == "classification",
+        max_pixels=max_pixels,
     )
 
 

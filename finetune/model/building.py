@@ -130,8 +130,16 @@ def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> t
 
 def make_collator(model: Any, processor: Any, max_tokens: int | None = None) -> TrainingCollator:
     """Return the collator for a model, which knows where its answers start and end."""
-    starts = [model.config.get_text_config().decoder_start_token_id] if is_encoder_decoder(model) else []
-    return TrainingCollator(processor, end_tokens(model, processor.tokenizer), starts, max_tokens, answer_type(model))
+    text = model.config.get_text_config()
+    two_sided = is_encoder_decoder(model)
+    return TrainingCollator(
+        processor,
+        end_tokens(model, processor.tokenizer),
+        [text.decoder_start_token_id] if two_sided else (),
+        max_tokens,
+        answer_type(model),
+        None if two_sided else getattr(text, "max_position_embeddings", None),
+    )
 
 
 def end_tokens(model: Any, tokenizer: Any) -> Sequence[int]:

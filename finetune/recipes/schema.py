@@ -49,17 +49,31 @@ class Part(_Section):
     lora: Lora | None = None
 
 
+class Columns(_Section):
+    """What the columns of a source are called, where the usual names do not hold (`finetune.data.formats`)."""
+
+    messages: str | None = None
+    question: str = "question"
+    answer: str = "answer"
+    image: str = "image"
+    system: str = "system"
+
+
 class SourceEntry(_Section):
     """One source of the mixture.
 
-    `data` is a data set's name (`emt data list`, or one of the demo's) or a LLaVA-style JSON file with its `images`
-    folder. `ratio` is its share of the training examples; one source may leave it out to take the rest.
-    `question` and `answer` replace the data set's own; `{label}` stands for the class name.
+    `data` is a data set's name (`emt data list`, or one of the demo's); or a file of conversations (JSON, JSON lines or
+    parquet), a folder that datasets loads, or a data set on the hub (OWNER/NAME, with its `config` if it has several).
+    `images` is the folder of the images that a file names, and `columns` says what its fields are called. `ratio` is
+    its share of the training examples; one source may leave it out to take the rest. `question` and `answer` replace
+    the data set's own; `{label}` stands for the class name, or for any field of a row.
     """
 
     data: str
     split: str = "train"
+    config: str | None = None
     images: str | None = None
+    columns: Columns = Columns()
     ratio: Fraction | None = None
     question: str | None = None
     answer: str | None = None
@@ -70,10 +84,16 @@ class Mixture(_Section):
     """The training data. An epoch goes once through the first source; the others keep their ratios.
 
     If another source runs dry it is repeated in a new order, or (`when_dry: stop`) the epoch ends there.
+    Before training, each row is read, with its images unless `scan` is `texts`; a row that cannot be used stops the
+    run, or (`bad_rows: skip`) is left out and listed in the output folder. Images of more than `max_pixels` are made
+    smaller.
     """
 
     sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
     when_dry: Literal["repeat", "stop"] = "repeat"
+    bad_rows: Literal["fail", "skip"] = "fail"
+    scan: Literal["all", "texts"] = "all"
+    max_pixels: Count | None = None
 
     @property
     def used(self) -> list[SourceEntry]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from finetune.data.collate import IGNORED
 from finetune.data.loader import Loader
 from finetune.data.mixture import plan
+from finetune.data.scan import describe_skipped, scan, usable
 from finetune.data.sources import open_source
 from finetune.model import building
 from finetune.model.adapters import base_name
@@ -101,13 +102,15 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     """
     yield recipe.to_yaml()
     check_tasks(recipe.evaluate)
-    sources = [open_source(entry) for entry in recipe.mixture.used]
-    mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
+    opened = [open_source(entry, recipe.mixture.max_pixels) for entry in recipe.mixture.used]
     empty = building.empty_model(recipe)
     parts = _parts_table(empty)
     unadapted = without_adapter(empty, recipe)
     processor = building.load_processor(recipe)
     collator = building.make_collator(empty, processor, recipe.batch.max_tokens)
+    bad = scan(opened, recipe.mixture, collator.check).bad
+    sources = usable(opened, recipe.mixture, bad)
+    mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
     model = building.make_trainable(empty, recipe)
     building.trained_by_part(model, recipe)
     (batch, *_) = Loader(recipe, sources, mixture, collator).step(0)
@@ -117,6 +120,8 @@ def describe(recipe: Recipe) -> Iterator[Any]:
         (first, *_), weights = list(unadapted), sum(unadapted.values())
         yield f"LoRA adapts linear layers; {weights:,} other weights of these parts stay, the first in {first}\n"
     yield _mixture_table(sources, mixture)
+    if bad:
+        yield f"{describe_skipped(opened, bad)}; the first: {bad[0].reason}\n"
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
     yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples per epoch\n"
     yield _memory_table(memory(model, recipe, batch))

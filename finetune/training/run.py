@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from pydantic import ValidationError
+from rich.console import Console
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.folders import check_folder, clear, mark
+from finetune.data.collate import TrainingCollator
 from finetune.data.loader import Loader
 from finetune.data.mixture import plan
-from finetune.data.sources import open_source
+from finetune.data.scan import SKIPPED_FILE, Scan, describe_skipped, read_skipped, scan, usable
+from finetune.data.sources import TrainingSource, open_source
 from finetune.model import building
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
@@ -29,6 +34,7 @@ MADE_BY = "emt finetune"
 WRITTEN = (
     RECIPE_FILE,
     LOG_FILE,
+    SKIPPED_FILE,
     LAST,
     f".{LAST}",
     "checkpoint-*",
@@ -57,11 +63,16 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     output = Path(recipe.output)
     check_output(output, recipe, resume=resume, overwrite=overwrite)
     check_tasks(recipe.evaluate)
-    sources = [open_source(entry) for entry in recipe.mixture.used]
-    mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
+    sources = [open_source(entry, recipe.mixture.max_pixels) for entry in recipe.mixture.used]
 
     accelerator = make_accelerator(recipe)
     processor = building.load_processor(recipe)
+    collator = building.make_collator(building.empty_model(recipe), processor, recipe.batch.max_tokens)
+    resumed = resume and (output / RECIPE_FILE).is_file()
+    found = _scanned(sources, recipe, collator, accelerator) if not resumed else Scan(read_skipped(output), frozenset())
+    sources = usable(sources, recipe.mixture, found.bad)
+    mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
+
     base, dtype = building.load_model(recipe, accelerator.device)
     collator = building.make_collator(base, processor, recipe.batch.max_tokens)
     model = building.make_trainable(base, recipe)
@@ -71,14 +82,33 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         recipe, sources, mixture, collator, rank=accelerator.process_index, processes=accelerator.num_processes
     )
     saver = Saver(recipe, accelerator, model, processor, dtype)
-    counts = set().union(*(source.image_counts() for source in sources))
-    if saver.sharded and len(counts) > 1:  # processes would run a different number of passes, and wait for each other
-        raise UserError(
-            f"mixture: examples have {sorted(counts)} images; FSDP and DeepSpeed need the same number in all"
-        )
+    if saver.sharded and len(found.image_counts) > 1:  # processes would run different numbers of passes, and wait
+        counts = listed(sorted(found.image_counts))
+        raise UserError(f"mixture: examples have {counts} images; FSDP and DeepSpeed need the same number in all")
     _open_output(output, recipe, accelerator, fresh=not resume)
+    if found.bad and not resumed and accelerator.is_main_process:
+        found.write(output)
     Training(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
     return (output / LAST).resolve()
+
+
+def _scanned(
+    sources: Sequence[TrainingSource], recipe: Recipe, collator: TrainingCollator, accelerator: Accelerator
+) -> Scan:
+    """Read all rows, each process its share; say what is left out."""
+    processes = accelerator.num_processes
+    found = scan(
+        sources,
+        recipe.mixture,
+        collator.check,
+        rank=accelerator.process_index,
+        processes=processes,
+        gather=gather_object if processes > 1 else lambda items: items,
+    )
+    if found.bad and recipe.mixture.bad_rows == "skip" and accelerator.is_main_process:
+        said = f"{describe_skipped(sources, found.bad)}; listed in {Path(recipe.output) / SKIPPED_FILE}"
+        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+    return found
 
 
 def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
@@ -93,7 +123,7 @@ def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
     elif output.is_dir() and any(output.iterdir()) and not written.is_file():
         raise UserError(f"--resume: {output} holds no run of emt finetune, so nothing is written there")
     elif written.is_file():
-        before = yaml.safe_load(written.read_text(encoding="utf-8"))
+        before = _as_now(yaml.safe_load(written.read_text(encoding="utf-8")))
         now = yaml.safe_load(recipe.to_yaml())
         changed = [key for key in now if key not in ("evaluate", "trackers") and now[key] != before.get(key)]
         if changed:
@@ -101,6 +131,13 @@ def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
                 f"--resume: the run in {output} was started with another recipe: {changed[0]} was "
                 f"{before.get(changed[0])} and is now {now[changed[0]]}; use the same, or another output"
             )
+
+
+def _as_now(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe as written by an earlier version, with the defaults of fields that it did not have."""
+    with suppress(ValidationError):
+        return dict(yaml.safe_load(Recipe.model_validate(recipe).to_yaml()))
+    return recipe
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:

@@ -64,8 +64,8 @@ def checkpoint(request: pytest.FixtureRequest, tiny: Callable[[str], Path]) -> C
     return Checkpoint(request.param, tiny(request.param))
 
 
-def example(*turns: Turn, images: int = 1) -> TrainingExample:
-    return TrainingExample(turns, list, images, "row 0")
+def example(*turns: Turn, images: int = 1, system: str | None = None) -> TrainingExample:
+    return TrainingExample(turns, list, images, "row 0", system)
 
 
 def test_prompts_have_the_tokens_of_evaluation(checkpoint: Checkpoint) -> None:
@@ -196,3 +196,84 @@ def test_batch_rows_do_not_touch_each_other(checkpoint: Checkpoint) -> None:
         together, sources = answer_losses(model, head, batch)
         alone, _ = answer_losses(model, head, checkpoint.batch((SHORT,)))
     torch.testing.assert_close(together[sources == 0], alone, atol=1e-5, rtol=1e-4)
+
+
+PLACED = (Turn("Is this <image> like <image>", "No."), Turn("Why?", "Size."))
+LATER = (Turn("<image>\nWhat is it?", "A dog."), Turn("And this? <image>", "A cat."), Turn("<image>\nHere?", "A frog."))
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "gemma3", "idefics3", "llava_onevision"])
+@pytest.mark.parametrize("turns", [PLACED, LATER])
+def test_images_stand_where_the_text_puts_them(name: str, turns: tuple[Turn, ...], tiny: Callable[[str], Path]) -> None:
+    """The model reads the processor's own tokens of the whole conversation, and learns its answers."""
+    checkpoint = Checkpoint(name, tiny(name))
+    pictures = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue", "green")]
+    pictures = pictures[: sum(turn.question.count("<image>") for turn in turns)]
+    batch = checkpoint.collate([example(*turns, images=len(pictures), system="Be brief.")], [pictures], [0])
+
+    messages: list[Any] = [{"role": "system", "content": [{"type": "text", "text": "Be brief."}]}]
+    for turn in turns:
+        pieces = turn.question.partition("<image>\n") if turn.question.startswith("<image>\n") else None
+        content = [{"type": "image"}, {"type": "text", "text": pieces[2]}] if pieces else []
+        if not content:
+            for number, piece in enumerate(turn.question.split("<image>")):
+                content += [{"type": "image"}] * (number > 0) + [{"type": "text", "text": piece}] * bool(piece)
+        messages.append({"role": "user", "content": content})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+    whole = checkpoint.processor.apply_chat_template(messages, tokenize=False)
+    special = checkpoint.collate.chat.prompter.adds_special_tokens(whole)
+    expected = checkpoint.processor(text=[whole], images=[pictures], return_tensors="pt", add_special_tokens=special)
+    read = batch.inputs["input_ids"][0].tolist()
+    decode = checkpoint.processor.tokenizer.decode
+    assert decode(read) == decode(expected["input_ids"][0]).rstrip()
+    for field in set(expected) - {"input_ids", "attention_mask"}:
+        if field.endswith("token_type_ids"):  # answers may have other tokens of the same text
+            assert batch.inputs[field].sum() == expected[field].sum()
+        else:
+            assert torch.equal(batch.inputs[field], expected[field]), field
+    assert checkpoint.learnt(batch, 0).replace(" ", "") == "".join(
+        turn.answer.replace(" ", "") + ENDS[name] for turn in turns
+    )
+    losses, _ = answer_losses(checkpoint.model, checkpoint.model.get_output_embeddings(), batch)
+    assert torch.isfinite(losses).all()
+
+
+def test_both_ways_to_a_batch_agree(checkpoint: Checkpoint) -> None:
+    """Conversations that need no images in later questions get the same batch either way."""
+    if checkpoint.has_decoder_of_its_own or checkpoint.collate.chat.prompter.inserts_images:
+        pytest.skip("such a model has no images in later questions")
+    examples = [example(SHORT, Turn("Really?", "Yes")), example(LONG)]
+    chats = [checkpoint.collate.chat(one.turns, 1) for one in examples]
+    usual, other = (
+        checkpoint.collate(examples, IMAGES, [0, 1]),
+        checkpoint.collate._spread(examples, chats, IMAGES, [0, 1]),
+    )
+    assert torch.equal(usual.labels, other.labels)
+    assert set(usual.inputs) == set(other.inputs)
+    for name, value in usual.inputs.items():
+        assert torch.equal(value, other.inputs[name]), name
+
+
+def test_a_template_without_a_place_for_the_system_is_refused(tiny_llava: Path) -> None:
+    checkpoint = Checkpoint("llava", tiny_llava)
+    checkpoint.processor.chat_template = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
+    collate = make_collator(checkpoint.model, checkpoint.processor)
+    with pytest.raises(
+        UserError, match="row 0: model: its chat template cannot render 1 questions and answers with a sy"
+    ):
+        collate.check(example(SHORT, system="Be brief."))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (64, 64), (300, 20), (1, 90)])
+def test_tokens_of_an_image_are_counted(checkpoint: Checkpoint, size: tuple[int, int]) -> None:
+    """As many as the processor makes of it."""
+    if checkpoint.name == "qwen2_5_vl" and max(size) > 200 * min(size):
+        pytest.skip("its processor refuses such a shape")
+    batch = checkpoint.collate([example(SHORT)], [[Image.new("RGB", size)]], [0])
+    chat = checkpoint.collate.chat((SHORT,), 1)
+    read = int((batch.labels[0] != IGNORED).nonzero()[0]) + 1 if not checkpoint.has_decoder_of_its_own else (
+        int(batch.inputs["attention_mask"].sum())
+    )  # fmt: skip
+    special = checkpoint.collate.chat.prompter.adds_special_tokens(chat.prompt)
+    text = len(checkpoint.processor.tokenizer(chat.prompt, add_special_tokens=special)["input_ids"])
+    assert abs(checkpoint.collate._image_tokens(size) + text - read) <= 1  # a blank before the answer

@@ -41,9 +41,9 @@ def test_llava_files_are_emts_format_and_read_back(data_dir: Path, tmp_path: Pat
     original, written = open_source(SourceEntry(data="cifar10")), open_source(SourceEntry(data=str(file)))
     assert len(written) == len(original)
     for row in (0, 13):
-        assert written[row].turns == original[row].turns
+        assert written[row].turns == (original.turn(row),)  # the file's image stands where its text says
         assert written[row].load_images()[0].tobytes() == original[row].load_images()[0].tobytes()
-        assert (tmp_path / "out" / entries[row]["image"]).read_bytes() == original.image(row)["bytes"]
+        assert (tmp_path / "out" / entries[row]["image"]).read_bytes() == original[row].stored()[0]["bytes"]
 
 
 def test_nothing_is_overwritten(data_dir: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_label_is_scored_token_by_token(architecture: str, tiny: Callable[[str
     picture = Image.effect_noise((32, 32), 80).convert("RGB")
     example = TrainingExample((Turn("What is it?", "a"),), lambda: [picture], 1, "here")
     collator = make_collator(model, processor)
-    prompt, _ = collator.chat(example.turns, 1)
+    prompt = collator.chat(example.turns, 1).prompt
     inputs = collator._prompts([prompt], [[picture]], "here")
     scorer = Scorer(model, 4, processor.tokenizer.pad_token_id or 0)
     with torch.no_grad():

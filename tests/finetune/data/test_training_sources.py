@@ -133,7 +133,7 @@ def test_llava_conversations(tmp_path: Path, suffix: str) -> None:
         ([conversation(image="b.png")], r"entry 0: no image .*b.png"),
         (
             [conversation(conversations=[{"from": "gpt", "value": "x"}])],
-            "entry 0: expected conversations that alternate human",
+            "entry 0: expected conversations that alternate user and assistant",
         ),
         ([conversation(conversations=[])], "entry 0: expected conversations"),
         (["text"], "entry 0: expected an object with conversations, found 'text'"),
@@ -143,7 +143,7 @@ def test_faulty_llava_files(tmp_path: Path, content: Any, expected: str) -> None
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "mine.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=expected):
-        source(str(tmp_path / "mine.json"))
+        source(str(tmp_path / "mine.json"))[0]
 
 
 def test_a_damaged_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,17 +169,17 @@ HUMAN, GPT = {"from": "human", "value": "What?"}, {"from": "gpt", "value": "That
         ({"conversations": None}, "found nothing"),
         ({"conversations": {"human": "What?"}}, "found {'human': 'What\\?'}"),
         ({"conversations": ["What?", "That."]}, r"found \['What\?', 'That.'\]"),
-        ({"conversations": [HUMAN, GPT, HUMAN]}, "found human, gpt, human"),
-        ({"conversations": [HUMAN, {"from": "gpt"}]}, "turn 1: gpt has no text, found None"),
-        ({"conversations": [HUMAN, {"from": "gpt", "value": None}]}, "turn 1: gpt has no text, found None"),
-        ({"conversations": [{"from": "human", "value": " \n"}, GPT]}, r"turn 0: human has no text, found ' \\n'"),
-        ({"conversations": [HUMAN, {"from": "gpt", "value": 3}]}, "turn 1: gpt has no text, found 3"),
+        ({"conversations": [HUMAN, GPT, HUMAN]}, "found user, assistant, user"),
+        ({"conversations": [HUMAN, {"from": "gpt"}]}, "message 1: gpt has no text, found None"),
+        ({"conversations": [HUMAN, {"from": "gpt", "value": None}]}, "message 1: gpt has no text, found None"),
+        ({"conversations": [{"from": "human", "value": " \n"}, GPT]}, r"message 0: human has no text, found ' \\n'"),
+        ({"conversations": [HUMAN, {"from": "gpt", "value": 3}]}, "message 1: gpt has no text, found 3"),
         (
             {"conversations": [HUMAN, {"from": "gpt", "value": "See <image>."}]},
-            "turn 1: an answer has the mark <image>",
+            "message 1: gpt has an image; only a question can",
         ),
-        ({"image": 7, "conversations": [HUMAN, GPT]}, "image: expected a file's name or a list of names, found 7"),
-        ({"image": ["a.png", None], "conversations": [HUMAN, GPT]}, "image: expected a file's name"),
+        ({"image": 7, "conversations": [HUMAN, GPT]}, "image: expected an image or a list of images, found 7"),
+        ({"image": ["a.png", None], "conversations": [HUMAN, GPT]}, "image: expected an image or a list of images"),
         ({"conversations": [{"from": "human", "value": "<image>\n<image>"}, GPT]}, "2 <image> marks .* and 0 images"),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_faulty_entry_is_one_line_that_names_it(tmp_path: Path, entry: object,
     file = tmp_path / "mine.json"
     file.write_text(json.dumps([{"conversations": [HUMAN, GPT]}, entry]))
     with pytest.raises(UserError, match=message) as caught:
-        open_source(SourceEntry(data=str(file)))
+        source(str(file))[1]
     assert "\n" not in str(caught.value)
     assert f"{file}, entry 1" in str(caught.value)
 
