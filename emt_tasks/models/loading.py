@@ -99,6 +99,7 @@ def load_model(
     device: Any,
     device_map: str | None,
     trust_remote_code: bool,
+    quantization: Any = None,
 ) -> Any:
     """Return an image-text-to-text model in evaluation mode, on its device.
 
@@ -110,6 +111,7 @@ def load_model(
         device: a torch device; not used with `device_map`.
         device_map: spreads the model over devices, such as `auto`.
         trust_remote_code: run a checkpoint's own code.
+        quantization: a transformers quantization config; transformers then puts the model on its device.
 
     Raises:
         UserError: no such checkpoint, the wrong kind, or weights that are missing or of another shape.
@@ -128,9 +130,10 @@ def load_model(
             revision=revision,
             dtype=torch.float32 if dtype == "auto" and on_cpu else dtype,
             attn_implementation=attn_implementation,
-            device_map=device_map,
+            device_map=device_map if quantization is None else {"": device},
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **({} if quantization is None else {"quantization_config": quantization}),
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"pretrained={pretrained}: no model can be loaded ({one_line(error)})") from error
@@ -140,7 +143,7 @@ def load_model(
             f"pretrained={pretrained}: {len(lost)} weights are missing, the first {lost[0]}; "
             f"expected all of {type(model).__name__}"
         )
-    return (model if device_map else model.to(device)).eval()
+    return (model if device_map or quantization is not None else model.to(device)).eval()
 
 
 def is_adapter(path: str | Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,8 +49,40 @@ def load_model(recipe: Recipe, device: Any) -> tuple[nn.Module, torch.dtype | No
         device=device,
         device_map=None,
         trust_remote_code=False,
+        quantization=_quantization(recipe) if recipe.quantization else None,
     )
     return model, stored_dtype(path, recipe.revision)
+
+
+def _quantization(recipe: Recipe) -> Any:
+    """Return how transformers quantizes the language model's linear layers; all others stay as they are."""
+    from transformers import BitsAndBytesConfig
+
+    _require_bitsandbytes("quantization")
+    empty = empty_model(recipe)
+    parts = find_parts(empty)
+    llm = set(parts.linears["llm"])
+    others = [name for name, module in empty.named_modules() if isinstance(module, nn.Linear) and name not in llm]
+    dtype = torch.float32 if recipe.precision == "fp32" else torch.bfloat16
+    if recipe.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=others)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=others,
+    )
+
+
+def _require_bitsandbytes(field: str) -> None:
+    """Make sure that bitsandbytes is there.
+
+    Raises:
+        UserError: it is not; names the field that needs it.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"{field}: bitsandbytes is not installed; run: pip install 'emt-eval[bitsandbytes]'")
 
 
 def empty_model(recipe: Recipe) -> nn.Module:
@@ -87,7 +120,16 @@ def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
     for weights in model.parameters():
         if weights.requires_grad and weights.dtype != torch.float32:
             weights.data = weights.data.float()
+    if recipe.compile:
+        for layer in _layers(model.get_base_model() if recipe.has_lora else model):
+            layer.compile(dynamic=True)
     return model  # type: ignore[no-any-return]
+
+
+def _layers(model: Any) -> list[nn.Module]:
+    """Return the layers of the language model: its longest list of modules."""
+    lists = [module for module in model.get_decoder().modules() if isinstance(module, nn.ModuleList)]
+    return list(max(lists, key=len, default=()))
 
 
 def trained_by_part(model: nn.Module, recipe: Recipe) -> dict[PartName, dict[str, Any]]:
@@ -125,6 +167,14 @@ def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> t
             groups.append({"params": group, "part": part, "peak": peak, "lr": peak, "weight_decay": decay})
     if chosen.name == "sgd":
         return torch.optim.SGD(groups, lr=chosen.learning_rate)
+    if chosen.name == "adamw_8bit":
+        _require_bitsandbytes("optimiser.name")
+        from bitsandbytes.optim import AdamW8bit
+
+        eight_bits: torch.optim.Optimizer = AdamW8bit(
+            groups, lr=chosen.learning_rate, betas=chosen.betas, eps=chosen.epsilon
+        )
+        return eight_bits
     return torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=chosen.betas, eps=chosen.epsilon, fused=True)
 
 

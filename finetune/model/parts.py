@@ -65,7 +65,7 @@ def find_parts(model: nn.Module) -> Parts:
     Raises:
         UserError: the model has no vision tower or no language model.
     """
-    encoder = _name(model, _vision_tower(model))
+    encoder = _name(model, vision_tower(model))
     llm = _outermost_without(model, _name(model, _language_model(model)), encoder)
     towers = _towers(model, encoder)
     head = _name(model, model.get_output_embeddings())  # type: ignore[operator]
@@ -112,7 +112,12 @@ def freeze_all_but(model: nn.Module, recipe: Recipe, parts: Parts) -> None:
         weights.requires_grad_(name in trained)
 
 
-def _vision_tower(model: Any) -> Any:
+def vision_tower(model: Any) -> Any:
+    """Return the module that turns images into features.
+
+    Raises:
+        UserError: the model has none.
+    """
     tower = model.get_encoder(modality="image")
     if tower is model or tower is None:
         raise UserError(f"model: no vision tower found in {type(model).__name__}; expected an image-text-to-text model")

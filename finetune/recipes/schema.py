@@ -125,10 +125,11 @@ class Mixture(_Section):
 class Optimiser(_Section):
     """AdamW (arXiv 1711.05101) or plain SGD; `clip` bounds the norm of the whole gradient, null turns that off.
 
-    Weight decay applies only to weight matrices, never to biases and norms.
+    `adamw_8bit` keeps AdamW's moments in 8 bits (arXiv 2110.02861), through bitsandbytes. Weight decay applies only to
+    weight matrices, never to biases and norms.
     """
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: Literal["adamw", "adamw_8bit", "sgd"] = "adamw"
     learning_rate: Positive
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     epsilon: Positive = 1e-8
@@ -172,10 +173,32 @@ class Save(_Section):
     keep: Count | None = None
 
 
+def _switch(value: Any) -> Any:
+    """Let YAML's `off`, which it reads as false, be the word."""
+    return {False: "off", True: "auto"}.get(value, value) if isinstance(value, bool) else value
+
+
+class Cache(_Section):
+    """What is computed once and kept on disk for other epochs and runs.
+
+    `features`: what a frozen vision tower makes of each image, unless `off`. All of it together takes at most `gib`
+    GiB in `folder`, by default in ~/.cache/emt-eval/features; what was used least recently is removed first.
+    """
+
+    features: Annotated[Literal["auto", "off"], BeforeValidator(_switch)] = "auto"
+    gib: Positive = 20
+    folder: str | None = None
+
+
 class Evaluate(_Section):
-    """Tasks that run through lmms-eval at every checkpoint, and before the first step if `at_start`."""
+    """Tasks that run through lmms-eval at every checkpoint, and before the first step if `at_start`.
+
+    `loss_on` are sources, as in the mixture, whose mean loss for each answer token is logged at the same time; give
+    each a `limit`. Their `ratio` is not used.
+    """
 
     tasks: tuple[str, ...] = ()
+    loss_on: tuple[SourceEntry, ...] = ()
     at_start: bool = True
     batch_size: Count = 16
     limit: Count | None = None
@@ -188,7 +211,12 @@ def _by_name(value: Any) -> Any:
 
 
 class Recipe(_Section):
-    """A fine-tuning run. The sections' docstrings describe their fields; `parameters` are names for `${...}`."""
+    """A fine-tuning run. The sections' docstrings describe their fields; `parameters` are names for `${...}`.
+
+    `quantization` keeps the language model's frozen weights in 4 bits (`nf4`, QLoRA, arXiv 2305.14314) or in 8
+    (`int8`, arXiv 2208.07339), through bitsandbytes; only LoRA can be trained on them. `compile` lets torch compile
+    each layer of the language model.
+    """
 
     model: str
     revision: str = "main"
@@ -201,9 +229,12 @@ class Recipe(_Section):
     steps: Count | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
     attn_implementation: str | None = None
+    quantization: Literal["nf4", "int8"] | None = None
     gradient_checkpointing: bool = False
+    compile: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     save: Save = Save()
+    cache: Cache = Cache()
     evaluate: Evaluate = Evaluate()
     trackers: tuple[str, ...] = ()
     output: str
@@ -226,6 +257,13 @@ class Recipe(_Section):
             faults.append("save.merged: nothing is trained with LoRA, so there is nothing to merge")
         if self.has_lora and self.save.dtype != "fp32":
             faults.append("save.dtype: adapters are stored in float32; emt merge --dtype rounds the merged weights")
+        inside = [part for part, chosen in self.parts.items() if part.startswith(("llm", "full")) and not chosen.lora]
+        if self.quantization and inside:
+            faults.append(
+                f"quantization: {inside[0]} is trained in full; only LoRA can be trained on quantized weights"
+            )
+        if self.quantization and self.save.merged:
+            faults.append("save.merged: not with quantization; emt merge adds the adapter to the unquantized weights")
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -110,11 +110,16 @@ def save_state(output: Path, step: int, weights: dict[str, Any], optimiser: Any)
     folder = state_folder(output, step)
     names = {id(parameter): name for name, parameter in weights.items()}
     moments = {
-        f"{names[id(parameter)]}//{key}": value.detach().reshape(value.shape).contiguous()
+        f"{names[id(parameter)]}//{key}": _tensor(value)
         for parameter, values in optimiser.state.items()
         for key, value in values.items()
         if value is not None
     }
+    seen: set[int] = set()
+    for name, value in moments.items():  # bitsandbytes keeps one table for all weights, which no file may share
+        if value.data_ptr() in seen:
+            moments[name] = value.clone()
+        seen.add(value.data_ptr())
     with whole_folder(folder, advice=RESUME) as partial:
         save_file({name: value.detach().contiguous() for name, value in weights.items()}, partial / _WEIGHTS)
         save_file(moments, partial / _OPTIMISER)
@@ -147,6 +152,9 @@ def load_state(output: Path, weights: dict[str, Any], optimiser: Any) -> int:
             weights[name].copy_(value)
     for key, value in moments.items():
         name, _, moment = key.rpartition("//")
+        if value.dtype == torch.int64 and value.dim() == 0:  # bitsandbytes counts its steps in a plain number
+            optimiser.state[weights[name]][moment] = int(value)
+            continue
         on = value.device if value.dim() == 0 and not _fused(optimiser) else weights[name].device
         optimiser.state[weights[name]][moment] = value.to(on)
     return read_step(folder)
@@ -167,10 +175,21 @@ def truncate_log(output: Path, step: int) -> None:
     write_text(log, "".join(kept), overwrite=True)
 
 
+def logged(output: Path, step: int, what: str) -> bool:
+    """Whether a run's log has something of a step."""
+    log = output / LOG_FILE
+    lines = map(json.loads, log.read_text(encoding="utf-8").splitlines()) if log.is_file() else ()
+    return any(line["step"] == step and what in line for line in lines)
+
+
 def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:
     """Return the dtype of a checkpoint's weights from its config, or None."""
     dtype: torch.dtype | None = AutoConfig.from_pretrained(pretrained, revision=revision).dtype
     return dtype
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    return value.detach().contiguous() if isinstance(value, torch.Tensor) else torch.tensor(value)
 
 
 def _name_dtype(config: Path, dtype: torch.dtype | None) -> None:

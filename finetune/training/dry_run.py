@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from finetune.data.collate import IGNORED
 from finetune.data.loader import Loader
 from finetune.data.mixture import plan
 from finetune.data.scan import describe_skipped, scan, usable
@@ -20,32 +18,13 @@ from finetune.model.adapters import base_name
 from finetune.model.parts import find_parts
 from finetune.recipes.schema import Recipe
 from finetune.training.evaluation import check_tasks
+from finetune.training.memory import Memory, Workload, in_words
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from finetune.data.collate import TrainingBatch
     from finetune.data.mixture import Plan
     from finetune.data.sources import TrainingSource
-
-_BYTES_PER_ACTIVATION = 34
-"""Bytes that a transformer layer keeps for each token and hidden unit in 16 bits (arXiv 2205.05198, equation 2)."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on one device with the whole model; `activations` is rough, and only for the language model."""
-
-    weights: int
-    gradients: int
-    optimiser: int
-    activations: int
-    logits: int
-
-    @property
-    def total(self) -> int:
-        """The total."""
-        return self.weights + self.gradients + self.optimiser + self.activations + self.logits
 
 
 def trained_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
@@ -65,33 +44,6 @@ def trained_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
             found[name][0] += not path.endswith(".lora_B.default")
             found[name][1] += sum(own)
     return {name: (count, size) for name, (count, size) in found.items()}
-
-
-def memory(model: Any, recipe: Recipe, batch: TrainingBatch) -> Memory:
-    """Estimate the memory of a step.
-
-    Args:
-        model: made trainable; may be without weights.
-        recipe: the run's.
-        batch: a first one, for its number of tokens.
-    """
-    text = model.config.get_text_config()
-    trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
-    frozen = sum(weights.numel() for weights in model.parameters()) - trained
-    width = 4 if recipe.precision == "fp32" else 2
-    tokens = batch.labels.numel()
-    per_layer = tokens * text.hidden_size * _BYTES_PER_ACTIVATION * width // 2
-    kept = text.num_hidden_layers * per_layer
-    if recipe.gradient_checkpointing:  # the layers' inputs, and one layer computed again at a time
-        kept = text.num_hidden_layers * tokens * text.hidden_size * width + per_layer
-    answers = int((batch.labels != IGNORED).sum())
-    return Memory(
-        weights=frozen * width + trained * 4,
-        gradients=trained * 4,
-        optimiser=trained * (8 if recipe.optimiser.name == "adamw" else 0),
-        activations=kept,
-        logits=2 * answers * text.vocab_size * 4,
-    )
 
 
 def describe(recipe: Recipe) -> Iterator[Any]:
@@ -124,7 +76,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
         yield f"{describe_skipped(opened, bad)}; the first: {bad[0].reason}\n"
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
     yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples per epoch\n"
-    yield _memory_table(memory(model, recipe, batch))
+    yield _memory_table(Workload.of(model, batch).memory(recipe))
 
 
 def without_adapter(model: nn.Module, recipe: Recipe) -> dict[str, int]:
@@ -184,9 +136,5 @@ def _memory_table(estimate: Memory) -> Any:
     table = Table("memory on one device", box=None, pad_edge=False)
     table.add_column("about", justify="right")
     for name in ("weights", "gradients", "optimiser", "activations", "logits", "total"):
-        table.add_row(name, _size(getattr(estimate, name)))
+        table.add_row(name, in_words(getattr(estimate, name)))
     return table
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -22,6 +22,7 @@ from finetune.data.mixture import Plan
 from finetune.recipes.schema import Recipe
 from finetune.training.checkpoint import LOG_FILE, last_state
 from finetune.training.loss import answer_losses
+from finetune.training.memory import told_what_fits
 from finetune.training.progress import Progress
 from finetune.training.saving import Saver, save_points
 from finetune.training.schedule import factor
@@ -68,6 +69,7 @@ class Training:
         self.recipe, self.accelerator, self.loader, self.plan, self.saver = recipe, accelerator, loader, plan, saver
         self.steps = recipe.steps or plan.steps(recipe.batch.size, recipe.epochs or 1)
         self.head = model.get_output_embeddings()  # type: ignore[operator]
+        self._whole = model
         self._weights = sum(weights.numel() for weights in model.parameters())
         self._trained_weights = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
@@ -139,14 +141,16 @@ class Training:
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             self.accelerator.sync_gradients = last
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
+            together = nullcontext() if last else self.accelerator.no_sync(self.model)
+            with told_what_fits(self._whole, self.recipe, batch), together:
                 losses, sources = answer_losses(self.model, self.head, batch.to(self.accelerator.device))
                 self.accelerator.backward(losses.sum() * scale)
             losses_by_source.index_add_(0, sources.cpu(), losses.detach().double().cpu())
         losses_by_source = self._over_processes(losses_by_source)
         loss, norm = (losses_by_source.sum() / counts.sum()).item(), self._clip()
         self._check(step, loss, norm)
-        self.optimiser.step()
+        with told_what_fits(self._whole, self.recipe, batches[0]):  # the optimiser's moments come with its first step
+            self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         pairs = zip(losses_by_source.tolist(), counts.tolist(), strict=True)
         by_source = [total / count if count else None for total, count in pairs]
@@ -201,8 +205,14 @@ class Training:
             **speed,
         }
         if self.accelerator.is_main_process:
-            with self.log.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
+            try:
+                with self.log.open("a", encoding="utf-8") as log:
+                    log.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise UserError(
+                    f"step {step}: {self.log} cannot be written ({error.strerror or error}); make room, and go on with "
+                    "--resume"
+                ) from error
         if self.recipe.trackers:
             flat = {f"loss/{name}": loss for name, loss in by_source.items()}
             flat |= {f"learning_rate/{part}": value for part, value in rate.items()}

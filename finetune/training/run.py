@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,14 @@ from finetune.data.mixture import plan
 from finetune.data.scan import SKIPPED_FILE, Scan, describe_skipped, read_skipped, scan, usable
 from finetune.data.sources import TrainingSource, open_source
 from finetune.model import building
+from finetune.model.features import Counts, cached_tower, can_be_cached, default_folder, describe_features
+from finetune.model.parts import vision_tower
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
 from finetune.training.evaluation import check_tasks
 from finetune.training.loop import Training
 from finetune.training.saving import Saver
+from finetune.training.validation import Validation
 
 MADE_BY = "emt finetune"
 WRITTEN = (
@@ -81,14 +84,18 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     loader = Loader(
         recipe, sources, mixture, collator, rank=accelerator.process_index, processes=accelerator.num_processes
     )
-    saver = Saver(recipe, accelerator, model, processor, dtype)
+    validation = Validation(recipe, collator, accelerator) if recipe.evaluate.loss_on else None
+    saver = Saver(recipe, accelerator, model, processor, dtype, validation)
     if saver.sharded and len(found.image_counts) > 1:  # processes would run different numbers of passes, and wait
         counts = listed(sorted(found.image_counts))
         raise UserError(f"mixture: examples have {counts} images; FSDP and DeepSpeed need the same number in all")
     _open_output(output, recipe, accelerator, fresh=not resume)
     if found.bad and not resumed and accelerator.is_main_process:
         found.write(output)
-    Training(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
+    with _features(recipe, model, saver.sharded) as features:
+        Training(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
+    if features is not None and accelerator.is_main_process:
+        _say(describe_features(features))
     return (output / LAST).resolve()
 
 
@@ -107,8 +114,24 @@ def _scanned(
     )
     if found.bad and recipe.mixture.bad_rows == "skip" and accelerator.is_main_process:
         said = f"{describe_skipped(sources, found.bad)}; listed in {Path(recipe.output) / SKIPPED_FILE}"
-        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+        _say(said)
     return found
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _features(recipe: Recipe, model: Any, sharded: bool) -> Iterator[Counts | None]:
+    """Let a frozen vision tower run once for each image, unless the recipe or its sharding says otherwise."""
+    tower = vision_tower(model.get_base_model() if recipe.has_lora else model)
+    if recipe.cache.features == "off" or sharded or not can_be_cached(tower):
+        yield None
+        return
+    folder = Path(recipe.cache.folder).expanduser() if recipe.cache.folder else default_folder()
+    with cached_tower(tower, folder, int(recipe.cache.gib * 2**30)) as counts:
+        yield counts
 
 
 def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
@@ -125,7 +148,7 @@ def check_output(output: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
     elif written.is_file():
         before = _as_now(yaml.safe_load(written.read_text(encoding="utf-8")))
         now = yaml.safe_load(recipe.to_yaml())
-        changed = [key for key in now if key not in ("evaluate", "trackers") and now[key] != before.get(key)]
+        changed = [key for key in now if key not in ("evaluate", "trackers", "cache") and now[key] != before.get(key)]
         if changed:
             raise UserError(
                 f"--resume: the run in {output} was started with another recipe: {changed[0]} was "

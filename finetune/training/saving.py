@@ -27,6 +27,7 @@ from finetune.training.checkpoint import (
     keep_newest,
     last_state,
     load_state,
+    logged,
     point_to_last,
     read_step,
     save_checkpoint,
@@ -37,6 +38,10 @@ from finetune.training.checkpoint import (
 )
 from finetune.training.evaluation import evaluate_live
 from finetune.training.storing import FEW, Storage
+from finetune.training.validation import Validation
+
+VALIDATION = "validation_loss"
+"""The name in the log of the loss on `evaluate.loss_on`."""
 
 
 def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
@@ -59,15 +64,23 @@ class Saver:
         model: wrapped for training; set by the loop.
         processor: saved beside the weights.
         dtype: of the base checkpoint's weights.
+        validation: what the loss is also measured on.
 
     Raises:
         UserError: the recipe asks for something that a sharded model cannot do.
     """
 
     def __init__(
-        self, recipe: Recipe, accelerator: Accelerator, model: Any, processor: Any, dtype: torch.dtype | None
+        self,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        model: Any,
+        processor: Any,
+        dtype: torch.dtype | None,
+        validation: Validation | None = None,
     ) -> None:
         self.recipe, self.accelerator, self.model = recipe, accelerator, model
+        self._validation = validation
         self._processor, self._dtype = processor, dtype
         self.output = Path(recipe.output)
         self.sharded = accelerator.distributed_type.value in ("FSDP", "DEEPSPEED")
@@ -77,6 +90,8 @@ class Saver:
             self._before = {name: weights.detach().to("cpu", dtype) for name, weights in self._trained().items()}
         if self.sharded and recipe.save.merged:
             raise UserError("save.merged: not supported with FSDP or DeepSpeed; use emt merge on the checkpoint")
+        if self.sharded and validation is not None:
+            raise UserError("evaluate.loss_on: not supported with FSDP or DeepSpeed")
         if self.sharded and recipe.evaluate.tasks:
             raise UserError("evaluate.tasks: not supported with FSDP or DeepSpeed; use emt eval on the checkpoints")
 
@@ -122,21 +137,34 @@ class Saver:
         return step
 
     def evaluate(self, step: int) -> None:
-        """Run the recipe's tasks on the current model, unless that was done before the run was stopped."""
+        """Measure the current model, unless that was done before the run was stopped: its loss, and by the tasks."""
         settings = self.recipe.evaluate
+        if step == 0 and not settings.at_start:
+            return
+        self._validate(step)
         folder = self.output / "evaluations" / f"step-{step:06d}"
-        if not settings.tasks or folder.is_dir() or (step == 0 and not settings.at_start):
+        if not settings.tasks or folder.is_dir():
             return
 
         pretrained = str(checkpoint_folder(self.output, step)) if step else self.recipe.model
         with self._as_stored(step):
             scores = evaluate_live(self.model, self._processor, self.accelerator, settings, folder, pretrained)
+        self._log(step, "accuracy", scores)
+        self.accelerator.wait_for_everyone()
+
+    def _validate(self, step: int) -> None:
+        if self._validation is None or logged(self.output, step, VALIDATION):
+            return
+        with self._as_stored(step):
+            losses = self._validation.losses(self.model)
+        self._log(step, VALIDATION, losses)
+
+    def _log(self, step: int, what: str, values: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
             with (self.output / LOG_FILE).open("a", encoding="utf-8") as log:
-                log.write(json.dumps({"step": step, "accuracy": scores}) + "\n")
+                log.write(json.dumps({"step": step, what: values}) + "\n")
         if self.recipe.trackers:
-            self.accelerator.log({f"accuracy/{task}": score for task, score in scores.items()}, step=step)
-        self.accelerator.wait_for_everyone()
+            self.accelerator.log({f"{what}/{name}": value for name, value in values.items()}, step=step)
 
     def _storage(self, step: int) -> Storage:
         """Return how a checkpoint's weights are stored; rounding is the same whenever it is asked for a step."""

@@ -31,7 +31,7 @@ class Speller:
         self._surfaces = surfaces
         for text, surface in surfaces.items():
             if surface.labels and len(text) >= _SHORTEST - 1:
-                self._by_words[text.count(" ") + 1].append(text)
+                self._by_words[len(text.split())].append(text)
 
     def find(self, words: str) -> list[Hit]:
         """Return misspelt names in folded text, the longest first where they overlap."""
