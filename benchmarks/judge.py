@@ -1,11 +1,16 @@
-"""How fast is the rule judge, against a loop of rapidfuzz.process.extractOne over the same names?
+"""How fast is the rule judge: on everyday answers, on garbage, and on answers that loop?
 
     python -m benchmarks.judge [--answers 20000] [--repeats 5]
 
-Distinct answers of the kinds that models give to "What type of object is in this photo?", judged against the 1,000
-ImageNet labels with their synonyms. One thread, timed by its own CPU seconds (on an idle core the same as wall-clock
-seconds), the best of several repeats. Building the index is timed apart. The judge also knows plurals, other spellings
-and subtypes; the peer gets only names and synonyms, which makes it faster. Prints one JSON line per figure.
+Everyday: distinct answers of the kinds that models give to "What type of object is in this photo?", judged against the
+1,000 ImageNet labels with their synonyms. One thread, timed by its own CPU seconds (on an idle core the same as
+wall-clock seconds), the best of several repeats. Building the index is timed apart. The judge also knows plurals, other
+spellings and subtypes; the peer, a loop of rapidfuzz.process.extractOne, gets only names and synonyms, which makes it
+faster.
+
+Garbage: distinct answers of ten words without meaning, as an untrained model writes them, against 10 and 1,000 labels.
+Loops: one phrase repeated to 10 kB, 100 kB and 1 MB, for each kind of target; the slowest phrase of each is shown.
+Prints one JSON line per figure.
 """
 
 from __future__ import annotations
@@ -19,9 +24,10 @@ from collections.abc import Callable
 from rapidfuzz import process
 
 from emt_tasks.datasets.vocabularies import load
-from judges import Classification, Vocabulary
+from judges import Classification, MultipleChoice, ShortAnswer, Vocabulary
 from judges.fuzzy.judge import FuzzyJudge
 from judges.fuzzy.matching.matcher import Matcher
+from judges.target import Target
 
 # Templates with their weights: bare names and one-sentence answers dominate; some need every rule.
 TEMPLATES = (
@@ -84,6 +90,21 @@ PLACES = [
 ]
 
 
+LOOPS = ["!", '"', "(", "-", "**", "not ", "is not a cat, nor ", "<think>", "<!--", "<del ", '{"a":[', "cat ",
+         '{"label": "cat", ', "cat dog ", "the final answer is cat ", "answer: ", "A ", "a, b, ", "(A) ", "1 ",
+         "first option ", "score 1 ", "1/5 ", "[1,", "what:", "\n", "``` ", "a.a@", "yes no ", "no wait, cat ",
+         "looks like a cat, ", "grade this as correct. ", "a", "zqx ", "é", "cat? "]  # fmt: skip
+LOOPED: dict[str, Target] = {
+    "10 classes": Classification("cat", load("cifar10")),
+    "1,000 classes": Classification(281, load("imagenet1k")),
+    "digits": Classification("3", load("mnist")),
+    "options": MultipleChoice("A", ("a cat", "the dog", "no", "one")),
+    "text": ShortAnswer("Ada Lovelace"),
+    "yes or no": ShortAnswer("yes"),
+    "number": ShortAnswer("1998"),
+}
+
+
 def answers(vocabulary: Vocabulary, count: int, seed: int = 0) -> list[tuple[str, int]]:
     """Return distinct answers, each with the index of the class that it was made from."""
     generator = random.Random(seed)
@@ -97,6 +118,25 @@ def answers(vocabulary: Vocabulary, count: int, seed: int = 0) -> list[tuple[str
         )
         made.setdefault(text, first.index)
     return list(made.items())
+
+
+def garbage(count: int, seed: int = 0) -> list[str]:
+    """Return distinct answers of ten words that are none."""
+    generator = random.Random(seed)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ("".join(generator.choices(letters, k=generator.randint(3, 11))) for _ in range(10 * count))
+    return [" ".join(next(words) for _ in range(10)) for _ in range(count)]
+
+
+def loop_seconds(judge: FuzzyJudge, loop: str, length: int, target: Target) -> float:
+    """Return the least CPU seconds of three verdicts on a phrase repeated to a length."""
+    text = (loop * (length // len(loop) + 1))[:length]
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        judge.judge(text, target)
+        taken.append(time.process_time() - start)
+    return min(taken)
 
 
 def best_rate(run: Callable[[], None], items: int, repeats: int) -> float:
@@ -138,9 +178,23 @@ def main() -> None:
     report("rule_judge_verdicts_per_second", our_rate, answers=len(items))
     report("rapidfuzz_extract_one_per_second", peer_rate, answers=arguments.peer_answers, names=len(names))
     report("times_as_fast", our_rate / peer_rate)
+    for labels in ("cifar10", "imagenet1k"):
+        target = Classification(0, load(labels))
+        judge.judge("zqxw vbnm", target)
+        nonsense = garbage(arguments.answers // 4)
+        start = time.process_time()
+        for text in nonsense:
+            judge.judge(text, target)
+        report("garbage_verdicts_per_second", len(nonsense) / (time.process_time() - start),
+               answers=len(nonsense), labels=len(target.vocabulary.labels))  # fmt: skip
+    for kind, looped in LOOPED.items():
+        for length in (10**4, 10**5, 10**6):
+            taken = {loop: loop_seconds(judge, loop, length, looped) for loop in LOOPS}
+            slowest = max(taken, key=lambda loop: taken[loop])
+            report("loop_milliseconds", 1000 * taken[slowest], target=kind, length=length, slowest=slowest)
 
 
-def report(name: str, value: float, **details: int) -> None:
+def report(name: str, value: float, **details: int | str) -> None:
     """Print one figure."""
     print(json.dumps({"benchmark": "judge", "figure": name, "value": float(f"{value:.4g}"), **details}))
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from judges.fuzzy.classification import ClassificationJudge
 from judges.fuzzy.multiple_choice import judge_choice
 from judges.fuzzy.short_answer import judge_short_answer
+from judges.fuzzy.text import markup
 from judges.target import Classification, MultipleChoice, Target
 from judges.verdict import Verdict
+
+LONGEST = 16_000
+"""Of an answer with more characters, only the first and the last half as many are read."""
 
 
 class FuzzyJudge:
@@ -20,11 +25,29 @@ class FuzzyJudge:
         self._classification = ClassificationJudge()
 
     def judge(self, prediction: str, target: Target) -> Verdict:
-        """Judge one answer.
+        """Judge one answer; of a very long one, the beginning and the end.
 
         Raises:
             UserError: the target's label is not in its vocabulary or among its choices.
         """
+        if len(prediction) > LONGEST:
+            return self._judge_long(prediction, target)
+        return self._judge(prediction, target)
+
+    def _judge_long(self, prediction: str, target: Target) -> Verdict:
+        """Judge an answer without its thoughts and without its middle: one that loops takes no longer than others."""
+        text = markup.without_thoughts(prediction)
+        head, tail = text[: LONGEST // 2], text[-LONGEST // 2 :]
+        verdict = self._judge(f"{head}\n{tail}", target)
+        moved = len(prediction) - len(tail) - len(head) - 1
+        matches = tuple(
+            match if match.start < len(head) else replace(match, start=match.start + moved, end=match.end + moved)
+            for match in verdict.matches
+        )
+        reason = f"{verdict.reason}; only the first and last {LONGEST // 2:,} characters were read"
+        return replace(verdict, matches=matches, reason=reason)
+
+    def _judge(self, prediction: str, target: Target) -> Verdict:
         if isinstance(target, Classification):
             return self._classification.judge(prediction, target)
         if isinstance(target, MultipleChoice):

@@ -18,6 +18,7 @@ from judges.fuzzy.text import markup
 from judges.fuzzy.text.inflection import plural
 from judges.fuzzy.text.lexicon import is_word
 from judges.fuzzy.text.normalize import Folded, fold, fold_name
+from judges.fuzzy.text.spans import Spans
 from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load
 from judges.target import MultipleChoice
 from judges.verdict import Category, Match, Verdict
@@ -37,7 +38,8 @@ _AFTER_ARTICLE_LETTER = re.compile(
 )
 _ORDINALS: list[str] = load("multiple_choice")["ordinals"].split()
 _ORDINAL = re.compile(rf"\b({'|'.join(_ORDINALS)}) (?:{alternatives('multiple_choice', 'counted')})\b")
-_OPTION_NAMES = alternatives("multiple_choice", "option_names")
+_SIGNS = re.compile(r"\W+")
+_BARE = re.compile(rf"(?:{alternatives('multiple_choice', 'option_names')})? ?([a-z])")
 _SHORTEST_NEAR = 5
 
 
@@ -113,18 +115,15 @@ def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[
     picks = sorted(texts + letters + _ordinals(plain, len(choices)), key=lambda pick: pick.start)
     if not picks:
         picks = _nearly_option(folded, choices)
-    talk = [span for span in injection.spans(plain) if not _is_whole(plain, span)]
-    kept = [pick for pick in picks if not any(start <= pick.start < end for start, end in talk)]
+    first, last = len(plain) - len(plain.lstrip()), len(plain.rstrip())
+    talk = Spans(span for span in injection.spans(plain) if span[0] > first or span[1] < last)
+    kept = [pick for pick in picks if not talk.covers(pick.start)]
     named = [(pick.start, pick.end) for pick in texts + letters]
     denied = assertions.denied_spans(plain, assertions.denials(plain, named), named)
     affirmed = [pick for pick in kept if not assertions.is_denied(plain, (pick.start, pick.end), denied)]
     if len(affirmed) < len(picks):
         notes.append("what is denied or said to the judge does not count")
     return _concluded(plain, affirmed, notes)
-
-
-def _is_whole(plain: str, span: tuple[int, int]) -> bool:
-    return plain[: span[0]].strip() == "" and plain[span[1] :].strip() == ""
 
 
 def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
@@ -136,10 +135,23 @@ def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
                 if text != "one" or word_is_digit(folded.plain, *match.span()):
                     found.append(_Pick(*match.span(), index, "option"))
     found.sort(key=lambda pick: (pick.start - pick.end, pick.start))
+    by_option: dict[int, list[tuple[int, int]]] = {}
     taken: list[_Pick] = []
-    for pick in found:
-        if all(pick.end <= other.start or pick.start >= other.end or other.option == pick.option for other in taken):
-            taken.append(pick)
+    for length in sorted({pick.end - pick.start for pick in found}, reverse=True):
+        longer = {option: Spans(spans) for option, spans in by_option.items()}
+        same: list[_Pick] = []
+        reach: dict[int, int] = {}
+        for pick in (pick for pick in found if pick.end - pick.start == length):
+            others = (spans for option, spans in longer.items() if option != pick.option)
+            if any(spans.meets(pick.start, pick.end) for spans in others) or any(
+                end > pick.start for option, end in reach.items() if option != pick.option
+            ):
+                continue
+            same.append(pick)
+            reach[pick.option] = pick.end
+        taken += same
+        for pick in same:
+            by_option.setdefault(pick.option, []).append((pick.start, pick.end))
     return taken
 
 
@@ -172,10 +184,12 @@ def _letters(folded: Folded, prediction: str, texts: list[_Pick], count: int) ->
     plain = folded.plain
     last = chr(ord("a") + count - 1)
     picks = []
-    bare = re.fullmatch(rf"\W*(?:{_OPTION_NAMES})?\W*([a-{last}])\W*", plain)
+    bare = _BARE.fullmatch(_SIGNS.sub(" ", plain).strip())
+    bare = bare if bare and bare.group(1) <= last else None
+    inside_texts = Spans((pick.start, pick.end) for pick in texts)
     for match in re.finditer(rf"(?<![\w'])[a-{last}](?![\w'+])", plain):
         start = match.start()
-        inside = any(pick.start <= start < pick.end for pick in texts)
+        inside = inside_texts.covers(start)
         capital = prediction[folded.origin[start]].isupper() or ord(prediction[folded.origin[start]]) > 127
         if not inside and (bare or _is_letter(plain, start, capital)):
             picks.append(_Pick(start, start + 1, ord(match.group()) - ord("a"), "letter"))
@@ -184,7 +198,7 @@ def _letters(folded: Folded, prediction: str, texts: list[_Pick], count: int) ->
 
 def _is_letter(plain: str, start: int, capital: bool) -> bool:
     """Whether the letter at `start` names an option, rather than being an article, a pronoun or an initial."""
-    before, after = plain[max(0, start - 24) : start], plain[start + 1 :]
+    before, after = plain[max(0, start - 24) : start], plain[start + 1 : start + 41]
     closed = re.match(r"[\"'*`_]*[)\]]|[\"'*`_]*[.:](?:\s|$)", after) is not None
     opened = before.rstrip("*_\"'` ")[-1:] in {"(", "["}
     if opened and re.match(r"[\"'*`_]*[)\].:,]", after):
@@ -213,7 +227,8 @@ def _nearly_option(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
     words = folded.words.split()
     forms = {form: index for index, choice in enumerate(choices) for form in _option_forms(choice)}
     tail = _ARTICLE.sub("", " ".join(words))
-    if len(tail) < _SHORTEST_NEAR:
+    longest = max(map(len, forms), default=0)
+    if not _SHORTEST_NEAR <= len(tail) <= longest + max(1, longest // 4):  # more wrong letters than one in eight
         return []
     best = process.extractOne(tail, list(forms), scorer=Levenshtein.distance, score_cutoff=len(tail) // 8 or 1)
     if best is None or not _misspells(tail, best[0]):

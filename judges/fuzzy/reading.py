@@ -13,6 +13,7 @@ from judges.fuzzy.matching.matcher import Hit, Matcher
 from judges.fuzzy.matching.spelling import Speller
 from judges.fuzzy.text import markup
 from judges.fuzzy.text.normalize import Folded, fold, fold_simple
+from judges.fuzzy.text.spans import Places, Span, Spans
 from judges.fuzzy.text.wordlists import alternatives, phrases, word_list
 from judges.vocabulary import Vocabulary
 
@@ -164,11 +165,11 @@ def _only_describes(plain: str, hit: Hit, following: Hit) -> bool:
 
 def _drop_judge_talk(reading: Reading, labels: list[Hit]) -> list[Hit]:
     """Drop labels inside clauses that talk to the judge."""
-    spans = injection.spans(reading.folded.plain)
-    if not spans:
+    talk = Spans(injection.spans(reading.folded.plain))
+    if not talk:
         return labels
     reading.note("talk to the judge asserts nothing", confidence.JUDGE_TALK)
-    return _keep(reading, labels, [hit for hit in labels if not any(start <= hit.start < end for start, end in spans)])
+    return _keep(reading, labels, [hit for hit in labels if not talk.covers(hit.start)])
 
 
 def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
@@ -180,10 +181,11 @@ def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> li
     if not reading.denied:
         return labels
     reading.note(f'"{reading.denied[0].surface.text}" is denied', confidence.DENIED)
-    return _keep(reading, labels, [hit for hit in labels if hit not in reading.denied])
+    denied = {hit.start for hit in reading.denied}
+    return _keep(reading, labels, [hit for hit in labels if hit.start not in denied])
 
 
-def _spans(hits: Sequence[Hit]) -> list[assertions.Span]:
+def _spans(hits: Sequence[Hit]) -> list[Span]:
     return [(hit.start, hit.end) for hit in hits]
 
 
@@ -223,18 +225,20 @@ def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -
 def _drop_compared(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
     """Drop labels that others are only compared with, if anything else is asserted."""
     plain = reading.folded.plain
-    weak = []
+    contrast = Places(_CONTRAST, plain)
+    compared = []
     for hit in hits:
         if hit.surface.cue != "comparison":
             continue
         appearance = hit.surface.text in _APPEARANCE
-        if appearance and not _CONTRAST.search(plain, hit.end):
+        if appearance and contrast.first(hit.end) == len(plain):
             continue
-        limit = assertions.CLAUSE_END.search(plain, hit.end)
-        end = min(limit.start() if limit else len(plain), plain.find(",", hit.end) % (len(plain) + 1), hit.end + _NEAR)
-        weak += [label for label in labels if hit.end <= label.start < end]
-    compared = {label.start for label in weak}
-    strong = [label for label in labels if label.start not in compared]
+        near = hit.end + _NEAR
+        limit = assertions.CLAUSE_END.search(plain, hit.end, near + _NEAR)  # a phrase may reach past what is near
+        compared.append((hit.end, min(limit.start() if limit else near, plain.find(",", hit.end, near) % (near + 1))))
+    scopes = Spans(compared)
+    weak = [label for label in labels if scopes.covers(label.start)]
+    strong = [label for label in labels if not scopes.covers(label.start)]
     if not weak or not strong:
         return labels
     reading.note(f'"{weak[0].surface.text}" is only compared with', confidence.COMPARED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from itertools import accumulate
 
 from rapidfuzz.distance import Levenshtein
 
@@ -20,6 +20,12 @@ NAME = "fuzzy"
 _CHARACTERS_PER_ERROR = 8
 # From this similarity up, another text may be the same answer written differently.
 _ALIKE = 0.6
+_OR_AFTER = re.compile(r"\W{0,3}\s*(?:or|/)\s+\w")
+_OR_BEFORE = re.compile(r"\w\s+or\s+(?:the |a |an )?$")
+_NO_DIGIT = re.compile(r"\D")
+_NEAR = 20
+# Of an answer without end, so many characters are read after each of so many conclusions, the last ones.
+_READ, _CONCLUSIONS = 20_000, 50
 _YES = word_list("short_answer", "says_yes")
 _NO = word_list("short_answer", "says_no")
 _AFTER_NO = word_list("short_answer", "after_no")
@@ -82,8 +88,9 @@ def _words(plain: str) -> list[str]:
 
 
 def _yes_or_no(plain: str, gold: str) -> Verdict:
-    for start in [marker.end for marker in reversed(assertions.conclusions(plain))] + [0]:
-        said = _said(plain[start:])
+    last = [marker.end for marker in reversed(assertions.conclusions(plain))][:_CONCLUSIONS]
+    for start in [*last, 0]:
+        said = _said(plain[start : start + _READ])
         if said == gold:
             return _verdict("correct", confidence.YES_NO, f"answers {said}")
         if said is not None:
@@ -118,8 +125,9 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
     denied = assertions.denied_spans(plain, assertions.denials(plain, found), found)
     kept = [span for span in found if not assertions.is_denied(plain, span, denied)]
     if len({_value(plain, span) for span in kept}) > 1:
-        for marker in assertions.conclusions(plain):
-            kept = [span for span in kept if span[0] >= marker.end] or kept
+        last = max(start for start, _ in kept)
+        concluded = max((marker.end for marker in assertions.conclusions(plain) if marker.end <= last), default=0)
+        kept = [span for span in kept if span[0] >= concluded]
     kept = [span for span in kept if len(_value(plain, span)) == len(gold)] or kept
     values = {_value(plain, span) for span in kept}
     if values == {gold}:
@@ -149,9 +157,7 @@ def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Ve
         rest = (plain[: span[0]] + " " + plain[span[1] :]).strip()
         answered = _CORRECTED.search(rest)
         return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{" ".join(gold)}"')
-    beside = re.match(r"\W{0,3}\s*(?:or|/)\s+\w", plain[span[1] :]) or re.search(
-        r"\w\s+or\s+(?:the |a |an )?$", plain[: span[0]]
-    )
+    beside = _OR_AFTER.match(plain, span[1]) or _OR_BEFORE.search(plain[max(0, span[0] - _NEAR) : span[0]])
     if beside and "or" not in gold:
         return _verdict("incorrect", confidence.OPEN_BETWEEN_TWO, "leaves the answer open between two")
     reason = "gives the answer" if not errors else f"gives the answer with {errors} wrong character{'s' * (errors > 1)}"
@@ -163,22 +169,25 @@ def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tupl
     """Return the span of words nearest to the answer and its number of wrong characters; None if it is too far."""
     wanted = "".join(gold)
     allowed = len(wanted) // _CHARACTERS_PER_ERROR
-    digits = re.sub(r"\D", "", wanted)
+    digits = _NO_DIGIT.sub("", wanted)
     best: tuple[tuple[int, int] | None, int] = (None, allowed + 1)
+    words = [plain[slice(*span)].replace("'", "") for span in tokens]
+    reach = [0, *accumulate(map(len, words))]
+    tried: set[str] = set()
     for size in {len(gold), len(gold) - 1, len(gold) + 1} - {0}:
         for first in range(len(tokens) - size + 1):
-            window = tokens[first : first + size]
-            text = "".join(plain[slice(*span)].replace("'", "") for span in window)
-            if abs(len(text) - len(wanted)) > allowed or re.sub(r"\D", "", text) != digits:
+            if abs(reach[first + size] - reach[first] - len(wanted)) > allowed:
+                continue
+            text = "".join(words[first : first + size])
+            if text in tried:
+                continue
+            tried.add(text)
+            if _NO_DIGIT.sub("", text) != digits:
                 continue
             errors = Levenshtein.distance(text, wanted, score_cutoff=best[1])
             if errors < best[1]:
-                best = ((window[0][0], window[-1][1]), errors)
-    if (
-        best[0] is None
-        and len(gold) > 1
-        and sorted(gold) == sorted(plain[slice(*span)].replace("'", "") for span in tokens)
-    ):
+                best = ((tokens[first][0], tokens[first + size - 1][1]), errors)
+    if best[0] is None and len(gold) > 1 and sorted(gold) == sorted(words):
         # "Hensley, Margaret L." is the same name.
         return (tokens[0][0], tokens[-1][1]), 0
     return best
@@ -200,8 +209,9 @@ def _no_match(plain: str, gold: str) -> Verdict:
     return _verdict("incorrect", _distance_confidence(plain.strip(), gold), f'gives another answer than "{gold}"')
 
 
-@lru_cache(maxsize=1024)
 def _distance_confidence(text: str, gold: str) -> float:
     """Return the trust in "another answer": less where the texts are much alike."""
+    if len(text) * _ALIKE > len(gold) or len(gold) * _ALIKE > len(text):  # as many letters are missing
+        return confidence.OTHER_TEXT
     alike = Levenshtein.normalized_similarity(text, gold) > _ALIKE
     return confidence.ALIKE_TEXT if alike else confidence.OTHER_TEXT

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
+from judges.fuzzy.text.spans import Places, Span, Spans
 from judges.fuzzy.text.wordlists import alternatives, phrases
-
-Span = tuple[int, int]
-"""[start, end) in folded text."""
 
 
 def _cue(kind: str) -> str:
@@ -36,10 +36,11 @@ CLAUSE_END = re.compile(
     rf"[.!?;:\n]|\((?![a-z]\))|--| - |[—–]|\b(?:{_words('contrasts')})\b"
     rf"|,\s*(?:{_words('after_comma')}|and (?:it|this))\b|\b(?:{_words('statements')})\b"
 )
-_LIST_GOES_ON = re.compile(r",[^,]*\b(?:or|nor|and)\b")
+_COMMA = re.compile(",")
+_LIST_GOES_ON = re.compile(r"\b(?:or|nor|and)\b")
 _DENIED_AFTER = re.compile(
     # "A", "C and D ..."
-    r"[\"'*_)\].]*\s*(?:(?:,|and|or|&|nor)\s*(?:\(?[a-z]\)?)\s*)*"
+    r"[\"'*_)\].]{0,9}\s*(?:(?:,|and|or|&|nor)\s*(?:\(?[a-z]\)?)\s*){0,9}"
     # "Cat? No.", "cat: false", "cat = 0"
     rf"(?:\?\s*no\b|[:=\-]\s*(?:{_words('false_values')})(?![\w.])"
     # "... are not right", "... can't be it", "a cat is not visible"
@@ -48,8 +49,8 @@ _DENIED_AFTER = re.compile(
     # "... is wrong", "cat is ruled out"
     rf"|(?:(?:{_words('verbs_before_false')})\s+)?(?:{_words('ruled_out')}))"
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s)")
-_AFTER_ANSWER = re.compile(r"[\s\"'*_]*(?::|=|-|—|>|is\b|was\b|would be\b|\n)")
+_SENTENCE_OR_LINE_END = re.compile(r"[.!?](?=\s)|\n")
+_AFTER_ANSWER = re.compile(r"[\s\"'*_]{0,9}(?::|=|-|—|>|is\b|was\b|would be\b|\n)")
 # A conclusion ends here, with its reason.
 _REASON = re.compile(rf"\b(?:{_words('reasons')})\b|[.!\n]")
 
@@ -68,37 +69,38 @@ class Marker(NamedTuple):
 
 def denials(plain: str, named: Sequence[Span]) -> list[int]:
     """Return where the cues of denial in folded text end; those inside a name ("No" as an option) deny nothing."""
-    return [
-        cue.end()
-        for cue in _DENIAL.finditer(plain)
-        if not cue["affirmed"] and not any(start <= cue.start() < end for start, end in named)
-    ]
+    names = Spans(named)
+    return [cue.end() for cue in _DENIAL.finditer(plain) if not cue["affirmed"] and not names.covers(cue.start())]
 
 
-def denied_spans(plain: str, cues: Iterable[int], named: Sequence[Span]) -> list[Span]:
+def denied_spans(plain: str, cues: Iterable[int], named: Sequence[Span]) -> Spans:
     """Return the spans of folded text that are denied by the cues that end at these offsets.
 
     A denial reaches to the end of its clause, or of the list of what is denied; it continues past a comma until it
     has reached one of `named`, the spans of what may be denied.
     """
-    return [(cue, _scope_end(plain, cue, named)) for cue in cues]
+    cues = list(cues)
+    if not cues:
+        return Spans(())
+    clause_ends, commas = Places(CLAUSE_END, plain), Places(_COMMA, plain)
+    joins, starts = Places(_LIST_GOES_ON, plain), sorted(start for start, _ in named)
 
-
-def _scope_end(plain: str, start: int, named: Sequence[Span]) -> int:
-    limit = CLAUSE_END.search(plain, start)
-    end = limit.start() if limit else len(plain)
-    comma = plain.find(",", start, end)
-    while comma >= 0:
-        met = any(start <= name < comma for name, _ in named) or not plain[start:comma].strip()
-        if met and not _LIST_GOES_ON.search(plain[comma:end]):
+    def scope_end(start: int) -> int:
+        end = clause_ends.first(start)
+        joined = joins.last(end)  # a list goes on until here
+        name = bisect_left(starts, start)
+        met = starts[name] if name < len(starts) else end
+        comma = commas.first(start)
+        if comma < end and joined < comma and not plain[start:comma].strip():
             return comma
-        comma = plain.find(",", comma + 1, end)
-    return end
+        return min(commas.first(max(joined, met, start) + 1), end)
+
+    return Spans((cue, scope_end(cue)) for cue in cues)
 
 
-def is_denied(plain: str, span: Span, denied: Iterable[Span]) -> bool:
+def is_denied(plain: str, span: Span, denied: Spans) -> bool:
     """Whether the folded text at `span` is denied, by words before or after it."""
-    return any(start <= span[0] < end for start, end in denied) or bool(_DENIED_AFTER.match(plain, span[1]))
+    return denied.covers(span[0]) or bool(_DENIED_AFTER.match(plain, span[1]))
 
 
 def conclusions(plain: str) -> list[Marker]:
@@ -113,15 +115,21 @@ def states_answer(plain: str, end: int) -> bool:
 
 def stated(plain: str, markers: Iterable[Marker], named: Sequence[Span]) -> set[Span]:
     """Return which of `named`, in order, the text states as its answer; two stated answers both count."""
-    found: dict[bool, set[Span]] = {True: set(), False: set()}
+    markers = list(markers)
+    if not markers or not named:
+        return set()
+    starts = [start for start, _ in named]
+    gaps, reasons = Places(_SENTENCE_OR_LINE_END, plain), Places(_REASON, plain)
+    # How many statements begin and end at each name: so that one name in many statements costs no more.
+    changes = {True: [0] * (len(named) + 1), False: [0] * (len(named) + 1)}
     for marker in markers:
-        following = [span for span in named if span[0] >= marker.end]
-        if not following:
+        first = bisect_left(starts, marker.end)
+        if first == len(named) or gaps.count(marker.end, starts[first]) > 1:
             continue
-        gap = plain[marker.end : following[0][0]]
-        if gap.count("\n") + len(_SENTENCE_END.findall(gap)) > 1:
-            continue
-        limit = _REASON.search(plain, following[0][1])
-        end = limit.start() if limit else len(plain)
-        found[marker.final].update(span for span in following if span[0] < end)
+        changes[marker.final][first] += 1
+        changes[marker.final][bisect_left(starts, reasons.first(named[first][1]))] -= 1
+    found = {
+        final: {span for span, count in zip(named, accumulate(change), strict=False) if count > 0}
+        for final, change in changes.items()
+    }
     return found[True] or found[False]

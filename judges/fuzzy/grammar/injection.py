@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from judges.fuzzy.text.wordlists import alternatives
 
@@ -82,11 +83,14 @@ _NOISE = re.compile(r"(\W)\W{2,}")
 
 def spans(plain: str) -> list[tuple[int, int]]:
     """Return the clauses of folded text that talk to the judge, as offsets into it."""
-    return [clause.span() for clause in _CLAUSE.finditer(plain) if _talks(clause.group())]
+    return [clause.span() for clause in _CLAUSE.finditer(plain) if _hints(clause.group())]
 
 
+def _hints(clause: str) -> bool:
+    return _HINT.search(clause) is not None and _talks(clause.strip()[:_LONGEST_CLAUSE])
+
+
+@lru_cache(maxsize=4096)
 def _talks(clause: str) -> bool:
-    if not _HINT.search(clause):
-        return False
-    text = _NOISE.sub(r"\1 ", clause.strip()[:_LONGEST_CLAUSE])
+    text = _NOISE.sub(r"\1 ", clause)
     return any(pattern.search(text) for pattern in _TALK)

@@ -12,6 +12,7 @@ import ahocorasick
 from judges.fuzzy.text.inflection import plural, plurals, spellings
 from judges.fuzzy.text.lexicon import is_word, may_be
 from judges.fuzzy.text.normalize import ASCII_TABLE, fold_name
+from judges.fuzzy.text.spans import without_overlaps
 from judges.fuzzy.text.wordlists import cue_kinds
 from judges.vocabulary import Vocabulary
 
@@ -76,10 +77,8 @@ def _longest(overlapping: list[tuple[int, int, Surface]]) -> list[Hit]:
     """Keep the longest of overlapping hits, then those that do not overlap with it, from left to right."""
     if len(overlapping) == 1:
         return [Hit(*overlapping[0])]
-    taken: list[Hit] = []
-    for start, end, surface in sorted(overlapping, key=lambda hit: (hit[0] - hit[1], hit[0])):
-        if all(end <= other.start or start >= other.end for other in taken):
-            taken.append(Hit(start, end, surface))
+    ordered = sorted(overlapping, key=lambda hit: (hit[0] - hit[1], hit[0]))
+    taken = [Hit(*ordered[number]) for number in without_overlaps([(start, end) for start, end, _ in ordered])]
     return sorted(taken, key=lambda hit: hit.start)
 
 

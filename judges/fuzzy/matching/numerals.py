@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from judges.fuzzy.matching.matcher import Hit, Surface
 from judges.fuzzy.text.lexicon import is_plural
+from judges.fuzzy.text.spans import Spans
 from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load, word_list
 from judges.vocabulary import Vocabulary
 
@@ -19,6 +20,8 @@ _BIG: list[str] = load("numbers")["sizes"].split()
 _CALLED = alternatives("numbers", "called")
 
 _NUMBER = re.compile(r"(?<![a-z0-9])\d+(?:(?:[.,:\-]|\s?[/x×]\s?)\d+)*(?:st|nd|rd|th|%|\s?%|[a-z]+)?", re.I)
+_WORD_AFTER = re.compile(r"[ \-]([a-z]+)")
+_JOINED_WORD_AFTER = re.compile(r"([ \-])([a-z]+)")
 _ALONE = re.compile(r"\d")
 _LISTED = re.compile(r"\s?[,/\-]\s?")
 # Numbers that say how sure, how good, how large or which one, and not what the image shows.
@@ -26,12 +29,12 @@ _BESIDE_THE_POINT = re.compile(
     rf"""
     # "confidence: 0.97", "score is 9/10"
     \b(?:{alternatives("numbers", "measures")})s?\b\W{{0,3}}
-        (?:(?:is|of|level|score|was|at|=)\W{{0,3}})*\d+(?:[.,/]\d+)*\s?%?(?:\s?(?:out\ of|/)\s?\d+)?
+        (?:(?:is|of|level|score|was|at|=)\W{{0,3}}){{0,6}}\d+(?:[.,/]\d+)*\s?%?(?:\s?(?:out\ of|/)\s?\d+)?
     # "step 1", "Figure 3"
     | \b(?:{alternatives("numbers", "numbered")})[ \-#]{{1,2}}\d+\b
     # "9 out of 10", "9/10 sure"
     | \b\d+(?:\.\d+)?\ ?(?:out\ of|of)\ \d+\b
-    | \b\d+\ ?/\ ?(?:5|10|100)\b(?=[^.\n]*\b(?:{alternatives("numbers", "rated_as")}))
+    | \b\d+\ ?/\ ?(?:5|10|100)\b(?=[^.\n]{{0,60}}\b(?:{alternatives("numbers", "rated_as")}))
     # "I rate this 5/5"
     | \b(?:{alternatives("numbers", "rates")})\b[^.\n]{{0,30}}?\d+(?:\s?/\s?\d+)?
     # "[12, 4, 30, 41]", "(0.2, 0.8)"
@@ -71,11 +74,11 @@ def find_digits(plain: str, original: str, origin: Sequence[int]) -> tuple[list[
 
     `original` is the answer before folding, for the capitals of Roman numerals; `origin` maps to its offsets.
     """
-    ignored = [match.span() for match in _BESIDE_THE_POINT.finditer(plain)]
+    ignored = Spans(match.span() for match in _BESIDE_THE_POINT.finditer(plain))
     hits: list[Hit] = []
     outside = False
     for match in _NUMBER.finditer(plain):
-        if any(start < match.end() and match.start() < end for start, end in ignored):
+        if ignored.meets(*match.span()):
             continue
         parts = _LISTED.split(match.group())
         if all(len(part) == 1 for part in parts):
@@ -132,7 +135,7 @@ def _roman(plain: str, original: str, origin: Sequence[int]) -> list[Hit]:
 
 def _is_quantity(plain: str, hit: Hit) -> bool:
     """Whether the digit counts something: "3 strokes", "2 of them"."""
-    after = re.match(r"[ \-]([a-z]+)", plain[hit.end :])
+    after = _WORD_AFTER.match(plain, hit.end)
     return after is not None and (after.group(1) in _UNIT_NOUNS or is_plural(after.group(1)))
 
 
@@ -140,7 +143,7 @@ def word_is_digit(plain: str, start: int, end: int) -> bool:
     """Whether a digit word names the digit, rather than counting things or standing for one ("this one")."""
     word = plain[start:end]
     before = re.search(r"([a-z]+) $", plain[max(0, start - 16) : start])
-    after = re.match(r"([ \-])([a-z]+)", plain[end:])
+    after = _JOINED_WORD_AFTER.match(plain, end)
     if after:
         following = after.group(2)
         if following == "of" or is_plural(following) or (after.group(1) == "-" and following not in _NUMBER_NOUNS):

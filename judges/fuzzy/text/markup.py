@@ -11,9 +11,10 @@ from judges.fuzzy.text.wordlists import alternatives, word_list
 SUSPICIOUS = re.compile(r"[<>{}\[\]\\`~@?:\t\n\v\f\r]|  |www\.")
 
 _HIDDEN = re.compile(
-    rf"<!--.*?-->|<({alternatives('markup', 'hidden_tags')})\b[^>]*>.*?(?:</\1\s*>|\Z)|~~[^~\n]+~~", re.I | re.S
+    rf"<!--(?:(?!<!--).)*?-->|<({alternatives('markup', 'hidden_tags')})\b[^<>]*>.*?(?:</\1\s*>|\Z)|~~[^~\n]+~~",
+    re.I | re.S,
 )
-_THOUGHT = re.compile(rf"<({alternatives('markup', 'thought_tags')})>.*?</\1>", re.I | re.S)
+_THOUGHT = re.compile(rf"<(/?)({alternatives('markup', 'thought_tags')})>", re.I)
 _ANSWER = re.compile(
     rf"<({alternatives('markup', 'answer_tags')})>(.*?)(?:</\1>|\Z)|\\boxed\s*\{{([^{{}}]*)\}}", re.I | re.S
 )
@@ -23,7 +24,7 @@ _TAG_NAMES = word_list("markup", "tags")
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{1,6}|#x[0-9a-f]{1,5});", re.I)
 _ESCAPE = re.compile(r"\\[nrt](?![a-z]{3})|\\[nrt](?=[A-Z])|\\(?=[\"'*_])")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\b[\w.+\-]{1,64}@[\w\-]{1,64}(?:\.[\w\-]{1,64}){1,4}", re.I)
-_FENCE = re.compile(r"```[ \t]*[a-zA-Z]*(?=\s*\n)")
+_FENCE = re.compile(r"```[ \t]{0,9}[a-zA-Z]{0,20}(?=[ \t]{0,9}\n)")
 _ROLE_START = re.compile(
     rf"(?:^|\n)[ \t]*(?:#+ *)?(?:\*\*)?(?:{alternatives('markup', 'assistant')})(?:\*\*)?[ \t]*:"
     r"|<\|?(?:im_start\|>[ \t]*)?assistant\|?>?[ \t]*:?|\[/INST\]|<start_of_turn>model",
@@ -35,15 +36,16 @@ _ROLE_END = re.compile(
     re.I,
 )
 _QUESTION = re.compile(
-    rf"(?:(?<=[.!?\n:])|\A)\s*(?:question:\s*|q:\s*)?(?:{alternatives('markup', 'question_words')})\b[^.!?\n]*\?",
+    r"(?:(?<=[.!?\n:])|\A)\s{0,40}(?:question:\s*|q:\s*)?"
+    rf"(?:{alternatives('markup', 'question_words')})\b[^.!?\n]{{0,500}}\?",
     re.I,
 )
 _PROMPT_ECHO = re.compile(
     r"please only answer (?:the question|a single (?:object|number) in)[^\n]*?(?:\.(?=\s)|\.?$|\n)", re.I
 )
 _PAIR = re.compile(
-    r"""(["'])(?P<key>[^"'\n]{1,60})\1\s*:\s*"""
-    r"""(?P<value>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\[[^\]\n]*\]|[^,}\n\]]*)"""
+    r"""(["'])(?P<key>[^"'\n]{1,60})\1\s{0,9}:\s{0,9}"""
+    r"""(?P<value>"(?:[^"\\\n]|\\.){0,1000}"|'(?:[^'\\\n]|\\.){0,1000}'|\[[^\]\n]{0,1000}\]|[^,}\n\]]*)"""
 )
 _ANSWER_KEYS = word_list("markup", "answer_keys")
 
@@ -53,7 +55,7 @@ def clean(text: str) -> str:
     if not SUSPICIOUS.search(text):
         return text
     text = _blank_all(_HIDDEN, text, keep_if_empty=True)
-    text = _blank_all(_THOUGHT, text, keep_if_empty=True)
+    text = without_thoughts(text)
     text = _last_turn(text)
     text = _keep_answer(text)
     text = _blank_all(_SPECIAL, text)
@@ -72,6 +74,29 @@ def _blank_all(pattern: re.Pattern[str], text: str, *, keep_if_empty: bool = Fal
     """Blank every match; with `keep_if_empty`, only if something else is left."""
     result = blank(text, (match.span() for match in pattern.finditer(text)))
     return result if result.strip() or not keep_if_empty else text
+
+
+def without_thoughts(text: str) -> str:
+    """Blank what a model thinks before it answers; thinking that never ends leaves no answer.
+
+    Where the prompt has opened the block, the text before its end is thinking too. If nothing follows the thinking, it
+    is all that there is to read.
+    """
+    finished: list[tuple[int, int]] = []
+    opened: tuple[int, str] | None = None
+    for tag in _THOUGHT.finditer(text):
+        name = tag[2].lower()
+        if not tag[1]:
+            opened = opened or (tag.start(), name)
+        elif opened and opened[1] == name:
+            finished.append((opened[0], tag.end()))
+            opened = None
+        elif not opened and not finished:
+            finished.append((0, tag.end()))
+    if opened:
+        text = blank(text, [(opened[0], len(text))])
+    result = blank(text, finished)
+    return result if result.strip() else text
 
 
 def _last_turn(text: str) -> str:

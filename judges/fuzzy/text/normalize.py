@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 # All of ASCII but letters and digits becomes a space, one for one, so that offsets stay.
 ASCII_TABLE = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
+_BLANK_RUN = re.compile(r"\s\s")
 _KEYCAP_TEN = "\N{KEYCAP TEN}"
 _VISIBLE = re.compile(r"[^\n]")
 _APOSTROPHES = frozenset("'’‘`´ʼ＇")
@@ -40,26 +40,46 @@ def fold_simple(text: str) -> Folded:
 
 def fold(text: str) -> Folded:
     """Fold any text: NFKC, case, accents, zero-width characters; runs of blanks between words become one."""
+    one_for_one = all(len(_FOLDS[ord(char)]) == 1 for char in set(text))
+    if one_for_one and not text[:1].isspace() and not _BLANK_RUN.search(text):
+        same = f" {text.translate(_FOLDS)} "  # nothing moves
+        return Folded(same.translate(_WORDS), same, [0, *range(len(text) + 1)])
     plain: list[str] = [" "]
     origin = [0]
     for offset, char in enumerate(text):
-        for folded in char.lower() if char.isascii() else _fold_char(char):
-            if folded.isspace():
-                folded = "\n" if folded in "\n\r\u2028\u2029" else " "
-                if plain[-1] in " \n":
-                    # One blank stands for a run of them; a line break in the run wins.
-                    plain[-1] = "\n" if folded == "\n" and len(plain) > 1 else plain[-1]
-                    continue
+        for folded in _FOLDS[ord(char)]:
+            if folded in " \n" and plain[-1] in " \n":
+                # One blank stands for a run of them; a line break in the run wins.
+                plain[-1] = "\n" if folded == "\n" and len(plain) > 1 else plain[-1]
+                continue
             plain.append(folded)
             origin.append(offset)
     plain.append(" ")
     origin.append(len(text))
     text = "".join(plain)
-    words = "".join(char if _is_word_char(char) else " " for char in text)
-    return Folded(words, text, origin)
+    return Folded(text.translate(_WORDS), text, origin)
 
 
-@lru_cache(maxsize=4096)
+class _Folds(dict[int, str]):
+    """What each character is folded to, by its code; found when it first occurs."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        folded = char.lower() if char.isascii() else _fold_char(char)
+        folded = "".join(("\n" if one in "\n\r\u2028\u2029" else " ") if one.isspace() else one for one in folded)
+        return self.setdefault(code, folded)
+
+
+class _WordCharacters(dict[int, str]):
+    """A blank for what is in no word, by its code."""
+
+    def __missing__(self, code: int) -> str:
+        return self.setdefault(code, chr(code) if _is_word_char(chr(code)) else " ")
+
+
+_FOLDS, _WORDS = _Folds(), _WordCharacters()
+
+
 def _fold_char(char: str) -> str:
     """Return what one non-ASCII character matches as; empty for what cannot be seen."""
     if char == _KEYCAP_TEN:

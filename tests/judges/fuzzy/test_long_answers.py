@@ -1,0 +1,99 @@
+"""What a model writes that loops on one token: every judge takes time in proportion, and reads both ends."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emt_tasks.datasets.vocabularies import load
+from judges import Classification, MultipleChoice, ShortAnswer
+from judges.fuzzy.judge import LONGEST, FuzzyJudge
+from judges.fuzzy.text.spans import Places, Spans, without_overlaps
+from judges.target import Target
+
+JUDGE = FuzzyJudge()
+LOOPS = ["!", '"', "(", "-", "**", "not ", "is not a cat, nor ", "<think>", "</think>", "<!--", "<del ", '{"a":[',
+         '{"label": "cat", ', "cat ", "cat dog ", "the final answer is cat ", "answer: ", "A ", "a, b, ", "(A) ",
+         "first option ", "1 ", "score 1 ", "1/5 ", "[1,", "what:", "\n", "``` ", "a.a@", "yes no ", "no wait, cat ",
+         "looks like a cat, ", "grade this as correct. ", "a", "zqx ", "é", "猫", "cat? ", "is not "]  # fmt: skip
+TARGETS: dict[str, Target] = {
+    "classes": Classification("cat", load("cifar10")),
+    "thousand classes": Classification(281, load("imagenet1k")),
+    "digits": Classification("3", load("mnist")),
+    "options": MultipleChoice("A", ("a cat", "the dog", "no", "one")),
+    "name": ShortAnswer("Ada Lovelace"),
+    "yes": ShortAnswer("yes"),
+    "number": ShortAnswer("1998"),
+}
+
+
+def seconds(text: str, target: Target) -> float:
+    best = float("inf")
+    for _ in range(3):
+        start = time.process_time()
+        JUDGE.judge(text, target)
+        best = min(best, time.process_time() - start)
+    return best
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_time_grows_with_the_length_and_no_faster(kind: str) -> None:
+    """The bounds are for a machine several times slower; a quadratic rule takes minutes."""
+    JUDGE.judge("zqxw", TARGETS[kind])  # builds what it keeps
+    for loop in LOOPS:
+        times = [seconds((loop * (length // len(loop) + 1))[:length], TARGETS[kind]) for length in (15_000, 10**6)]
+        assert times[0] < 0.5 and times[1] < 1.5, (loop, times)
+
+
+@pytest.mark.parametrize("filler", ["not ", "zqx ", "<think>hm</think> ", "x" * 70 + " "])
+def test_both_ends_of_a_long_answer_are_read(filler: str) -> None:
+    middle = filler * (3 * LONGEST // len(filler))
+    target = TARGETS["classes"]
+    for text in (f"It is a cat. {middle}", f"{middle}. It is a cat."):
+        verdict = JUDGE.judge(text, target)
+        assert verdict.category == "correct", verdict
+        assert verdict.reason.endswith("only the first and last 8,000 characters were read")
+        (match,) = verdict.matches
+        assert text[match.start : match.end] == match.text == "cat"
+
+
+def test_thoughts_longer_than_what_is_read_are_thoughts() -> None:
+    thoughts = "<think>" + "maybe a dog, maybe a horse. " * 2000
+    assert JUDGE.judge(f"{thoughts}</think>A cat.", TARGETS["classes"]).category == "correct"
+    assert JUDGE.judge(thoughts, TARGETS["classes"]).category == "extrinsic"
+
+
+spans = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(1, 8)).map(lambda one: (one[0], one[0] + one[1])), max_size=9
+)
+
+
+@given(spans, st.integers(0, 40), st.integers(1, 9))
+def test_spans_by_the_definition(found: list[tuple[int, int]], start: int, length: int) -> None:
+    end = start + length
+    assert Spans(found).meets(start, end) == any(one < end and start < other for one, other in found)
+    assert Spans(found).covers(start) == any(one <= start < other for one, other in found)
+
+
+@given(spans)
+def test_overlaps_by_the_definition(found: list[tuple[int, int]]) -> None:
+    taken: list[int] = []
+    for number, (start, end) in enumerate(found):
+        if all(end <= found[other][0] or start >= found[other][1] for other in taken):
+            taken.append(number)
+    assert without_overlaps(found) == taken
+
+
+@given(st.text("ab", max_size=12), st.integers(0, 13), st.integers(0, 13))
+@settings(max_examples=200)
+def test_places_by_the_definition(text: str, start: int, end: int) -> None:
+    import re
+
+    places = Places(re.compile("a"), text)
+    there = [place for place, letter in enumerate(text) if letter == "a"]
+    assert places.first(start) == min((place for place in there if place >= start), default=len(text))
+    assert places.last(end) == max((place for place in there if place < end), default=-1)
+    assert places.count(start, end) == sum(start <= place < end for place in there)
