@@ -23,7 +23,8 @@ _SHORTEST = 4
 _LONG = 8
 # Longest answers searched, in words: a page of text is not a misspelt label.
 _MOST_WORDS = 60
-_BEGINNING = 7
+_BEGINNING = 6
+_PLACES = [list(combinations(range(length), 2)) for length in range(_BEGINNING + 1)]
 _KNOWN_TOKENS = 2**16
 
 
@@ -106,7 +107,7 @@ class _Index:
         self._pairs: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         self._joined: defaultdict[str, list[str]] = defaultdict(list)
         self._words_without: defaultdict[str, list[str]] = defaultdict(list)
-        """Words of pairs by what is left of them without one letter."""
+        """Words of pairs by what is left of their beginning without one letter."""
         for name in names:
             words = name.split()
             if len(words) == 1:
@@ -119,7 +120,7 @@ class _Index:
                 self._pairs[words[0], words[1]].append(name)
                 self._joined["".join(words)].append(name)
         for word in {word for pair in self._pairs for word in pair}:
-            for left in {word, *_without(word, 1)}:
+            for left in _beginnings(word, 1):
                 self._words_without[left].append(word)
         self._longest = max(map(len, (word for name in names for word in name.split())), default=0) + 2
         self._near = lru_cache(maxsize=_KNOWN_TOKENS)(self._names_near)
@@ -176,7 +177,7 @@ class _Index:
         if len(token) > self._longest:
             return ()
         known = self._words_without
-        lefts = [left for left in (token, *_without(token, 1)) if left in known]
+        lefts = [left for left in _beginnings(token, 1) if left in known]
         return tuple({word for left in lefts for word in known[left]})
 
 
@@ -186,15 +187,12 @@ def _beginnings(word: str, letters: int) -> set[str]:
     Two words so far apart have one of these in common, as long as beginnings have more letters than may be wrong.
     """
     beginning = word[:_BEGINNING]
-    return {beginning, *_without(beginning, letters)}
-
-
-def _without(word: str, letters: int) -> list[str]:
-    """Return what is left of a word without one letter, and without two if so many may be missing."""
-    places = range(len(word))
-    lefts = [word[:place] + word[place + 1 :] for place in places]
+    lefts = {beginning}
+    if letters:
+        lefts.update([beginning[:place] + beginning[place + 1 :] for place in range(len(beginning))])
     if letters > 1:
-        lefts += [word[:one] + word[one + 1 : other] + word[other + 1 :] for one, other in combinations(places, 2)]
+        lefts.update([beginning[:one] + beginning[one + 1 : other] + beginning[other + 1 :]
+                      for one, other in _PLACES[len(beginning)]])  # fmt: skip
     return lefts
 
 

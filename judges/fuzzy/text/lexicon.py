@@ -63,9 +63,15 @@ def may_be(token: str, letter: str) -> bool:
     return letter in words.get(token, "") or any(letter in words.get(stem, "") for stem in _stems(token))
 
 
+_LAST_LETTERS = frozenset("sdgr")
+"""Of all suffixes of regular forms."""
+
+
 def _stems(token: str) -> list[str]:
     """Return what a token may be a regular form of."""
-    stems = []
+    stems: list[str] = []
+    if token[-1:] not in _LAST_LETTERS:
+        return stems
     for suffix, endings in (
         ("ies", "y"),
         ("es", ""),
