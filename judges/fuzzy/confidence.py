@@ -39,6 +39,7 @@ DENIED = 0.85  # the reach of a denial is a matter of grammar
 STATED_ANSWER = 0.85  # the conclusion counts and the reasoning does not
 LONG_NUMBER = 0.85  # a number of several digits beside the digit
 DESCRIBES = 0.75  # a label that only describes another ("baby elephant")
+OFFERED = 0.8  # a list of labels may be an answer and not the question's
 CORRECTED = 0.7  # where a correction begins is a guess
 COMPARED = 0.7  # a comparison may be meant as an answer
 MISSPELT = 0.7  # no label, but something close to one

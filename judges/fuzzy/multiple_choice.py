@@ -252,7 +252,8 @@ def _concluded(plain: str, picks: list[_Pick], notes: list[str]) -> list[_Pick]:
     """Keep the picks of the stated answers; else those before an explanation."""
     if len({pick.option for pick in picks}) < 2:
         return picks
-    stated = assertions.stated(plain, assertions.conclusions(plain), [(pick.start, pick.end) for pick in picks])
+    markers = assertions.conclusions(plain) + assertions.remaining(plain, [pick.start for pick in picks])
+    stated = assertions.stated(plain, markers, [(pick.start, pick.end) for pick in picks])
     kept = [pick for pick in picks if (pick.start, pick.end) in stated]
     if not kept and (cut := assertions.EXPLAINED.search(plain)):
         kept = [pick for pick in picks if pick.start < cut.start()]

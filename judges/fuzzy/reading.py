@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from judges.fuzzy import confidence
 from judges.fuzzy.grammar import assertions, context, injection
@@ -23,6 +24,12 @@ _CONTRAST = re.compile(
 _APPEARANCE = frozenset(phrases("reading", "appearances"))
 _ARTICLE_BEFORE = re.compile(rf"\b(?:{alternatives('reading', 'articles')})\s(?:\w+\s)?$")
 _DESCRIBING = word_list("reading", "describing")
+_OFFERS = re.compile(rf"\b(?:{alternatives('reading', 'offers')})\b")
+_OFFERED_WITHIN = 60
+_FEWEST_OFFERED = 3
+# What joins the members of a list.
+_GLUE = re.compile(r"[ \"'*_`()\[\]|-]*(?:(?:[,;/|\n]|\band\b|\bor\b|&)[ \"'*_`()\[\]|-]*){1,3}(?:(?:an?|the) )?")
+_LONGEST_GLUE = 24
 _NEAR = 40
 # Kinds of cue that leave a lone label as it is, and that may deny it; no cue at all is "".
 _HARMLESS = frozenset({"", "comparison", "affirmation"})
@@ -115,6 +122,8 @@ class Reader:
             labels = _drop_denied(reading, hits, labels)
         if labels and "retraction" in cues:
             labels = _drop_retracted(reading, hits, labels)
+        if len(labels) > _FEWEST_OFFERED:
+            labels = _drop_offered(reading, labels)
         if "conclusion" in cues:
             labels = _keep_conclusion(reading, hits, labels)
         if "comparison" in cues:
@@ -170,6 +179,30 @@ def _drop_judge_talk(reading: Reading, labels: list[Hit]) -> list[Hit]:
         return labels
     reading.note("talk to the judge asserts nothing", confidence.JUDGE_TALK)
     return _keep(reading, labels, [hit for hit in labels if not talk.covers(hit.start)])
+
+
+def _drop_offered(reading: Reading, labels: list[Hit]) -> list[Hit]:
+    """Drop a list of labels that the question offers, repeated in the answer, if anything else is asserted."""
+    plain = reading.folded.plain
+    runs: list[list[Hit]] = [[labels[0]]]
+    for before, label in pairwise(labels):
+        joined = label.start - before.end <= _LONGEST_GLUE and _GLUE.fullmatch(plain, before.end, label.start)
+        if joined:
+            runs[-1].append(label)
+        else:
+            runs.append([label])
+    offered = {
+        hit.start
+        for run in runs
+        if len({hit.surface.labels for hit in run}) >= _FEWEST_OFFERED
+        and _OFFERS.search(plain, max(0, run[0].start - _OFFERED_WITHIN), run[0].start)
+        for hit in run
+    }
+    kept = [hit for hit in labels if hit.start not in offered]
+    if not offered or not kept:
+        return labels
+    reading.note("the options repeated from the question assert nothing", confidence.OFFERED)
+    return _keep(reading, labels, kept)
 
 
 def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:

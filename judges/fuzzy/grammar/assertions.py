@@ -42,17 +42,23 @@ _DENIED_AFTER = re.compile(
     # "A", "C and D ..."
     r"[\"'*_)\].]{0,9}\s*(?:(?:,|and|or|&|nor)\s*(?:\(?[a-z]\)?)\s*){0,9}"
     # "Cat? No.", "cat: false", "cat = 0"
-    rf"(?:\?\s*no\b|[:=\-]\s*(?:{_words('false_values')})(?![\w.])"
+    rf"(?:\?\s*no\b|[:=\-]\s*(?:{_words('false_values')})(?!\w|\.\d)"
+    # "(A) no (B) yes"
+    r"|no(?=\s*(?:[,.;(\n]|$))"
     # "... are not right", "... can't be it", "a cat is not visible"
     rf"|(?:(?:{_words('verbs_before_not')})\s?)?"
     rf"(?:{_words('nots')})\s+(?:be\s+)?(?:definitely |clearly )?(?:{_words('confirmed')})"
     # "... is wrong", "cat is ruled out"
-    rf"|(?:(?:{_words('verbs_before_false')})\s+)?(?:{_words('ruled_out')}))"
+    rf"|(?:(?:{_words('verbs_before_false')})\s+)?(?:(?:{_words('before_ruled_out')}) ){{0,2}}"
+    rf"(?:{_words('ruled_out')}))"
 )
 _SENTENCE_OR_LINE_END = re.compile(r"[.!?](?=\s)|\n")
 _AFTER_ANSWER = re.compile(r"[\s\"'*_]{0,9}(?::|=|-|—|>|is\b|was\b|would be\b|\n)")
 # A conclusion ends here, with its reason.
 _REASON = re.compile(rf"\b(?:{_words('reasons')})\b|[.!\n]")
+
+_REMAINING = re.compile(rf"\b(?:{_words('remaining')})\b")
+_RIGHT_BEFORE = 16
 
 # What follows explains the answer that came before.
 EXPLAINED = re.compile(rf"\b(?:{_words('explanations')})\b|\breason\s*:")
@@ -106,6 +112,16 @@ def is_denied(plain: str, span: Span, denied: Spans) -> bool:
 def conclusions(plain: str) -> list[Marker]:
     """Return the phrases in folded text that announce a stated answer."""
     return [Marker(marker.end(), marker["final"] is not None) for marker in _CONCLUSION.finditer(plain)]
+
+
+def remaining(plain: str, starts: Sequence[int]) -> list[Marker]:
+    """Return the phrases in folded text that leave one answer over, right before one of these sorted places."""
+    found = []
+    for marker in _REMAINING.finditer(plain):
+        following = bisect_left(starts, marker.end())
+        if following < len(starts) and starts[following] - marker.end() <= _RIGHT_BEFORE:
+            found.append(Marker(marker.end(), False))
+    return found
 
 
 def states_answer(plain: str, end: int) -> bool:

@@ -107,7 +107,7 @@ def _is_adjective(text: str, second: str, previous: str, following: str) -> bool
     colour = text in _COLOURS
     if following in _COLOUR_NOUNS | _COLOURS or previous in _COLOUR_NOUNS:
         return True
-    if previous.endswith(("ing", "ed")) and not colour and may_be(previous, "v"):
+    if previous.endswith(("ing", "ed")) and previous not in _COLOURS and not colour and may_be(previous, "v"):
         return True
     if following and following not in FUNCTION_WORDS and may_be(following, "n"):
         verb = following.endswith(("ing", "ed")) or (following.endswith("s") and may_be(following, "v"))

@@ -48,6 +48,7 @@ _PAIR = re.compile(
     r"""(?P<value>"(?:[^"\\\n]|\\.){0,1000}"|'(?:[^'\\\n]|\\.){0,1000}'|\[[^\]\n]{0,1000}\]|[^,}\n\]]*)"""
 )
 _ANSWER_KEYS = word_list("markup", "answer_keys")
+_OTHER_KEYS = word_list("markup", "other_keys")
 
 
 def clean(text: str) -> str:
@@ -137,7 +138,8 @@ def _json_wrapping(pair: re.Match[str]) -> tuple[int, int]:
     """Return the parts of a key and its value that are not the answer."""
     key = pair.group("key").strip().lower().replace(" ", "_").replace("-", "_")
     value = pair.group("value").strip().lower()
-    if key in _ANSWER_KEYS:
+    words = set(key.split("_"))
+    if key in _ANSWER_KEYS or (words & _ANSWER_KEYS and not words & _OTHER_KEYS):
         return pair.span("key")
     if value in {"true", "yes", '"yes"'} or (re.fullmatch(r"[\d.]+%?", value) and value.strip("0.%")):
         # {"cat": 0.9}: the key is what is answered, if it is a label.

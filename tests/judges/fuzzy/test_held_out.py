@@ -1,6 +1,6 @@
 """Answers in the styles that broken and verbose models have, labelled by hand; no rule was fitted to them.
 
-Fifty-five phrasings, each with several labels, and subtypes in sentences: unfinished thoughts, the prompt's options
+Fifty-nine phrasings, most of them with six labels, and subtypes in sentences: unfinished thoughts, the prompt's options
 repeated, elimination, JSON with alternatives or reasons, ranked lists. The file came before the rules for them.
 """
 
