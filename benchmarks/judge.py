@@ -181,12 +181,15 @@ def main() -> None:
     for labels in ("cifar10", "imagenet1k"):
         target = Classification(0, load(labels))
         judge.judge("zqxw vbnm", target)
-        nonsense = garbage(arguments.answers // 4)
-        start = time.process_time()
-        for text in nonsense:
-            judge.judge(text, target)
-        report("garbage_verdicts_per_second", len(nonsense) / (time.process_time() - start),
-               answers=len(nonsense), labels=len(target.vocabulary.labels))  # fmt: skip
+        rates = []
+        for seed in range(arguments.repeats):  # other words each time: the judge remembers those it has seen
+            nonsense = garbage(arguments.answers // 10, seed)
+            start = time.process_time()
+            for text in nonsense:
+                judge.judge(text, target)
+            rates.append(len(nonsense) / (time.process_time() - start))
+        report("garbage_verdicts_per_second", max(rates), answers=len(nonsense),
+               labels=len(target.vocabulary.labels))  # fmt: skip
     for kind, looped in LOOPED.items():
         for length in (10**4, 10**5, 10**6):
             taken = {loop: loop_seconds(judge, loop, length, looped) for loop in LOOPS}

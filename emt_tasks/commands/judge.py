@@ -1,4 +1,4 @@
-"""`emt judge`: rejudge logged answers; `emt judge agreement`: measure how far two judges agree."""
+"""`emt judge`: rejudge logged answers; `emt judge agreement` and `calibrate`: measure judges on labelled ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,13 +18,16 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
 from emt_core.errors import UserError
-from emt_core.files import dump_row
+from emt_core.files import dump_row, write_text
 from judges.judging import Judge, get_judge
 from judges.llm.judge import CostlyJudge
-from judges.rerun.agreement import Agreement, agreement, read_opinions
+from judges.rerun.agreement import Agreement, ErrorRates, agreement, error_rates, read_opinions
 from judges.rerun.rejudge import Work, check_output, find_work, judged, rejudge
 from judges.target import Target
 from judges.verdict import CATEGORIES
+
+if TYPE_CHECKING:
+    from judges.rerun.calibration import Calibration, Threshold
 
 _ANSWERS = "answers"
 _STDOUT = Path("-")
@@ -100,13 +103,57 @@ def judge_agreement(
     b: Annotated[Path, typer.Argument(help="The same answers judged differently, or gold rows.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every disagreement.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="How many disagreements to list.")] = 20,
+    by: Annotated[str, typer.Option(help="The field whose values get error rates of their own.")] = "task",
+    out: Annotated[Path | None, typer.Option("--output", "-o", help="Also write it to this JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Measure judge A against B: another judge, or gold rows with "category" and/or "correct"."""
-    measured = agreement(read_opinions(a), read_opinions(b))
+    one, other = read_opinions(a), read_opinions(b)
+    measured, rates = agreement(one, other), error_rates(one, other, by)
+    told = json.dumps({**asdict(measured), "error_rates": list(map(asdict, rates))}, ensure_ascii=False, indent=2)
+    if out is not None:
+        write_text(out, told + "\n", overwrite=overwrite)
     if as_json:
-        typer.echo(json.dumps(asdict(measured), ensure_ascii=False, indent=2))
+        typer.echo(told)
     else:
         print_agreement(measured, limit)
+        print_error_rates(rates, by)
+
+
+@judge.command(
+    "calibrate",
+    no_args_is_help=True,
+    epilog="Example: emt judge calibrate labelled.jsonl --max-error 0.01 -o calibration.json",
+)
+def judge_calibrate(
+    labelled: Annotated[Path, typer.Argument(help='Rows of answers with "category" or "correct", as people see them.')],
+    max_error: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The share of wrong verdicts that the rules may keep.")
+    ] = None,
+    max_calls: Annotated[
+        float | None, typer.Option(min=0, help="How many of these answers a model may be asked about.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+) -> None:
+    """Measure how often the rules are right at each confidence, and choose the cascade's threshold by it."""
+    from judges.rerun.calibration import calibrate
+
+    rules, gold = get_judge("fuzzy"), read_opinions(labelled)
+    verdicts = [rules.judge(*item) for item in find_work(labelled, ()).items()]
+    pairs = [(verdict, opinion) for verdict, opinion in zip(verdicts, gold, strict=True) if opinion.correct is not None]
+    found = calibrate(
+        [verdict.confidence for verdict, _ in pairs], [verdict.correct == opinion.correct for verdict, opinion in pairs]
+    )
+    chosen = {}
+    if max_error is not None:
+        chosen["max_error"] = found.for_error(max_error)
+    if max_calls is not None:
+        chosen["max_calls"] = found.for_calls(max_calls / found.answers)
+    if out is not None:
+        told = {**asdict(found), "chosen": {name: asdict(choice) for name, choice in chosen.items()}}
+        write_text(out, json.dumps(told, indent=2) + "\n", overwrite=overwrite)
+    print_calibration(found, chosen)
 
 
 def agree_on_costs(chosen: Judge, answers: Iterable[tuple[str, Target]], yes: bool) -> int:
@@ -206,3 +253,51 @@ def print_agreement(measured: Agreement, limit: int) -> None:
         typer.echo(f"\n{len(measured.disagreements)} disagreements, {len(shown)} listed:")
     for case in shown:
         typer.echo(f"{case['task']} {case['id']}: A {case['a']}, B {case['b']}: {case['prediction'][:100]!r}")
+
+
+def print_error_rates(rates: list[ErrorRates], by: str) -> None:
+    """Print how often A errs, for all answers and for each group."""
+
+    def share(value: float | None, interval: tuple[float, float] | None) -> str:
+        if value is None or interval is None:
+            return "none"
+        return f"{100 * value:.1f} % ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+    table = Table(by, box=None, pad_edge=False)
+    for name in ("answers", "wrong, A says correct", "correct, A says wrong"):
+        table.add_column(name, justify="right")
+    for one in rates:
+        table.add_row(
+            one.group,
+            f"{one.correct + one.wrong:,}",
+            share(one.false_correct, one.false_correct_interval),
+            share(one.false_wrong, one.false_wrong_interval),
+        )
+    typer.echo("")
+    Console(width=100, markup=False).print(table)
+
+
+def print_calibration(found: Calibration, chosen: dict[str, Threshold]) -> None:
+    """Print how often the rules are right at each confidence, and the thresholds asked for."""
+    table = Table("confidence", box=None, pad_edge=False)
+    for name in ("answers", "right", "fitted", "threshold asks", "and keeps wrong"):
+        table.add_column(name, justify="right")
+    for level, choice in zip(found.levels, found.thresholds, strict=False):
+        table.add_row(
+            f"{level.confidence:.2f}",
+            f"{level.answers:,}",
+            f"{100 * level.right / level.answers:.1f} %",
+            f"{100 * level.fitted:.1f} %",
+            f"{100 * choice.asked:.1f} %",
+            f"{100 * choice.wrong:.2f} %",
+        )
+    Console(width=100, markup=False).print(table)
+    typer.echo(
+        f"\n{found.right:,} of {found.answers:,} verdicts are right. Calibration error {found.error:.4f}, fitted "
+        f"{found.error_fitted:.4f}; Brier score {found.brier:.4f}, fitted {found.brier_fitted:.4f} (on held-out parts)"
+    )
+    for name, choice in chosen.items():
+        typer.echo(
+            f"--{name.replace('_', '-')}: --threshold {choice.threshold:g} asks a model about "
+            f"{100 * choice.asked:.1f} % and keeps {100 * choice.wrong:.2f} % wrong verdicts of the rules"
+        )

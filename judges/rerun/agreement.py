@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,16 @@ _IDENTIFIERS = ("id", "doc_id")
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What one side says about one answer; `category` is None for gold rows that only know right and wrong."""
+    """What one side says about one answer; `category` is None for gold rows that only know right and wrong.
+
+    `fields` are the row's other texts, to group by.
+    """
 
     key: tuple[str, str]
     prediction: str
     category: str | None
     correct: bool | None
+    fields: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,53 @@ def agreement(a: Sequence[Opinion], b: Sequence[Opinion]) -> Agreement:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorRates:
+    """How often judge A errs where B decides what is right, in one group of answers, with 95 % Wilson intervals.
+
+    `false_correct` is the share of B's wrong answers that A takes for correct, `false_wrong` that of B's correct
+    answers that A takes for wrong; None if B has none.
+    """
+
+    group: str
+    correct: int
+    wrong: int
+    false_correct: float | None
+    false_correct_interval: tuple[float, float] | None
+    false_wrong: float | None
+    false_wrong_interval: tuple[float, float] | None
+
+
+def error_rates(a: Sequence[Opinion], b: Sequence[Opinion], by: str = "task") -> list[ErrorRates]:
+    """Return A's errors for all answers, then for each value of a field of B's rows or A's.
+
+    Raises:
+        UserError: the sides do not have the same answers, or no row has the field.
+    """
+    groups: dict[str, list[tuple[Opinion, Opinion]]] = {"all": []}
+    for x, y in _paired(a, b):
+        if x.correct is None or y.correct is None:
+            continue
+        groups["all"].append((x, y))
+        name = x.key[0] if by == "task" else y.fields.get(by, x.fields.get(by))
+        if name is not None:
+            groups.setdefault(name, []).append((x, y))
+    if by != "task" and len(groups) == 1:
+        raise UserError(f"--by {by}: no row has this field")
+    return [_rates(name, pairs) for name, pairs in groups.items()]
+
+
+def _rates(group: str, pairs: Sequence[tuple[Opinion, Opinion]]) -> ErrorRates:
+    correct = sum(bool(y.correct) for _, y in pairs)
+    wrong = len(pairs) - correct
+    taken = sum(bool(x.correct and not y.correct) for x, y in pairs)
+    lost = sum(bool(y.correct and not x.correct) for x, y in pairs)
+    return ErrorRates(
+        group, correct, wrong,
+        _share(taken, wrong), _wilson(taken, wrong), _share(lost, correct), _wilson(lost, correct),
+    )  # fmt: skip
+
+
 def _opinion(row: Row, task: str, position: int, where: str) -> Opinion:
     verdict = row.get("verdict", row)
     category = verdict.get("category") if isinstance(verdict, dict) else None
@@ -121,7 +172,8 @@ def _opinion(row: Row, task: str, position: int, where: str) -> Opinion:
         raise UserError(f"{where}: expected a field 'verdict', 'category' or 'correct' (true or false), found none")
     identifier = next((str(row[name]) for name in _IDENTIFIERS if name in row), f"row {position + 1}")
     prediction = row.get("prediction", row.get("filtered_resps", ""))
-    return Opinion((task, identifier), str(prediction), category, correct)
+    fields = {name: value for name, value in row.items() if isinstance(value, str)}
+    return Opinion((task, identifier), str(prediction), category, correct, fields)
 
 
 def _paired(a: Sequence[Opinion], b: Sequence[Opinion]) -> list[tuple[Opinion, Opinion]]:

@@ -24,7 +24,8 @@ _LONG = 8
 # Longest answers searched, in words: a page of text is not a misspelt label.
 _MOST_WORDS = 60
 _BEGINNING = 6
-_PLACES = [list(combinations(range(length), 2)) for length in range(_BEGINNING + 1)]
+_PLACES = [(range(length), list(combinations(range(length), 2))) for length in range(_BEGINNING + 1)]
+"""The places of one letter and of two, by the length of a beginning."""
 _KNOWN_TOKENS = 2**16
 
 
@@ -111,7 +112,7 @@ class _Index:
         for name in names:
             words = name.split()
             if len(words) == 1:
-                for left in _beginnings(name, 2 if len(name) >= _LONG - 1 else 1):
+                for left in set(_beginnings(name, 2 if len(name) >= _LONG - 1 else 1)):
                     self._without[left].append(name)
                 continue
             for place, word in enumerate(words):
@@ -120,11 +121,10 @@ class _Index:
                 self._pairs[words[0], words[1]].append(name)
                 self._joined["".join(words)].append(name)
         for word in {word for pair in self._pairs for word in pair}:
-            for left in _beginnings(word, 1):
+            for left in set(_beginnings(word, 1)):
                 self._words_without[left].append(word)
         self._longest = max(map(len, (word for name in names for word in name.split())), default=0) + 2
-        self._near = lru_cache(maxsize=_KNOWN_TOKENS)(self._names_near)
-        self._words_near = lru_cache(maxsize=_KNOWN_TOKENS)(self._words_one_letter_off)
+        self._near = lru_cache(maxsize=_KNOWN_TOKENS)(self._looked_up)
 
     def windows(self, tokens: Sequence[str], unknown: Sequence[bool]) -> dict[tuple[int, int], set[str]]:
         """Return the names that may be meant, by the number of words and the first of them.
@@ -140,15 +140,16 @@ class _Index:
                 found[count, first].update(names)
 
         known = self._with_word
+        near = [self._near(token) for token in tokens]
         for place, token in enumerate(tokens):
-            if unknown[place] and (names := self._near(token)):
+            if unknown[place] and (names := near[place][0]):
                 found[1, place].update(names)
             if token in known:
                 self._add_names_with(token, place, add)
         for first, (one, other) in enumerate(pairwise(tokens)):
             if not (unknown[first] or unknown[first + 1]):
                 continue
-            if (left := self._words_near(one)) and (right := self._words_near(other)):
+            if (left := near[first][1]) and (right := near[first + 1][1]):
                 for pair in product(left, right):
                     if pair in self._pairs:
                         add(first, 2, self._pairs[pair])
@@ -165,34 +166,30 @@ class _Index:
         for (before, count), names in self._with_word[word].items():
             add(place - before, count, names)
 
-    def _names_near(self, token: str) -> frozenset[str]:
-        """Return the single names that may be within the errors allowed."""
+    def _looked_up(self, token: str) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the single names that may be within the errors allowed, and the words of pairs one letter off."""
         if len(token) > self._longest:
-            return frozenset()
-        known = self._without
-        lefts = [left for left in _beginnings(token, allowed_errors(len(token))) if left in known]
-        return frozenset(name for left in lefts for name in known[left])
-
-    def _words_one_letter_off(self, token: str) -> tuple[str, ...]:
-        if len(token) > self._longest:
-            return ()
+            return (), ()
+        lefts = _beginnings(token, 1)
         known = self._words_without
-        lefts = [left for left in _beginnings(token, 1) if left in known]
-        return tuple({word for left in lefts for word in known[left]})
+        words = [word for left in lefts if left in known for word in known[left]]
+        letters = allowed_errors(len(token))
+        if letters > 1:
+            lefts = _beginnings(token, letters)
+        known = self._without
+        return [name for left in lefts if left in known for name in known[left]] if letters else (), words
 
 
-def _beginnings(word: str, letters: int) -> set[str]:
+def _beginnings(word: str, letters: int) -> list[str]:
     """Return a word's beginning, and what is left of it without one letter or two.
 
     Two words so far apart have one of these in common, as long as beginnings have more letters than may be wrong.
     """
     beginning = word[:_BEGINNING]
-    lefts = {beginning}
-    if letters:
-        lefts.update([beginning[:place] + beginning[place + 1 :] for place in range(len(beginning))])
+    places = _PLACES[len(beginning)]
+    lefts = [beginning, *[beginning[:place] + beginning[place + 1 :] for place in places[0]]]
     if letters > 1:
-        lefts.update([beginning[:one] + beginning[one + 1 : other] + beginning[other + 1 :]
-                      for one, other in _PLACES[len(beginning)]])  # fmt: skip
+        lefts += [beginning[:one] + beginning[one + 1 : other] + beginning[other + 1 :] for one, other in places[1]]
     return lefts
 
 
