@@ -164,13 +164,14 @@ class Save(_Section):
     `merged` writes LoRA as full weights. `dtype` is what trained weights are stored in: `fp32`, exactly what was
     trained; `base`, rounded to the base's dtype, which takes small changes back; `bf16`, rounded up or down at random
     so that they survive on average. Weights that were not trained keep the base's dtype. `keep` is how many checkpoints
-    stay, the newest ones; null keeps all.
+    stay, the newest ones; null keeps all. `push` uploads the last one to the hub, as a private OWNER/NAME.
     """
 
     every: Literal["epoch", "end"] | Count = "epoch"
     merged: bool = False
     dtype: Literal["fp32", "base", "bf16"] = "fp32"
     keep: Count | None = None
+    push: str | None = None
 
 
 def _switch(value: Any) -> Any:

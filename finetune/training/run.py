@@ -27,6 +27,7 @@ from finetune.model import building
 from finetune.model.features import Counts, cached_tower, can_be_cached, default_folder, describe_features
 from finetune.model.parts import vision_tower
 from finetune.recipes.schema import PartName, Recipe
+from finetune.training.card import push, write_card
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
 from finetune.training.evaluation import check_tasks
 from finetune.training.loop import Training
@@ -94,8 +95,12 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         found.write(output)
     with _features(recipe, model, saver.sharded) as features:
         Training(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
-    if features is not None and accelerator.is_main_process:
-        _say(describe_features(features))
+    if accelerator.is_main_process:
+        if features is not None:
+            _say(describe_features(features))
+        write_card(recipe)
+        if recipe.save.push:
+            _say(f"uploaded to {push(recipe)}")
     return (output / LAST).resolve()
 
 

@@ -154,3 +154,21 @@ def wide_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     type(model)(model.config).save_pretrained(folder / "model")
     AutoProcessor.from_pretrained(tiny).save_pretrained(folder / "model")
     return folder / "model"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_bases_in_half_precision_stay_what_they_are(
+    recipe_file: Callable[..., str], tiny_llava: Path, tmp_path: Path, dtype: torch.dtype, precision: str
+) -> None:
+    """What is trained is stored in float32, and all other weights bit for bit as they came."""
+    base = tmp_path / "base"
+    AutoModelForImageTextToText.from_pretrained(tiny_llava, dtype=dtype).save_pretrained(base)
+    AutoProcessor.from_pretrained(tiny_llava).save_pretrained(base)
+    last = finetune(read(recipe_file(model=str(base), train="projector", precision=precision)))
+    assert losses(last.parent)[-1] < losses(last.parent)[0]
+    before, after = load_file(base / "model.safetensors"), load_file(last / "model.safetensors")
+    for name, value in after.items():
+        trained = "projector" in name
+        assert value.dtype == (torch.float32 if trained else dtype)
+        assert trained or torch.equal(value, before[name])
