@@ -72,6 +72,8 @@ def read_conversation(row: Any, where: str, columns: Columns, locate: Callable[[
     system = row.get(columns.system) or None
     if messages and messages[0].role == _SYSTEM:
         system, messages = messages[0].text, messages[1:]
+    if system is not None and not isinstance(system, str):
+        raise UserError(f"{where}: {columns.system}: expected a text, found {_shown(system)}")
     _check_order(messages, where)
     given = _images(row, where, columns)
     turns, stored = _place(messages, given, where)
@@ -96,6 +98,8 @@ def _said(value: Any, role: str, where: str, name: str) -> list[_Message]:
     """Return the messages of one field: a text, or messages."""
     if isinstance(value, list):
         return _listed_messages(value, where, name)
+    if isinstance(value, int | float) and not isinstance(value, bool):  # a table's number is the answer's text
+        value = str(value)
     return [_message({"role": role, "content": value}, f"{where}, {name}")]
 
 
@@ -115,7 +119,10 @@ def _message(message: Mapping[str, Any], where: str) -> _Message:
     if message.get("weight") == 0:
         raise UserError(f"{where}: weight 0 is not supported: every answer is learned")
     content = message.get("content") if message.get("content") is not None else message.get("value")
-    text, images = _content(content, where) if isinstance(content, list) else (content, ())
+    text, images = _content(content, where) if isinstance(content, list) else (content, [])
+    if message.get("images"):  # as Ollama has them
+        own = message["images"] if isinstance(message["images"], list) else [message["images"]]
+        text, images = f"{IMAGE_MARK * len(own)}{text or ''}", [*own, *images]
     if not isinstance(text, str) or not text.strip():
         raise UserError(f"{where}: {said} has no text, found {content!r:.40}")
     if role != _ASKS and (images or IMAGE_MARK in text):
@@ -207,7 +214,11 @@ def _stored(image: Any, where: str, locate: Callable[[str], Path]) -> Any:
     if image.startswith(("http://", "https://")):
         raise UserError(f"{where}: {image:.60} is on the web; download the images, and give their files")
     file = locate(image.removeprefix("file://"))
-    if not file.is_file():
+    try:
+        found = file.is_file()
+    except OSError as error:  # the name is too long
+        raise UserError(f"{where}: image {image:.40}…: {error.strerror}") from error
+    if not found:
         raise UserError(f"{where}: no image {file}; give the image folder as images:")
     return file
 

@@ -260,7 +260,7 @@ class _CachedTower:
         return found
 
     def _assembled(self, rows: Sequence[dict[str, torch.Tensor]], call: _Call) -> Any:
-        """Return the tower's output for some images; what the model does not read has the right shape, and zeros."""
+        """Return the tower's output for some images; what the model does not read is not a number."""
         assert self._output is not None
         device = next(leaf.device for leaf in call.leaves if isinstance(leaf, torch.Tensor))
         rows_now = sum(call.sizes)
@@ -299,7 +299,11 @@ def _leaves(output: Any) -> list[Any]:
 
 
 def _shape_of(leaf: Any) -> Any:
-    return leaf.new_zeros(()).detach().expand(leaf.shape) if isinstance(leaf, torch.Tensor) else leaf
+    """Return something of a tensor's shape that takes no memory, and that no result is computed from unnoticed."""
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    value = torch.nan if leaf.is_floating_point() else 0
+    return leaf.new_full((), value).detach().expand(leaf.shape)
 
 
 def _grid_sizes(leaf: Any, rows: int) -> list[int] | None:

@@ -24,7 +24,10 @@ _CONTRAST = re.compile(
 _APPEARANCE = frozenset(phrases("reading", "appearances"))
 _ARTICLE_BEFORE = re.compile(rf"\b(?:{alternatives('reading', 'articles')})\s(?:\w+\s)?$")
 _DESCRIBING = word_list("reading", "describing")
-_OFFERS = re.compile(rf"\b(?:{alternatives('reading', 'offers')})\b")
+_OFFERS = re.compile(
+    rf"\b(?:{alternatives('reading', 'offers')})\b"
+    rf"|\b(?:{alternatives('reading', 'offers_right_before')})\b(?=\W*(?:the |an? )?\W*$)"
+)
 _OFFERED_WITHIN = 60
 _FEWEST_OFFERED = 3
 # What joins the members of a list.
@@ -195,7 +198,7 @@ def _drop_offered(reading: Reading, labels: list[Hit]) -> list[Hit]:
         hit.start
         for run in runs
         if len({hit.surface.labels for hit in run}) >= _FEWEST_OFFERED
-        and _OFFERS.search(plain, max(0, run[0].start - _OFFERED_WITHIN), run[0].start)
+        and _OFFERS.search(plain[max(0, run[0].start - _OFFERED_WITHIN) : run[0].start])
         for hit in run
     }
     kept = [hit for hit in labels if hit.start not in offered]

@@ -63,6 +63,7 @@ DATA_URL = "data:image/png;base64,"
         {"messages": parts({"type": "image", "base64": ""}, text("What "), text("is this?"))},
         {"messages": parts({"type": "image", "text": None, "path": "a.png"}, {**text("What is this?"), "path": None})},
         {"image": "a.png", "prompt": OPENAI[:3], "completion": OPENAI[3:]},
+        {"messages": [{**OPENAI[0], "images": ["a.png"]}, *OPENAI[1:]]},  # Ollama
     ],
 )  # fmt: skip
 def test_one_conversation_in_all_formats(row: dict[str, Any], picture: Path) -> None:
@@ -127,12 +128,19 @@ def test_images_are_in_the_order_of_their_marks(picture: Path) -> None:
         ({"messages": parts({"type": "image", "image": "b.png"}, text("x"))}, "no image .*b.png"),
         ({"messages": parts({"type": "image", "url": "https://a.b/c.png"}, text("x"))}, "is on the web; download"),
         ({"messages": parts({"type": "image", "url": "data:image/png;base64,?"}, text("x"))}, "not in base64"),
+        ({"image": "a" * 5000, "question": "q", "answer": "a"}, "File name too long"),
+        ({"system": 5, "question": "q", "answer": "a"}, "system: expected a text, found 5"),
     ],
 )  # fmt: skip
 def test_rows_in_no_format(row: dict[str, Any], message: str, picture: Path) -> None:
     with pytest.raises(UserError, match=f"row 0.*{message}") as caught:
         read_conversation(row, "row 0", Columns(), picture.parent.joinpath)
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_is_an_answer() -> None:
+    found = read_conversation({"question": "How many?", "answer": 3}, "row 0", Columns(), Path)
+    assert found.turns == (Turn("How many?", "3"),)
 
 
 def test_columns_by_other_names(picture: Path) -> None:
