@@ -10,6 +10,7 @@
 | `timeout_s` | `EMT_JUDGE_TIMEOUT` | 60 seconds per attempt |
 | `max_retries` | `EMT_JUDGE_RETRIES` | 5 after the first attempt |
 | `max_calls` | `EMT_JUDGE_MAX_CALLS` | no limit |
+| `price_in`, `price_out` | `EMT_JUDGE_PRICE_IN`, `EMT_JUDGE_PRICE_OUT` | 0, for a million tokens |
 | `give_up_after` | | 20 failed calls in a row |
 | `threshold` (cascade) | `EMT_JUDGE_THRESHOLD` | 0.7 |
 | `model` (embedding) | `EMT_JUDGE_EMBEDDING` | `sentence-transformers/all-MiniLM-L6-v2` |
@@ -98,6 +99,8 @@ class LLMSettings(JudgeSettings):
     timeout_s: float = _from("EMT_JUDGE_TIMEOUT", read=_number, default=60.0)
     max_retries: int = _from("EMT_JUDGE_RETRIES", read=_whole_number, default=5)
     max_calls: int | None = _from("EMT_JUDGE_MAX_CALLS", read=_whole_number, default=None)
+    price_in: float = _from("EMT_JUDGE_PRICE_IN", read=_number, default=0.0)
+    price_out: float = _from("EMT_JUDGE_PRICE_OUT", read=_number, default=0.0)
     give_up_after: int = 20
 
     HOW: ClassVar[str] = "set EMT_JUDGE_MODEL, and EMT_JUDGE_BASE_URL or OPENAI_API_KEY"

@@ -156,6 +156,48 @@ def judge_calibrate(
     print_calibration(found, chosen)
 
 
+@judge.command(
+    "batch",
+    no_args_is_help=True,
+    epilog="Example: emt judge batch write runs/base requests.jsonl; emt judge batch submit requests.jsonl; a day "
+    "later emt judge batch fetch BATCH_ID results.jsonl; emt judge batch read runs/base results.jsonl; then emt judge "
+    "runs/base --judge llm asks nothing.",
+)
+def judge_batch(
+    step: Annotated[str, typer.Argument(metavar="STEP", help="write, submit, fetch or read.")],
+    first: Annotated[str, typer.Argument(metavar="RUN_OR_JSONL|FILE|ID", help="What the step starts from.")],
+    file: Annotated[Path | None, typer.Argument(help="write: the requests; fetch and read: the results.")] = None,
+    by: Annotated[str, typer.Option("--judge", help="llm or emt-paper.")] = "llm",
+    model: Annotated[str | None, typer.Option(help="The model to ask.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server, such as http://host/v1.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Ask an LLM judge by batch files, which many servers answer at a lower price within a day."""
+    from judges.llm import batch
+    from judges.llm.judge import LLMJudge
+
+    given = {"model": model, "base_url": base_url}
+    chosen = get_judge(by, **{name: value for name, value in given.items() if value is not None})
+    if not isinstance(chosen, LLMJudge):
+        raise UserError(f"--judge {by}: expected llm or emt-paper")
+    if step not in ("write", "submit", "fetch", "read"):
+        raise UserError(f"{step}: expected write, submit, fetch or read")
+    if step != "submit" and file is None:
+        raise UserError(f"{step}: expected a file as the last argument")
+    with closing(chosen):
+        if step == "submit":
+            typer.echo(batch.submit(chosen.chat.client, Path(first)))
+        elif file is not None and step == "fetch":
+            batch.fetch(chosen.chat.client, first, file, overwrite=overwrite)
+        elif file is not None:
+            items = list(find_work(Path(first), ()).items())
+            if step == "write":
+                typer.echo(f"{batch.write_requests(chosen, items, file, overwrite=overwrite):,} requests", err=True)
+            else:
+                kept, missing = batch.read_results(chosen, items, file)
+                typer.echo(f"{kept:,} answers kept, {missing:,} requests without one", err=True)
+
+
 def agree_on_costs(chosen: Judge, answers: Iterable[tuple[str, Target]], yes: bool) -> int:
     """Read all answers, so that a fault shows before anything is spent; print what it will cost, and ask.
 

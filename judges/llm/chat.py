@@ -111,6 +111,17 @@ class Chat:
         with self._lock:
             return self._cache is not None and self._cache.get(request.key(self.model)) is not None
 
+    def keep(self, request: ChatRequest, text: str) -> None:
+        """Put an answer that came another way into the cache."""
+        with self._lock:
+            if self._cache:
+                self._cache.put(request.key(self.model), text, model=self.model, prompt=request.version)
+
+    @property
+    def client(self) -> OpenAI:
+        """The server's client."""
+        return self._client
+
     def close(self) -> None:
         """Drop what is queued or under way and close connections and cache; they open again with the next question.
 

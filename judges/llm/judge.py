@@ -28,11 +28,14 @@ class Estimate:
     cached: int
     prompt_tokens: int
     reply_tokens: int
+    money: float = 0.0
+    """At most, in the currency of the user's prices; 0 without prices."""
 
     def __str__(self) -> str:
+        price = f", for at most {self.money:,.2f}" if self.money else ""
         return (
             f"{self.answers:,} answers: {self.calls:,} calls to make ({self.cached:,} already in the cache), about "
-            f"{self.prompt_tokens:,} tokens to send and at most {self.reply_tokens:,} to receive"
+            f"{self.prompt_tokens:,} tokens to send and at most {self.reply_tokens:,} to receive{price}"
         )
 
 
@@ -99,22 +102,33 @@ class LLMJudge:
             raw=reply.text,
         )
 
+    def open_requests(self, items: Iterable[tuple[str, Target]]) -> dict[str, ChatRequest]:
+        """Return the distinct requests for some answers that the cache does not answer, by key."""
+        return {key: request for key, request in self._requests(items).items() if not self.chat.knows(request)}
+
     def estimate(self, items: Iterable[tuple[str, Target]]) -> Estimate:
         """Say what judging these would cost, without asking anything."""
-        answers = 0
-        requests: dict[str, ChatRequest] = {}
-        for prediction, target in items:
-            answers += 1
-            request = self._request(prediction, target, self._rules.judge(prediction, target))
-            requests.setdefault(request.key(self.chat.model), request)
+        items = list(items)
+        requests = self._requests(items)
         calls = [request for request in requests.values() if not self.chat.knows(request)]
+        prompt_tokens = sum(request.tokens for request in calls)
+        reply_tokens = len(calls) * int(dict(self.prompt.sampling)["max_tokens"])
+        prices = self.chat.settings
         return Estimate(
-            answers=answers,
+            answers=len(items),
             calls=len(calls),
             cached=len(requests) - len(calls),
-            prompt_tokens=sum(request.tokens for request in calls),
-            reply_tokens=len(calls) * int(dict(self.prompt.sampling)["max_tokens"]),
+            prompt_tokens=prompt_tokens,
+            reply_tokens=reply_tokens,
+            money=(prices.price_in * prompt_tokens + prices.price_out * reply_tokens) / 1e6,
         )
+
+    def _requests(self, items: Iterable[tuple[str, Target]]) -> dict[str, ChatRequest]:
+        found: dict[str, ChatRequest] = {}
+        for prediction, target in items:
+            request = self._request(prediction, target, self._rules.judge(prediction, target))
+            found.setdefault(request.key(self.chat.model), request)
+        return found
 
     def close(self) -> None:
         """Close the connections and the cache."""
