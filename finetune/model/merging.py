@@ -13,6 +13,7 @@ from emt_core.errors import UserError
 from emt_core.folders import check_folder, made_folder
 from emt_tasks.models import loading
 from finetune.model.adapters import merged_state
+from finetune.model.streaming import average
 from finetune.training.checkpoint import RECIPE_FILE, save_checkpoint, stored_dtype
 from finetune.training.storing import Precision, Storage
 
@@ -51,6 +52,17 @@ def merge(
     base = base or (loading.adapter_base(source) if is_adapter else _base_in_recipe(Path(source)))
     if base is None:
         raise UserError(f"--base: {source} does not say which model it was fine-tuned from; give it")
+    streams = not is_adapter and Path(base).is_dir()
+    with made_folder(output, MADE_BY, overwrite=overwrite) as partial:
+        if not (streams and average(Path(source), Path(base), partial, with_base, stored_dtype(base), dtype)):
+            _through_models(source, base, partial, with_base, dtype, is_adapter=is_adapter)
+    return output
+
+
+def _through_models(
+    source: str, base: str, folder: Path, with_base: float, dtype: Precision, *, is_adapter: bool
+) -> None:
+    """Write the checkpoint by loading the base, and the adapter or the checkpoint."""
     model = _load(base)
     before = model.state_dict()  # an adapter leaves these as they are
     model = loading.load_adapter(model, source) if is_adapter else _load(source)
@@ -59,18 +71,16 @@ def merge(
         weights = interpolate(before, weights, with_base)
     changed = {name for name, value in weights.items() if not torch.equal(value.float(), before[name].float())}
     recipe = Path(source) / RECIPE_FILE
-    with made_folder(output, MADE_BY, overwrite=overwrite) as partial:
-        save_checkpoint(
-            partial,
-            model,
-            loading.load_processor(base, revision="main", trust_remote_code=False),
-            state=weights,
-            storage=Storage(changed, stored_dtype(base), dtype),
-            advice="free some space and run it again",
-        )
-        if recipe.is_file():
-            shutil.copy(recipe, partial / RECIPE_FILE)
-    return output
+    save_checkpoint(
+        folder,
+        model,
+        loading.load_processor(base, revision="main", trust_remote_code=False),
+        state=weights,
+        storage=Storage(changed, stored_dtype(base), dtype),
+        advice="free some space and run it again",
+    )
+    if recipe.is_file():
+        shutil.copy(recipe, folder / RECIPE_FILE)
 
 
 def interpolate(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], share: float) -> dict[str, Any]:

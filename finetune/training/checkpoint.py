@@ -62,7 +62,7 @@ def save_checkpoint(
         else:
             weights = model.state_dict() if state is None else state
             model.save_pretrained(partial, state_dict=storage.store(weights) if storage else weights)
-            _name_dtype(partial / "config.json", storage.dtype if storage else None)
+            name_dtype(partial / "config.json", storage.dtype if storage else None)
         processor.save_pretrained(partial)
         for name, text in (notes or {}).items():
             (partial / name).write_text(text, encoding="utf-8")
@@ -192,7 +192,7 @@ def _tensor(value: Any) -> torch.Tensor:
     return value.detach().contiguous() if isinstance(value, torch.Tensor) else torch.tensor(value)
 
 
-def _name_dtype(config: Path, dtype: torch.dtype | None) -> None:
+def name_dtype(config: Path, dtype: torch.dtype | None) -> None:
     """Record the weights' dtype in the checkpoint's config; transformers records the training dtype."""
     if dtype is None:
         return
