@@ -116,8 +116,7 @@ def judge_agreement(
     if as_json:
         typer.echo(told)
     else:
-        print_agreement(measured, limit)
-        print_error_rates(rates, by)
+        print_agreement(measured, limit, lambda: print_error_rates(rates, by))
 
 
 @judge.command(
@@ -264,8 +263,8 @@ def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
         raise typer.Exit(2)
 
 
-def print_agreement(measured: Agreement, limit: int) -> None:
-    """Print how far A and B agree, and the first disagreements."""
+def print_agreement(measured: Agreement, limit: int, then: Callable[[], None] = lambda: None) -> None:
+    """Print how far A and B agree, what `then` prints, and the first disagreements."""
 
     def share(value: float | None, interval: tuple[float, float] | None) -> str:
         if value is None or interval is None:
@@ -290,6 +289,7 @@ def print_agreement(measured: Agreement, limit: int) -> None:
             table.add_row(category, *(str(row.get(other, 0)) for other in CATEGORIES))
         typer.echo("")
         Console(width=100, markup=False).print(table)
+    then()
     shown = measured.disagreements[:limit]
     if shown:
         typer.echo(f"\n{len(measured.disagreements)} disagreements, {len(shown)} listed:")

@@ -30,13 +30,14 @@ TARGETS: dict[str, Target] = {
 }
 
 
-def seconds(text: str, target: Target) -> float:
-    best = float("inf")
+def is_quick(text: str, target: Target, most: float) -> bool:
+    """Whether a verdict takes at most so many CPU seconds, in one of three tries."""
     for _ in range(3):
         start = time.process_time()
         JUDGE.judge(text, target)
-        best = min(best, time.process_time() - start)
-    return best
+        if time.process_time() - start <= most:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -44,8 +45,9 @@ def test_time_grows_with_the_length_and_no_faster(kind: str) -> None:
     """The bounds are for a machine several times slower; a quadratic rule takes minutes."""
     JUDGE.judge("zqxw", TARGETS[kind])  # builds what it keeps
     for loop in LOOPS:
-        times = [seconds((loop * (length // len(loop) + 1))[:length], TARGETS[kind]) for length in (15_000, 10**6)]
-        assert times[0] < 0.5 and times[1] < 1.5, (loop, times)
+        for length, most in ((15_000, 0.5), (10**6, 1.5)):
+            text = (loop * (length // len(loop) + 1))[:length]
+            assert is_quick(text, TARGETS[kind], most), (loop, length)
 
 
 @pytest.mark.parametrize("filler", ["not ", "zqx ", "<think>hm</think> ", "x" * 70 + " "])
