@@ -56,13 +56,13 @@ def batches(
             yield numbers[start : start + size]
 
 
-def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2) -> Iterator[Made]:
-    """Yield `make(item)` for every item in order, made in a background thread up to `depth` items ahead.
+def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2, workers: int = 1) -> Iterator[Made]:
+    """Yield `make(item)` for every item in order, made in background threads up to `depth` items ahead.
 
-    One thread: tokenizers and image processors are not safe to share between several. What `make` raises is raised
-    by the iterator at that item.
+    One thread by default: tokenizers and image processors are not safe to share between several. What `make` raises is
+    raised by the iterator at that item.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="emt-vlm") as worker:
+    with ThreadPoolExecutor(workers, thread_name_prefix="emt-ahead") as worker:
         ahead: deque[Future[Made]] = deque()
         try:
             for item in items:

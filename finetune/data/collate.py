@@ -220,12 +220,12 @@ class TrainingCollator:
                 row = {name: tokens[: len(tokens) - surplus] for name, tokens in row.items()}
                 labels = labels[: len(labels) - surplus]
                 break
-            answer = [(token, True) for token in self._answer(chat, number)]
+            answer = list(self._answer(chat, number))
             if self._stop(values["input_ids"][start : ends[number + 1]]) is None:
-                answer.append((self._tokenizer.eos_token_id, True))
+                answer.append(self._tokenizer.eos_token_id)
             for name in row:
-                row[name] += [token if name == "input_ids" else types.get(name, 0) for token, _ in answer]
-            labels += [token for token, _ in answer]
+                row[name] += answer if name == "input_ids" else [types.get(name, 0)] * len(answer)
+            labels += answer
         if self._max_tokens is not None and len(labels) > self._max_tokens:
             raise UserError(
                 f"{where}: {len(labels)} tokens, batch.max_tokens is {self._max_tokens}; a conversation with images in "

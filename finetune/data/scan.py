@@ -7,9 +7,8 @@ of the rows, and all learn of all faults.
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from rich.progress import track
 
 from emt_core.errors import UserError
 from emt_core.files import dump_row, read_rows
+from emt_tasks.models.batching import prefetch
 from finetune.data.conversations import TrainingExample
 from finetune.data.sources import Subset, TrainingSource
 from finetune.recipes.schema import Mixture
@@ -101,7 +101,9 @@ def scan(
     counts: set[int] = set()
     console = Console(stderr=True)
     hidden = rank > 0 or not console.is_terminal
-    found = track(_in_order(read, rows), "reading the data", len(rows), console=console, transient=True, disable=hidden)
+    workers = os.cpu_count() or 1
+    ahead = prefetch(read, rows, depth=_AHEAD * workers, workers=workers)
+    found = track(ahead, "reading the data", len(rows), console=console, transient=True, disable=hidden)
     for (number, row), read_row in zip(rows, found, strict=True):
         try:
             if isinstance(read_row, UserError):
@@ -133,7 +135,8 @@ def usable(sources: Sequence[TrainingSource], mixture: Mixture, bad: Sequence[Ba
         left_out = {row.row for row in bad if row.source == number}
         rest = [row for row in range(len(source)) if row not in left_out]
         if not rest:
-            raise UserError(f"mixture: no row of {source.name} can be used; the first: {bad[0].reason}")
+            first = next(row.reason for row in bad if row.source == number)
+            raise UserError(f"mixture: no row of {source.name} can be used; the first: {first}")
         kept.append(Subset(source, rest) if left_out else source)
     return kept
 
@@ -146,16 +149,3 @@ def describe_skipped(sources: Sequence[TrainingSource], bad: Sequence[BadRow]) -
         for number, source in enumerate(sources)
         if counts[number]
     )
-
-
-def _in_order(read: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """Yield `read(item)` for each item, from threads; decoded images do not pile up."""
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers, thread_name_prefix="emt-scan") as pool:
-        waiting: deque[Future[Any]] = deque()
-        for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) > workers * _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

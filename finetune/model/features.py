@@ -126,9 +126,10 @@ class _Call:
             return list(torch.split(leaf, [size * rows // all_rows for size in self.sizes]))
         raise _Irregular(f"a tensor of shape {tuple(leaf.shape)} for {images} images")
 
-    def keys(self) -> list[bytes]:
-        """Return 16 bytes for each image that stand for its pixels and all other arguments."""
-        plain = repr([leaf for leaf in self.leaves if not isinstance(leaf, torch.Tensor)]).encode()
+    def keys(self, read: set[int]) -> list[bytes]:
+        """Return 16 bytes for each image that stand for its pixels, all other arguments, and the outputs kept."""
+        settings = [leaf for leaf in self.leaves if not isinstance(leaf, torch.Tensor)]
+        plain = repr([sorted(read), settings]).encode()
         tensors = [self.per_image(leaf) for leaf in self.leaves if isinstance(leaf, torch.Tensor)]
         digests = [hashlib.blake2b(plain, digest_size=16) for _ in self.sizes]
         for rows in tensors:
@@ -211,7 +212,7 @@ class _CachedTower:
             self._store = FeatureStore(self._folder / self._name(), self._limit)
         if self._output is None and not self._learned():
             return self._probed(call)
-        keys = call.keys()
+        keys = call.keys(self._read)
         stored = {key: found for key in dict.fromkeys(keys) if (found := self._store.get(key)) is not None}
         missing = {key: image for image, key in reversed(list(enumerate(keys))) if key not in stored}
         self.counts.read += sum(key in stored for key in keys)
@@ -237,12 +238,11 @@ class _CachedTower:
         """Whether it is known what the model reads: then what the probes computed is kept."""
         self._read = set().union(*(probe.read() for probe in self._probes))
         if not self._read:
-            self._probes = self._probes[
-                -1:
-            ]  # passes without a backward pass teach nothing, and their outputs are large
+            # Passes without a backward pass teach nothing, and their outputs are large.
+            self._probes = self._probes[-1:]
             return False
         for probe in self._probes:
-            self._kept(probe.call.keys(), probe.call, probe.leaves)
+            self._kept(probe.call.keys(self._read), probe.call, probe.leaves)
         last = self._probes.pop()
         self._output = _Output([_shape_of(leaf) for leaf in last.leaves], last.spec, sum(last.call.sizes))
         self._probes = []
@@ -268,7 +268,7 @@ class _CachedTower:
         for number, leaf in enumerate(self._output.leaves):
             if number in self._read:
                 leaf = torch.cat([row[str(number)].to(device) for row in rows])
-            elif isinstance(leaf, torch.Tensor):
+            elif isinstance(leaf, torch.Tensor) and leaf.dim():
                 count = leaf.shape[0] * rows_now // self._output.rows
                 leaf = leaf[:1].expand(count, *leaf.shape[1:])
             leaves.append(leaf)
