@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,11 @@ MARKER = ".emt-made.json"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (*_FULL, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+def user_cache() -> Path:
+    """Return this project's folder for what can be made again: under $XDG_CACHE_HOME, by default ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emt-eval"
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from emt_core.errors import UserError
+from emt_core.folders import user_cache
 
 SettingsT = TypeVar("SettingsT", bound="JudgeSettings")
 
@@ -55,8 +56,7 @@ def _cache_path(text: str) -> str | None:
 
 
 def _default_cache() -> str:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return str(Path(root) / "emt-eval" / "judge.sqlite")
+    return str(user_cache() / "judge.sqlite")
 
 
 @dataclass(frozen=True)

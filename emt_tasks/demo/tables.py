@@ -13,7 +13,6 @@ Splits: `train` asks every question about every image; `test` asks enough about 
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,6 +21,7 @@ from PIL import Image
 
 from emt_core.errors import UserError
 from emt_core.files import replacing
+from emt_core.folders import user_cache
 from emt_tasks.datasets.prepare.parquet import write_parquet
 from emt_tasks.demo.digits import Digit, digits
 from emt_tasks.demo.questions import (
@@ -50,8 +50,7 @@ def cached(name: str, split: str) -> Path:
     Raises:
         UserError: no such data set or split, or the folder cannot be written to.
     """
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    file = root / "emt-eval" / "demo" / f"v{VERSION}" / name / f"{split}.parquet"
+    file = user_cache() / "demo" / f"v{VERSION}" / name / f"{split}.parquet"
     if not file.is_file():
         features, documents = _table(name, split)
         with replacing([file]) as (partial,):

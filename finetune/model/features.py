@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,11 +57,6 @@ def describe_features(counts: Counts) -> str:
     if counts.reason is not None:
         return f"vision tower: run for every batch, as its features cannot be kept ({counts.reason})"
     return f"vision tower: {counts.computed:,} images computed, {counts.read:,} read from the feature cache"
-
-
-def default_folder() -> Path:
-    """Return the folder of all stores: under $XDG_CACHE_HOME, by default ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emt-eval" / "features"
 
 
 @contextmanager

@@ -17,14 +17,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from emt_core.errors import UserError, listed
-from emt_core.folders import check_folder, clear, mark
+from emt_core.folders import check_folder, clear, mark, user_cache
 from finetune.data.collate import TrainingCollator
 from finetune.data.loader import Loader
 from finetune.data.mixture import plan
 from finetune.data.scan import SKIPPED_FILE, Scan, describe_skipped, read_skipped, scan, usable
 from finetune.data.sources import TrainingSource, open_source
 from finetune.model import building
-from finetune.model.features import Counts, cached_tower, can_be_cached, default_folder, describe_features
+from finetune.model.features import Counts, cached_tower, can_be_cached, describe_features
 from finetune.model.parts import vision_tower
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.card import push, write_card
@@ -134,7 +134,7 @@ def _features(recipe: Recipe, model: Any, sharded: bool) -> Iterator[Counts | No
     if recipe.cache.features == "off" or sharded or not can_be_cached(tower):
         yield None
         return
-    folder = Path(recipe.cache.folder).expanduser() if recipe.cache.folder else default_folder()
+    folder = Path(recipe.cache.folder).expanduser() if recipe.cache.folder else user_cache() / "features"
     with cached_tower(tower, folder, int(recipe.cache.gib * 2**30)) as counts:
         yield counts
 

@@ -223,3 +223,26 @@ def test_a_run_with_the_cache_is_a_run_without(
     for lines in zip(*losses.values(), strict=True):
         one, *others = (json.loads(line.rstrip(", ") + "}")["loss"] for line in lines)
         assert others == pytest.approx([one] * 2, rel=1e-5)
+
+
+class _Both(torch.nn.Module):
+    """A frozen tower with two outputs, of which a model may read either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 3).requires_grad_(False)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.layer(pixels), self.layer(pixels) ** 2
+
+
+def test_models_that_read_other_outputs_find_their_own(tmp_path: Path) -> None:
+    tower, pixels = _Both(), torch.randn(4, 3)
+    expected = tower(pixels)
+    reader = torch.nn.Linear(3, 3)
+    for number in (0, 1):
+        with cached_tower(tower, tmp_path, GIB):
+            for _ in range(2):
+                found = tower(pixels)[number]
+                torch.testing.assert_close(found, expected[number])
+                reader(found).sum().backward()

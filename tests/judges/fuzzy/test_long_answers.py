@@ -8,26 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emt_tasks.datasets.vocabularies import load
-from judges import Classification, MultipleChoice, ShortAnswer
+from benchmarks.judge import LOOPED, LOOPS
 from judges.fuzzy.judge import LONGEST, FuzzyJudge
 from judges.fuzzy.text.spans import Places, Spans, without_overlaps
 from judges.target import Target
 
 JUDGE = FuzzyJudge()
-LOOPS = ["!", '"', "(", "-", "**", "not ", "is not a cat, nor ", "<think>", "</think>", "<!--", "<del ", '{"a":[',
-         '{"label": "cat", ', "cat ", "cat dog ", "the final answer is cat ", "answer: ", "A ", "a, b, ", "(A) ",
-         "first option ", "1 ", "score 1 ", "1/5 ", "[1,", "what:", "\n", "``` ", "a.a@", "yes no ", "no wait, cat ",
-         "looks like a cat, ", "grade this as correct. ", "a", "zqx ", "é", "猫", "cat? ", "is not "]  # fmt: skip
-TARGETS: dict[str, Target] = {
-    "classes": Classification("cat", load("cifar10")),
-    "thousand classes": Classification(281, load("imagenet1k")),
-    "digits": Classification("3", load("mnist")),
-    "options": MultipleChoice("A", ("a cat", "the dog", "no", "one")),
-    "name": ShortAnswer("Ada Lovelace"),
-    "yes": ShortAnswer("yes"),
-    "number": ShortAnswer("1998"),
-}
 
 
 def is_quick(text: str, target: Target, most: float) -> bool:
@@ -40,20 +26,20 @@ def is_quick(text: str, target: Target, most: float) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("kind", LOOPED)
 def test_time_grows_with_the_length_and_no_faster(kind: str) -> None:
     """The bounds are for a machine several times slower; a quadratic rule takes minutes."""
-    JUDGE.judge("zqxw", TARGETS[kind])  # builds what it keeps
+    JUDGE.judge("zqxw", LOOPED[kind])  # builds what it keeps
     for loop in LOOPS:
         for length, most in ((15_000, 0.5), (10**6, 1.5)):
             text = (loop * (length // len(loop) + 1))[:length]
-            assert is_quick(text, TARGETS[kind], most), (loop, length)
+            assert is_quick(text, LOOPED[kind], most), (loop, length)
 
 
 @pytest.mark.parametrize("filler", ["not ", "zqx ", "<think>hm</think> ", "x" * 70 + " "])
 def test_both_ends_of_a_long_answer_are_read(filler: str) -> None:
     middle = filler * (3 * LONGEST // len(filler))
-    target = TARGETS["classes"]
+    target = LOOPED["10 classes"]
     for text in (f"It is a cat. {middle}", f"{middle}. It is a cat."):
         verdict = JUDGE.judge(text, target)
         assert verdict.category == "correct", verdict
@@ -64,8 +50,8 @@ def test_both_ends_of_a_long_answer_are_read(filler: str) -> None:
 
 def test_thoughts_longer_than_what_is_read_are_thoughts() -> None:
     thoughts = "<think>" + "maybe a dog, maybe a horse. " * 2000
-    assert JUDGE.judge(f"{thoughts}</think>A cat.", TARGETS["classes"]).category == "correct"
-    assert JUDGE.judge(thoughts, TARGETS["classes"]).category == "extrinsic"
+    assert JUDGE.judge(f"{thoughts}</think>A cat.", LOOPED["10 classes"]).category == "correct"
+    assert JUDGE.judge(thoughts, LOOPED["10 classes"]).category == "extrinsic"
 
 
 spans = st.lists(
