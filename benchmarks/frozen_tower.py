@@ -1,6 +1,6 @@
 """What a frozen vision tower costs: seconds a step with the feature cache, without it, and without any tower.
 
-One LLaVA of random weights whose CLIP tower is about half of a step's work, its projector trained, in float32 on the
+One LLaVA of random weights whose CLIP tower is a good third of a step's work, its projector trained, in float32 on the
 CPU. Each way of training runs in a process of its own, in turn, and takes the same steps over the same images:
 
 - `off`: the tower runs for every image of every epoch;

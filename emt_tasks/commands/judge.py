@@ -125,7 +125,7 @@ def judge_agreement(
     epilog="Example: emt judge calibrate labelled.jsonl --max-error 0.01 -o calibration.json",
 )
 def judge_calibrate(
-    labelled: Annotated[Path, typer.Argument(help='Rows of answers with "category" or "correct", as people see them.')],
+    labelled: Annotated[Path, typer.Argument(help='Rows labelled by people, with "category" or "correct".')],
     max_error: Annotated[
         float | None, typer.Option(min=0, max=1, help="The share of wrong verdicts that the rules may keep.")
     ] = None,
