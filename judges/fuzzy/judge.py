@@ -10,10 +10,14 @@ from judges.fuzzy.multiple_choice import judge_choice
 from judges.fuzzy.short_answer import judge_short_answer
 from judges.fuzzy.text import markup
 from judges.target import Classification, MultipleChoice, Target
-from judges.verdict import Verdict
+from judges.verdict import Match, Verdict
 
 LONGEST = 16_000
 """Of an answer with more characters, only the first and the last half as many are read."""
+
+
+_CUT = "\n.\n"
+"""Stands for the middle of a long answer: no name continues across it."""
 
 
 class FuzzyJudge:
@@ -38,12 +42,16 @@ class FuzzyJudge:
         """Judge an answer without its thoughts and without its middle: one that loops takes no longer than others."""
         text = markup.without_thoughts(prediction)
         head, tail = text[: LONGEST // 2], text[-LONGEST // 2 :]
-        verdict = self._judge(f"{head}\n{tail}", target)
-        moved = len(prediction) - len(tail) - len(head) - 1
-        matches = tuple(
-            match if match.start < len(head) else replace(match, start=match.start + moved, end=match.end + moved)
-            for match in verdict.matches
-        )
+        verdict = self._judge(f"{head}{_CUT}{tail}", target)
+        moved = len(prediction) - len(tail) - len(head) - len(_CUT)
+
+        def placed(match: Match) -> Match:
+            if match.start < len(head):
+                end = min(match.end, len(head))
+                return replace(match, end=end, text=prediction[match.start : end])
+            return replace(match, start=match.start + moved, end=match.end + moved)
+
+        matches = tuple(map(placed, verdict.matches))
         reason = f"{verdict.reason}; only the first and last {LONGEST // 2:,} characters were read"
         return replace(verdict, matches=matches, reason=reason)
 

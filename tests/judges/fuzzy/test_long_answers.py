@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.judge import LOOPED, LOOPS
+from judges import MultipleChoice
 from judges.fuzzy.judge import LONGEST, FuzzyJudge
 from judges.fuzzy.text.spans import Places, Spans, without_overlaps
 from judges.target import Target
@@ -46,6 +47,15 @@ def test_both_ends_of_a_long_answer_are_read(filler: str) -> None:
         assert verdict.reason.endswith("only the first and last 8,000 characters were read")
         (match,) = verdict.matches
         assert text[match.start : match.end] == match.text == "cat"
+
+
+def test_no_name_continues_across_the_cut() -> None:
+    """The beginning ends in "sea", the end begins with "lion": that is not option A, "sea lion"."""
+    half = LONGEST // 2
+    text = ("zq " * half)[: half - 4] + " sea" + " xyz" * half + "lion" + (" zq" * half)[: half - 4]
+    target = MultipleChoice("A", ("sea lion", "truck"))
+    assert JUDGE.judge(text, target).matches == ()
+    assert JUDGE.judge(f"{text} sea lion", target).category == "correct"
 
 
 def test_thoughts_longer_than_what_is_read_are_thoughts() -> None:
