@@ -148,7 +148,7 @@ def find_base_parts(model: nn.Module) -> Parts:
     """Find the parts of a model that may have adapters, by the names without them."""
     parts = find_parts(model)
     clean = {part: sorted({base_name(name) for name in names}) for part, names in parts.parameters.items()}
-    return Parts(clean, parts.linears)
+    return Parts(clean, parts.linears, parts.experts)
 
 
 def make_optimiser(trained: dict[PartName, dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

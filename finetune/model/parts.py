@@ -1,4 +1,4 @@
-"""The parts of a multimodal LLM, found by structure: which parameters and which linear layers each has.
+"""The parts of a multimodal LLM, found by structure: which parameters, linear layers and fused experts each has.
 
 | part | meaning |
 |---|---|
@@ -34,19 +34,24 @@ _SEEN, _HEARD = ("pixel_values", "pixel_values_videos"), ("input_features", "inp
 _ATTENTION = re.compile(r"(Attention|DeltaNet)$")
 """Classes of attention layers; gated delta networks are linear attention (arXiv 2412.06464)."""
 
+_EXPERTS = re.compile(r"Experts$")
+"""Classes that hold all experts of a layer."""
+
 _GATE_AND_UP = ("gate_proj", "up_proj", "gate_up_proj", "wi_0", "wi_1")
 """The last two are T5's."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one model: for each, the names of its parameters and of its linear layers.
+    """The parts of one model: for each, the names of its parameters, of its linear layers and of its fused experts.
 
+    Experts are fused where one parameter holds a layer's matrices of all experts, (experts, rows, columns).
     Parts that the model lacks are missing here.
     """
 
     parameters: dict[str, list[str]]
     linears: dict[str, list[str]]
+    experts: dict[str, list[str]]
 
     def require(self, part: PartName) -> list[str]:
         """Return the names of a part's parameters.
@@ -98,7 +103,11 @@ def find_parts(model: nn.Module) -> Parts:
         if isinstance(module, nn.Linear) and name != head:
             for part in also_in(name):
                 linears.setdefault(part, []).append(name)
-    return Parts({part: parameters[part] for part in PART_NAMES if part in parameters}, linears)
+    experts: dict[str, list[str]] = {}
+    for name in _fused_experts(model):
+        for part in also_in(name):
+            experts.setdefault(part, []).append(name)
+    return Parts({part: parameters[part] for part in PART_NAMES if part in parameters}, linears, experts)
 
 
 def freeze_all_but(model: nn.Module, recipe: Recipe, parts: Parts) -> None:
@@ -122,6 +131,15 @@ def vision_tower(model: Any) -> Any:
     if tower is model or tower is None:
         raise UserError(f"model: no vision tower found in {type(model).__name__}; expected an image-text-to-text model")
     return tower
+
+
+def _fused_experts(model: nn.Module) -> Iterator[str]:
+    """Yield the names of the parameters that hold one matrix for each expert."""
+    for name, module in model.named_modules():
+        if _EXPERTS.search(type(module).__name__):
+            for own, weights in module.named_parameters(recurse=False):
+                if weights.dim() == 3:
+                    yield f"{name}.{own}"
 
 
 def _towers(model: nn.Module, encoder: str) -> dict[str, str]:

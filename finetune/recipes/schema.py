@@ -41,8 +41,8 @@ class Lora(_Section):
 class Part(_Section):
     """How one part is trained.
 
-    `learning_rate` overrides the optimiser's; with `lora` the part's linear layers get adapters, and the rest of the
-    part is frozen.
+    `learning_rate` overrides the optimiser's; with `lora` the part's linear layers and fused experts get adapters, and
+    the rest of the part is frozen.
     """
 
     learning_rate: Positive | None = None

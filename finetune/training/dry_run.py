@@ -70,7 +70,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     yield _trained_table(model)
     if unadapted:
         (first, *_), weights = list(unadapted), sum(unadapted.values())
-        yield f"LoRA adapts linear layers; {weights:,} other weights of these parts stay, the first in {first}\n"
+        yield f"LoRA leaves {weights:,} weights of these parts alone (embeddings, routers), the first in {first}\n"
     yield _mixture_table(sources, mixture)
     if bad:
         yield f"{describe_skipped(opened, bad)}; the first: {bad[0].reason}\n"
@@ -80,18 +80,19 @@ def describe(recipe: Recipe) -> Iterator[Any]:
 
 
 def without_adapter(model: nn.Module, recipe: Recipe) -> dict[str, int]:
-    """Return the sizes of the matrices in parts trained by LoRA that are in no linear layer, and so get no adapter.
+    """Return the sizes of the matrices in parts trained by LoRA that get no adapter.
 
-    Such are the experts of a mixture that are kept in one parameter, and embeddings.
+    Such are embeddings, and the routers of experts.
     """
     parts = find_parts(model)
     adapted = [part for part, chosen in recipe.parts.items() if chosen.lora]
     names = {name for part in adapted for name in parts.require(part)}
     linear = {layer for part in adapted for layer in parts.linears.get(part, [])}
+    experts = {name for part in adapted for name in parts.experts.get(part, [])}
     return {
         name: weights.numel()
         for name, weights in model.named_parameters()
-        if name in names and weights.dim() > 1 and name.rpartition(".")[0] not in linear
+        if name in names and weights.dim() > 1 and name.rpartition(".")[0] not in linear and name not in experts
     }
 
 

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from emt_core.errors import UserError
 from emt_core.folders import whole_folder
 from finetune.data.mixture import Plan
-from finetune.model.adapters import base_name, merged_state
+from finetune.model.adapters import merged_state, trained_base_names
 from finetune.recipes.schema import Recipe
 from finetune.training.checkpoint import (
     LOG_FILE,
@@ -168,7 +168,7 @@ class Saver:
 
     def _storage(self, step: int) -> Storage:
         """Return how a checkpoint's weights are stored; rounding is the same whenever it is asked for a step."""
-        names = {base_name(name) for name in self._trained()}
+        names = trained_base_names(self.accelerator.unwrap_model(self.model))
         seed = (self.recipe.seed << 32) + step
         return Storage(names, self._dtype, self.recipe.save.dtype, self._before, seed)
 

@@ -34,6 +34,18 @@ def places(parts: Parts, part: str, depth: int) -> set[str]:
     return {".".join(name.split(".")[:depth]) for name in parts.parameters.get(part, [])}
 
 
+def beyond_lora(model: Any, parts: Parts) -> int:
+    """How many weights are in the language model's matrices that get no adapter, besides its embeddings."""
+    embeddings = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    tables = {id(module.weight) for module in (*embeddings, model.get_output_embeddings()) if module is not None}
+    reached = {f"{layer}.weight" for layer in parts.linears.get("llm", [])} | set(parts.experts.get("llm", []))
+    return sum(
+        weights.numel()
+        for name, weights in model.named_parameters()
+        if name in set(parts.parameters["llm"]) - reached and weights.dim() > 1 and id(weights) not in tables
+    )
+
+
 @pytest.mark.parametrize(
     ("family", "vision", "audio"),
     [
@@ -88,5 +100,6 @@ def test_parts_of_every_family() -> None:
         assert shares["llm"] > 0.2 * shares["full"], family
         assert shares["vision"] > 0, family
         assert shares.get("projector", 0) < 0.4 * shares["full"], family
+        assert beyond_lora(model, parts) < 0.05 * shares["llm"], family
         states["found"] += 1
     assert states["found"] >= 70, states
