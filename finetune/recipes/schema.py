@@ -148,13 +148,15 @@ class Batching(_Section):
     """`size` examples make one optimiser step, whatever the number of processes; each takes `micro` at a time.
 
     The gradient does not depend on `micro` or on the number of processes: it is that of the mean loss over all
-    answer tokens of the step. `group_by_length` puts examples of similar length into the same step. If an example has
-    more than `max_tokens`, images included, the end of the answer is cut off.
+    answer tokens of the step. `group_by_length` puts examples of similar length into the same step. `packing` puts the
+    `micro` examples into one row without padding; architectures that cannot keep them apart are refused at the first
+    step. If an example has more than `max_tokens`, images included, the end of the answer is cut off.
     """
 
     size: Count
     micro: Count = 8
     group_by_length: bool = False
+    packing: bool = False
     max_tokens: Count | None = None
 
 

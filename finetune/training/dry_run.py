@@ -76,7 +76,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
         yield f"{describe_skipped(opened, bad)}; the first: {bad[0].reason}\n"
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
     yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples per epoch\n"
-    yield _memory_table(Workload.of(model, batch).memory(recipe))
+    yield _memory_table(Workload.of(model, recipe, batch).memory(recipe))
 
 
 def without_adapter(model: nn.Module, recipe: Recipe) -> dict[str, int]:

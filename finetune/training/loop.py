@@ -23,6 +23,7 @@ from finetune.recipes.schema import Recipe
 from finetune.training.checkpoint import LOG_FILE, last_state
 from finetune.training.loss import answer_losses
 from finetune.training.memory import told_what_fits
+from finetune.training.packing import check_packing
 from finetune.training.progress import Progress
 from finetune.training.saving import Saver, save_points
 from finetune.training.schedule import factor
@@ -76,6 +77,7 @@ class Training:
         saver.model = self.model
         self.log = Path(recipe.output) / LOG_FILE
         self._asked_to_stop = False
+        self._packed: set[frozenset[str]] = set()
 
     def train(self) -> None:
         """Train from the run's current step to its end.
@@ -143,7 +145,7 @@ class Training:
             self.accelerator.sync_gradients = last
             together = nullcontext() if last else self.accelerator.no_sync(self.model)
             with told_what_fits(self._whole, self.recipe, batch), together:
-                losses, sources = answer_losses(self.model, self.head, batch.to(self.accelerator.device))
+                losses, sources = self._losses(batch.to(self.accelerator.device))
                 self.accelerator.backward(losses.sum() * scale)
             losses_by_source.index_add_(0, sources.cpu(), losses.detach().double().cpu())
         losses_by_source = self._over_processes(losses_by_source)
@@ -155,6 +157,26 @@ class Training:
         pairs = zip(losses_by_source.tolist(), counts.tolist(), strict=True)
         by_source = [total / count if count else None for total, count in pairs]
         return StepResult(loss, by_source, int(counts.sum()), tokens, gradient_norm=norm, stop=stop)
+
+    def _losses(self, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the losses and sources of a batch's answer tokens.
+
+        Raises:
+            UserError: the batch is to be packed, and the first of its kind (with images, without) shows that the
+                architecture cannot.
+        """
+        packing, kind = self.recipe.batch.packing, frozenset(batch.inputs)
+        if packing and kind not in self._packed and len(batch.labels) > 1:
+
+            @torch.no_grad()
+            def losses(batch: TrainingBatch, packed: bool) -> torch.Tensor:
+                return answer_losses(self._whole, self.head, batch, packing=packed)[0]
+
+            self._whole.eval()
+            check_packing(losses, batch, exact=self.recipe.precision == "fp32")
+            self._whole.train()
+            self._packed.add(kind)
+        return answer_losses(self.model, self.head, batch, packing=packing)
 
     def _count(self, batches: list[TrainingBatch]) -> tuple[torch.Tensor, int, bool]:
         """Return the step's answer tokens by source, all its tokens, and whether to stop after it, over all processes.

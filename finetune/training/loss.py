@@ -14,24 +14,32 @@ import torch
 from torch import nn
 
 from finetune.data.collate import IGNORED, TrainingBatch
+from finetune.training.packing import pack
 
 _ROWS = 256
 """How many rows of logits are turned into probabilities at a time."""
 
 
-def answer_losses(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def answer_losses(
+    model: nn.Module, head: nn.Module, batch: TrainingBatch, *, packing: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss of every answer token in nats, `(answer tokens,)`, and each one's source number.
 
     Args:
         model: wrapped for training.
         head: its output layer, `(…, dim)` to `(…, vocabulary)`.
         batch: the examples.
+        packing: put them into one row; see `finetune.training.packing`.
     """
-    places = batch.labels != IGNORED
+    learned = batch.labels != IGNORED
+    inputs, places = batch.inputs, learned
+    if packing:
+        inputs = pack(model, batch.inputs)
+        places = learned[batch.inputs["attention_mask"].bool()].unsqueeze(0)
     with _only_at(head, places, model):
-        logits = model(**batch.inputs, use_cache=False).logits
-    losses = _CrossEntropy.apply(logits, batch.labels[places])
-    return losses, batch.sources.unsqueeze(1).expand_as(places)[places]
+        logits = model(**inputs, use_cache=False).logits
+    losses = _CrossEntropy.apply(logits, batch.labels[learned])
+    return losses, batch.sources.unsqueeze(1).expand_as(learned)[learned]
 
 
 @contextmanager

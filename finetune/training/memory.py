@@ -53,14 +53,14 @@ class Workload:
     vocabulary: int
 
     @classmethod
-    def of(cls, model: Any, batch: TrainingBatch) -> Workload:
+    def of(cls, model: Any, recipe: Recipe, batch: TrainingBatch) -> Workload:
         """Return that of a model, made trainable but perhaps without weights, and a batch."""
         text = model.config.get_text_config()
         trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         return cls(
             trained=trained,
             frozen=sum(weights.numel() for weights in model.parameters()) - trained,
-            tokens=batch.labels.numel(),
+            tokens=int(batch.inputs["attention_mask"].sum()) if recipe.batch.packing else batch.labels.numel(),
             answer_tokens=int((batch.labels != IGNORED).sum()),
             layers=text.num_hidden_layers,
             width=text.hidden_size,
@@ -105,7 +105,7 @@ def told_what_fits(model: Any, recipe: Recipe, batch: TrainingBatch) -> Iterator
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        work = Workload.of(model, batch)
+        work = Workload.of(model, recipe, batch)
         raise UserError(f"out of memory ({one_line(error):.120}): {advice(work, recipe, _available())}") from error
 
 

@@ -90,6 +90,8 @@ class Saver:
             self._before = {name: weights.detach().to("cpu", dtype) for name, weights in self._trained().items()}
         if self.sharded and recipe.save.merged:
             raise UserError("save.merged: not supported with FSDP or DeepSpeed; use emt merge on the checkpoint")
+        if self.sharded and recipe.batch.packing:
+            raise UserError("batch.packing: not supported with FSDP or DeepSpeed")
         if self.sharded and validation is not None:
             raise UserError("evaluate.loss_on: not supported with FSDP or DeepSpeed")
         if self.sharded and recipe.evaluate.tasks:
