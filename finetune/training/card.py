@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from emt_core.errors import UserError, one_line
 from finetune.recipes.schema import Recipe
-from finetune.training.checkpoint import LAST, LOG_FILE
+from finetune.training.checkpoint import ACCURACY, LAST, logged
 
 CARD = "README.md"
 
@@ -71,11 +69,7 @@ def _text(recipe: Recipe, output: Path) -> str:
 
 def _forgetting(output: Path) -> list[str]:
     """Return the accuracy of each task before training and after, as a table."""
-    accuracies: dict[int, dict[str, float]] = {}
-    for line in (output / LOG_FILE).read_text(encoding="utf-8").splitlines():
-        entry: dict[str, Any] = json.loads(line)
-        if "accuracy" in entry:
-            accuracies[int(entry["step"])] = entry["accuracy"]
+    accuracies: dict[int, dict[str, float]] = logged(output, ACCURACY)
     if not accuracies:
         return []
     before, after = accuracies.get(0), accuracies[max(accuracies)]

@@ -24,6 +24,8 @@ from finetune.training.storing import Storage
 
 RECIPE_FILE = "emt_recipe.yaml"
 LOG_FILE = "emt_train.jsonl"
+ACCURACY, VALIDATION = "accuracy", "validation_loss"
+"""The names in the log of what the tasks of `evaluate` give, and of the loss on `evaluate.loss_on`."""
 LAST = "last"
 RESUME = "free some space, then --resume"
 """What to do if a checkpoint or a state could not be written."""
@@ -175,11 +177,11 @@ def truncate_log(output: Path, step: int) -> None:
     write_text(log, "".join(kept), overwrite=True)
 
 
-def logged(output: Path, step: int, what: str) -> bool:
-    """Whether a run's log has something of a step."""
+def logged(output: Path, what: str) -> dict[int, Any]:
+    """Return something of a run's log, such as "accuracy", by step."""
     log = output / LOG_FILE
     lines = map(json.loads, log.read_text(encoding="utf-8").splitlines()) if log.is_file() else ()
-    return any(line["step"] == step and what in line for line in lines)
+    return {int(line["step"]): line[what] for line in lines if what in line}
 
 
 def stored_dtype(pretrained: str, revision: str = "main") -> torch.dtype | None:

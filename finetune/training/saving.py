@@ -19,9 +19,11 @@ from finetune.data.mixture import Plan
 from finetune.model.adapters import merged_state, trained_base_names
 from finetune.recipes.schema import Recipe
 from finetune.training.checkpoint import (
+    ACCURACY,
     LOG_FILE,
     RECIPE_FILE,
     RESUME,
+    VALIDATION,
     checkpoint_folder,
     drop_states_before,
     keep_newest,
@@ -37,11 +39,9 @@ from finetune.training.checkpoint import (
     write_step,
 )
 from finetune.training.evaluation import evaluate_live
+from finetune.training.picture import show_traces
 from finetune.training.storing import FEW, Storage
 from finetune.training.validation import Validation
-
-VALIDATION = "validation_loss"
-"""The name in the log of the loss on `evaluate.loss_on`."""
 
 
 def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
@@ -151,11 +151,13 @@ class Saver:
         pretrained = str(checkpoint_folder(self.output, step)) if step else self.recipe.model
         with self._as_stored(step):
             scores = evaluate_live(self.model, self._processor, self.accelerator, settings, folder, pretrained)
-        self._log(step, "accuracy", scores)
+        self._log(step, ACCURACY, scores)
+        if self.recipe.trackers and self.accelerator.is_main_process:
+            show_traces(self.accelerator.trackers, logged(self.output, ACCURACY), step)
         self.accelerator.wait_for_everyone()
 
     def _validate(self, step: int) -> None:
-        if self._validation is None or logged(self.output, step, VALIDATION):
+        if self._validation is None or step in logged(self.output, VALIDATION):
             return
         with self._as_stored(step):
             losses = self._validation.losses(self.model)
