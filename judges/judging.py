@@ -10,7 +10,7 @@ from threading import RLock
 from typing import Any, Protocol
 
 from emt_core.errors import UserError
-from judges.settings import CascadeSettings, EmbeddingSettings, JudgeSettings, LLMSettings
+from judges.settings import CascadeSettings, EmbeddingSettings, JudgeSettings, LLMSettings, PanelSettings
 from judges.target import Target
 from judges.verdict import Verdict
 
@@ -35,6 +35,7 @@ _JUDGES: dict[str, tuple[str, type[JudgeSettings]]] = {
     "emt-paper": ("judges.llm.judge:paper_judge", LLMSettings),
     "fuzzy": ("judges.fuzzy.judge:FuzzyJudge", JudgeSettings),
     "llm": ("judges.llm.judge:category_judge", LLMSettings),
+    "panel": ("judges.llm.panel:PanelJudge", PanelSettings),
 }
 JUDGE_NAMES = tuple(_JUDGES)
 
@@ -72,6 +73,11 @@ def _build(name: str, settings: JudgeSettings) -> Judge:
 def signature(judge: Judge) -> str:
     """Name a judge with everything that its verdicts depend on: its model, its prompt's version, its threshold."""
     return str(getattr(judge, "signature", judge.name))
+
+
+def configuration(judge: Judge) -> str:
+    """Name a judge by how it was set up: unlike its signature, it does not change with what a server can do."""
+    return str(getattr(judge, "configuration", signature(judge)))
 
 
 def with_version(judge: Judge) -> str:

@@ -10,7 +10,8 @@ from threading import Lock
 
 from judges.judging import get_judge
 from judges.llm.chat import Chat
-from judges.llm.judge import Estimate, Pending, category_judge, in_order
+from judges.llm.costs import Estimate
+from judges.llm.judge import Pending, category_judge, in_order
 from judges.llm.prompts import gold_text
 from judges.settings import CascadeSettings
 from judges.target import Target
@@ -33,16 +34,20 @@ class CascadeJudge:
         self.settings = settings
         self._rules = get_judge("fuzzy")
         self._llm = category_judge(settings) if settings.configured else None
-        llm = self._llm.signature if self._llm else "no LLM"
-        self.signature = f"cascade {settings.threshold} {llm}"
+        self.configuration = self._named(self._llm.configuration if self._llm else "no LLM")
         self._unsure: set[tuple[str, str]] = set()
         self._reported = False
         self._lock = Lock()
 
     @property
-    def chat(self) -> Chat | None:
-        """The server to ask, if there is one."""
-        return self._llm.chat if self._llm else None
+    def signature(self) -> str:
+        """The judge by what its verdicts depend on."""
+        return self._named(self._llm.signature if self._llm else "no LLM")
+
+    @property
+    def chats(self) -> tuple[Chat, ...]:
+        """The model to ask, if there is one."""
+        return self._llm.chats if self._llm else ()
 
     def judge(self, prediction: str, target: Target) -> Verdict:
         """Judge one answer; waits for the model if it is asked."""
@@ -62,7 +67,7 @@ class CascadeJudge:
             if self._rules.judge(prediction, target).confidence < self.settings.threshold:
                 unsure.append((prediction, target))
         if self._llm is None:
-            return Estimate(answers, 0, 0, 0, 0)
+            return Estimate(answers)
         return replace(self._llm.estimate(unsure), answers=answers)
 
     def report(self) -> None:
@@ -97,6 +102,9 @@ class CascadeJudge:
             return rules if reply.over_limit else llm.verdict(reply, target, rules)
 
         return finish
+
+    def _named(self, llm: str) -> str:
+        return f"cascade {self.settings.threshold} {llm}"
 
     def _count(self, prediction: str, target: Target) -> None:
         with self._lock:
