@@ -90,7 +90,7 @@ def test_a_judge_that_answers_one_that_fails_and_one_that_is_not_there(server, m
     monkeypatch.setenv("EMT_JUDGE_BASE_URL", good.url)
     assert "EMT_JUDGE_BASE_URL" in doctor.judge_server().fix
     monkeypatch.setenv("EMT_JUDGE", "fuzy")
-    assert doctor.judge_server().fix == "set it to one of cascade, embedding, emt-paper, fuzzy, llm"
+    assert doctor.judge_server().fix == "set it to one of cascade, embedding, emt-paper, fuzzy, llm, panel"
 
 
 def test_packages_that_are_too_old_or_missing(monkeypatch):
