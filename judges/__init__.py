@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from judges.llm.panel import PanelJudge
     from judges.rerun.agreement import agreement, read_opinions
     from judges.rerun.rejudge import find_work, rejudge
+    from judges.rerun.reliability import reliability
     from judges.target import Classification, MultipleChoice, ShortAnswer, Target
     from judges.verdict import CATEGORIES, Match, Verdict, Vote
     from judges.vocabulary import Label, Vocabulary, find_vocabulary
@@ -46,6 +47,7 @@ __all__ = [
     "judge",
     "read_opinions",
     "rejudge",
+    "reliability",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -74,5 +76,6 @@ __getattr__, __dir__ = lazy(
         "judge": "judges.judging",
         "read_opinions": "judges.rerun.agreement",
         "rejudge": "judges.rerun.rejudge",
+        "reliability": "judges.rerun.reliability",
     },
 )

@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval": ("emt_tasks.commands.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
     "finetune": ("emt_tasks.commands.finetune", "finetune", "Fine-tune a model from a recipe."),
     "merge": ("emt_tasks.commands.finetune", "merge", "Merge an adapter into its model, or a model with its base."),
-    "judge": ("emt_tasks.commands.judge", "judge", "Rejudge logged answers, or compare two judges."),
+    "judge": ("emt_tasks.commands.judge", "judge", "Rejudge logged answers, or compare judges."),
     "audit": (
         "emt_tasks.commands.audit",
         "audit",
