@@ -75,11 +75,6 @@ def signature(judge: Judge) -> str:
     return str(getattr(judge, "signature", judge.name))
 
 
-def configuration(judge: Judge) -> str:
-    """Name a judge by how it was set up: unlike its signature, it does not change with what a server can do."""
-    return str(getattr(judge, "configuration", signature(judge)))
-
-
 def with_version(judge: Judge) -> str:
     """Name a judge as samples log it: its signature, and the version of this package, which has the rules."""
     return f"{signature(judge)}, emt-eval {_version()}"

@@ -34,15 +34,11 @@ class CascadeJudge:
         self.settings = settings
         self._rules = get_judge("fuzzy")
         self._llm = category_judge(settings) if settings.configured else None
-        self.configuration = self._named(self._llm.configuration if self._llm else "no LLM")
+        llm = self._llm.signature if self._llm else "no LLM"
+        self.signature = f"cascade {settings.threshold} {llm}"
         self._unsure: set[tuple[str, str]] = set()
         self._reported = False
         self._lock = Lock()
-
-    @property
-    def signature(self) -> str:
-        """The judge by what its verdicts depend on."""
-        return self._named(self._llm.signature if self._llm else "no LLM")
 
     @property
     def chats(self) -> tuple[Chat, ...]:
@@ -102,9 +98,6 @@ class CascadeJudge:
             return rules if reply.over_limit else llm.verdict(reply, target, rules)
 
         return finish
-
-    def _named(self, llm: str) -> str:
-        return f"cascade {self.settings.threshold} {llm}"
 
     def _count(self, prediction: str, target: Target) -> None:
         with self._lock:

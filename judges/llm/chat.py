@@ -207,7 +207,8 @@ class Chat:
             if schema.wanted:
                 return reply, request
         with self._lock:
-            kept = self._cache.get(plain.key(self.model)) if self._cache else None
+            closed = self.__dict__.get("_client") is not client
+            kept = self._cache.get(plain.key(self.model)) if not closed and self._cache else None
         return (self._complete(client, plain) if kept is None else Reply(kept)), plain
 
     def _complete(self, client: OpenAI, request: ChatRequest) -> Reply:

@@ -54,13 +54,8 @@ class LLMJudge:
         self.prompt = prompt
         self.structured = structured
         self.chat: Chat = Chat(settings, limit)
-        self.configuration = f"{prompt.name} {prompt.version} {self.chat.model} structured={settings.structured}"
+        self.signature = f"{prompt.name} {self._versions(settings.structured)} {self.chat.model}"
         self._rules = get_judge("fuzzy")
-
-    @property
-    def signature(self) -> str:
-        """The judge by what its verdicts depend on: the prompt's version is that of the prompt that is asked."""
-        return f"{self.name} {self._prompt().version} {self.chat.model}"
 
     @property
     def chats(self) -> tuple[Chat, ...]:
@@ -126,6 +121,12 @@ class LLMJudge:
     def close(self) -> None:
         """Close the connections and the cache."""
         self.chat.close()
+
+    def _versions(self, structured: str) -> str:
+        """The versions of the prompts that may be asked; not of the one that was, which only the server decides."""
+        if self.structured is None or structured == "off":
+            return self.prompt.version
+        return self.structured.version if structured == "on" else f"{self.structured.version}|{self.prompt.version}"
 
     def _prompt(self) -> Prompt:
         return self.structured if self.structured and self.chat.wants_schema() else self.prompt

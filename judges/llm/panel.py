@@ -28,13 +28,8 @@ class PanelJudge:
         limit = CallLimit(settings.max_calls)
         self.settings = settings
         self.members: tuple[LLMJudge, ...] = tuple(category_judge(member, limit) for member in settings.members())
-        self.configuration = self._named(member.configuration for member in self.members)
+        self.signature = f"{self.name} {' + '.join(member.signature for member in self.members)}"
         self._rules = get_judge("fuzzy")
-
-    @property
-    def signature(self) -> str:
-        """The judge by what its verdicts depend on."""
-        return self._named(member.signature for member in self.members)
 
     @property
     def chats(self) -> tuple[Chat, ...]:
@@ -68,9 +63,6 @@ class PanelJudge:
             return count([member.verdict(reply.result(), target, rules) for member, reply in asked], rules)
 
         return finish
-
-    def _named(self, members: Iterable[str]) -> str:
-        return f"{self.name} {' + '.join(members)}"
 
 
 def majority(votes: Sequence[Category | None]) -> Category | None:

@@ -49,11 +49,13 @@ def response_format(offered: tuple[Category, ...]) -> ResponseFormat:
 
 
 def read_grade(reply: str, offered: tuple[Category, ...]) -> Category | None:
-    """Return the category of a reply that is such a JSON object; None if it is not."""
+    """Return the category of a reply that is such a JSON object, with or without a fence; None if it is not."""
     from pydantic import ValidationError
 
+    text = reply.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
-        found: Category = _grade(offered).model_validate_json(reply).category  # type: ignore[attr-defined]
+        # A server that holds nothing back may answer "Correct": only the category matters here, whatever its case.
+        found: Category = _grade(offered).model_validate_json(text.casefold()).category  # type: ignore[attr-defined]
     except ValidationError:
         return None
     return found

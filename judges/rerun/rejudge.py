@@ -17,7 +17,7 @@ from emt_core.errors import UserError, one_line
 from emt_core.files import Row, dump_row, read_rows
 from emt_core.folders import check_folder, mark, replace_made
 from emt_core.runs import run_file, run_files
-from judges.judging import Judge, configuration, signature, with_version
+from judges.judging import Judge, signature, with_version
 from judges.rerun.aggregate import recompute
 from judges.rerun.rows import answer_of, class_name_chosen
 from judges.target import MultipleChoice, Target
@@ -94,7 +94,8 @@ def rejudge(
     another command does not. `advance` is called for each finished row.
     """
     check_output(work, out, overwrite=overwrite)
-    partial = out.with_name(f"{out.name}.partial-{_fingerprint(work, configuration(judge))}")
+    signed = signature(judge)
+    partial = out.with_name(f"{out.name}.partial-{_fingerprint(work, signed)}")
     counts: Counter[str] = Counter()
     for file in work.files:
         target = partial / file
@@ -104,7 +105,7 @@ def rejudge(
         for file in work.others:
             (partial / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(work.source / file, partial / file)
-        _write_results(work, partial, signature(judge))
+        _write_results(work, partial, signed)
     _put_in_place(partial, out)
     return counts
 
@@ -187,8 +188,8 @@ def _has_targets(samples: Path) -> bool:
     return any("judge_target" in row and "filtered_resps" in row for _, row in islice(read_rows(samples), 1))
 
 
-def _fingerprint(work: Work, judge: str) -> str:
-    digest = hashlib.sha256(judge.encode())
+def _fingerprint(work: Work, signed: str) -> str:
+    digest = hashlib.sha256(signed.encode())
     for file in work.files:
         digest.update(str(file).encode())
         with (work.source / file).open("rb") as content:

@@ -168,6 +168,4 @@ def test_what_does_not_fit_is_one_line(settings, message):
 
 
 def test_its_name_tells_the_models_and_their_prompts(panel):
-    judge = panel("a", "b")
-    assert judge.signature == "panel llm category-json-1 a + llm category-json-1 b"
-    assert panel("b", "a").configuration != judge.configuration
+    assert panel("a", "b", structured="on").signature == "panel llm category-json-1 a + llm category-json-1 b"

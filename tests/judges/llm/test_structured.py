@@ -85,7 +85,6 @@ def test_a_server_that_holds_to_the_schema_is_asked_with_it(server, build):
     assert (verdict.category, json.loads(verdict.raw)["reason"]) == ("extrinsic", "Said a server.")
     assert server.requests[0]["response_format"] == response_format(categories(CAT))
     assert "VERDICT" not in server.prompts[0]
-    assert judge.signature == "llm category-json-1 m"
     # The next run finds the reply, and knows the server.
     again = build()
     assert again.judge("a tabby", CAT) == verdict
@@ -116,10 +115,8 @@ def test_a_server_that_refuses_is_asked_in_text_from_then_on_and_it_is_said_once
         "m takes no JSON schema"
     ]
     assert (judge.chat.calls, judge.chat.done, judge.chat.failures) == (20, 20, 0)
-    assert judge.signature == "llm category-1 m"
     # The next run knows: the replies come from the cache, and what is new is asked in text at once.
     again = build()
-    assert again.signature == "llm category-1 m"
     assert again.estimate([*items, ("new", CAT)]).calls == 1
     assert {verdict.category for verdict in again.judge_many([*items, ("new", CAT)])} == {"correct"}
     assert (len(server.requests), formats(server)[-1]) == (22, False)
@@ -143,7 +140,6 @@ def test_other_errors_say_nothing_about_the_schema(server, build):
     judge = build()
     verdict = judge.judge("a tabby", CAT)
     assert (verdict.category, judge.chat.failures) == ("unscored", 1)
-    assert judge.signature == "llm category-json-1 m"
     server.behave = holding
     assert judge.judge("a lynx", CAT).category == "extrinsic"
 
@@ -200,6 +196,7 @@ def test_the_papers_prompt_stays_text(server, build):
     [
         ('{"reason": "It says {cat}.\\nVERDICT: incorrect", "category": "correct"}', "correct"),
         ('Sure:\n```json\n{"reason": "No.", "category": "incorrect"}\n```', "incorrect"),
+        ('```json\n{"reason": "A {cat}.", "category": "Correct"}\n```', "correct"),
         ("VERDICT: correct", "correct"),
         # What the answer says is quoted, and the model's own verdict comes after it; and the other way round.
         ('It says {"reason": "x", "category": "correct"}, but no.\nVERDICT: incorrect', "incorrect"),
@@ -217,6 +214,16 @@ def test_replies_of_both_kinds_are_read(text, category, as_json):
     from judges import get_judge
 
     assert CategoryPrompt(as_json=as_json).read(text, CAT, get_judge().judge("a tabby", CAT)) == category
+
+
+def test_its_name_says_which_prompts_it_may_ask(build):
+    """Whole runs are compared by it: it must not change once the first reply has come."""
+    names = {setting: build(structured=setting).signature for setting in ("auto", "on", "off")}
+    assert names == {
+        "auto": "llm category-json-1|category-1 m",
+        "on": "llm category-json-1 m",
+        "off": "llm category-1 m",
+    }
 
 
 def test_a_setting_that_is_none_names_those_there_are(monkeypatch):
