@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from judges.judging import JUDGE_NAMES, Judge, get_judge, judge
     from judges.llm.cascade import CascadeJudge
     from judges.llm.judge import LLMJudge
+    from judges.llm.panel import PanelJudge
     from judges.rerun.agreement import agreement, read_opinions
     from judges.rerun.rejudge import find_work, rejudge
+    from judges.rerun.reliability import reliability
     from judges.target import Classification, MultipleChoice, ShortAnswer, Target
-    from judges.verdict import CATEGORIES, Match, Verdict
+    from judges.verdict import CATEGORIES, Match, Verdict, Vote
     from judges.vocabulary import Label, Vocabulary, find_vocabulary
 
 __all__ = [
@@ -32,10 +34,12 @@ __all__ = [
     "Label",
     "Match",
     "MultipleChoice",
+    "PanelJudge",
     "ShortAnswer",
     "Target",
     "Verdict",
     "Vocabulary",
+    "Vote",
     "agreement",
     "find_vocabulary",
     "find_work",
@@ -43,6 +47,7 @@ __all__ = [
     "judge",
     "read_opinions",
     "rejudge",
+    "reliability",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -58,10 +63,12 @@ __getattr__, __dir__ = lazy(
         "Label": "judges.vocabulary",
         "Match": "judges.verdict",
         "MultipleChoice": "judges.target",
+        "PanelJudge": "judges.llm.panel",
         "ShortAnswer": "judges.target",
         "Target": "judges.target",
         "Verdict": "judges.verdict",
         "Vocabulary": "judges.vocabulary",
+        "Vote": "judges.verdict",
         "agreement": "judges.rerun.agreement",
         "find_vocabulary": "judges.vocabulary",
         "find_work": "judges.rerun.rejudge",
@@ -69,5 +76,6 @@ __getattr__, __dir__ = lazy(
         "judge": "judges.judging",
         "read_opinions": "judges.rerun.agreement",
         "rejudge": "judges.rerun.rejudge",
+        "reliability": "judges.rerun.reliability",
     },
 )

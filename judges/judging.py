@@ -10,7 +10,7 @@ from threading import RLock
 from typing import Any, Protocol
 
 from emt_core.errors import UserError
-from judges.settings import CascadeSettings, EmbeddingSettings, JudgeSettings, LLMSettings
+from judges.settings import CascadeSettings, EmbeddingSettings, JudgeSettings, LLMSettings, PanelSettings
 from judges.target import Target
 from judges.verdict import Verdict
 
@@ -35,6 +35,7 @@ _JUDGES: dict[str, tuple[str, type[JudgeSettings]]] = {
     "emt-paper": ("judges.llm.judge:paper_judge", LLMSettings),
     "fuzzy": ("judges.fuzzy.judge:FuzzyJudge", JudgeSettings),
     "llm": ("judges.llm.judge:category_judge", LLMSettings),
+    "panel": ("judges.llm.panel:PanelJudge", PanelSettings),
 }
 JUDGE_NAMES = tuple(_JUDGES)
 

@@ -40,11 +40,21 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class Vote:
+    """What one member of a panel said of an answer; `unscored` if it did not vote. Fields as in `Verdict`."""
+
+    judge: str
+    category: Category
+    reason: str
+    raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A judge's decision on one answer.
 
     `confidence` lies between 0 and 1; `reason` is one sentence for a person; `raw` keeps what an LLM judge
-    answered, word for word.
+    answered, word for word; `votes` what each judge of a panel said.
     """
 
     category: Category
@@ -53,6 +63,7 @@ class Verdict:
     confidence: float
     reason: str
     raw: str | None = None
+    votes: tuple[Vote, ...] | None = None
 
     @property
     def correct(self) -> bool:

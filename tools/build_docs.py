@@ -153,6 +153,7 @@ def judges_page() -> str:
     names = {
         "cascade": settings.CascadeSettings,
         "llm, emt-paper": settings.LLMSettings,
+        "panel": settings.PanelSettings,
         "embedding": settings.EmbeddingSettings,
     }
     for name, kind in names.items():

@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval": ("emt_tasks.commands.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
     "finetune": ("emt_tasks.commands.finetune", "finetune", "Fine-tune a model from a recipe."),
     "merge": ("emt_tasks.commands.finetune", "merge", "Merge an adapter into its model, or a model with its base."),
-    "judge": ("emt_tasks.commands.judge", "judge", "Rejudge logged answers, or compare two judges."),
+    "judge": ("emt_tasks.commands.judge", "judge", "Rejudge logged answers, or compare judges."),
     "audit": (
         "emt_tasks.commands.audit",
         "audit",
@@ -135,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    stop: BaseException | None = None
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal or a file that cannot hold a character shows its escape
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -142,16 +143,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         app(args=[word for word in arguments if word != "--debug"], prog_name="emt")
         code = 0
     except SystemExit as end:
-        code = _code(end)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+        code, stop = _code(end), getattr(end.__context__, "__cause__", None)
+    except KeyboardInterrupt as error:
+        code, stop = INTERRUPTED, error
     except UserError as error:
         code = _fail(one_line(error), FAILED, debug=debug)
     except BaseException as error:  # noqa: BLE001 - a panic of polars is no Exception
         what = f"internal error: {type(error).__name__}: {one_line(error)}; run again with --debug and report it"
         code = _fail(what, INTERNAL, debug=debug)
-    if code == INTERRUPTED:  # typer has caught most of them, and says nothing
-        _fail("interrupted", code)
+    if code == INTERRUPTED:  # typer has caught most of them, and says nothing; a command may say how to resume
+        _fail("; ".join(filter(None, ("interrupted", str(stop or "")))), code)
     return code
 
 

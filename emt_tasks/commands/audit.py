@@ -113,7 +113,7 @@ def _serve(file: Path, port: int) -> None:
 
 
 def _let_judge(file: Path, name: str, max_calls: int | None, yes: bool) -> None:
-    from emt_tasks.commands.judge import agree_on_costs, closing, print_agreement
+    from emt_tasks.commands.judge_output import agree_on_costs, closing, print_agreement
     from judges.judging import get_judge
     from leaderboards.audit.llm import answers, label, with_people
     from leaderboards.audit.rows import read_audit, write_audit

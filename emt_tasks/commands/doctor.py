@@ -38,8 +38,8 @@ from emt_tasks.datasets.catalog import DATA_DIR_VARIABLE, datasets
 from emt_tasks.datasets.checks import availability
 from emt_tasks.tasks import registry
 from emt_tasks.tasks.scoring import JUDGE_VARIABLE
-from judges import JUDGE_NAMES, MultipleChoice
-from judges.settings import LLMSettings
+from judges import JUDGE_NAMES, MultipleChoice, Verdict
+from judges.settings import LLMSettings, PanelSettings
 
 doctor = typer.Typer()
 
@@ -183,22 +183,41 @@ def judge_server() -> Check:
     if name not in JUDGE_NAMES:
         return Check("judge", "problem", f"{JUDGE_VARIABLE}={name}", f"set it to one of {', '.join(JUDGE_NAMES)}")
     try:
-        settings = LLMSettings.resolve({})
-        if not settings.configured:
-            if name in ("llm", "emt-paper", "cascade"):
+        models = _models(name)
+        if not all(model.configured for model in models):
+            if name in (*_ONE_MODEL, "panel"):
                 return Check("judge", "problem", f"{JUDGE_VARIABLE}={name}, but no language model", LLMSettings.HOW)
             return Check("judge", "ok", f"{name}; no language model set, none needed")
-        from judges.llm.judge import category_judge
-
-        # No cache and no retry: this asks whether the server answers now.
-        llm = category_judge(replace(settings, cache=None, max_retries=0, timeout_s=30.0))
-        verdict = llm.judge("The answer is B.", MultipleChoice("B", ("cat", "dog")))
-        llm.close()
+        verdicts = [_judged_now(model) for model in models]
     except UserError as error:
         return Check("judge", "problem", str(error), "see: python -c 'import judges.settings; help(judges.settings)'")
-    if verdict.category == "unscored":
-        return Check("judge", "problem", verdict.reason, "start the server, or fix EMT_JUDGE_BASE_URL and _MODEL")
-    return Check("judge", "ok", f"{name}; {settings.model} answers")
+    failed = [verdict.reason for verdict in verdicts if verdict.category == "unscored"]
+    if failed:
+        return Check("judge", "problem", "; ".join(failed), "start the server, or fix EMT_JUDGE_BASE_URL and _MODEL")
+    answering = ", ".join(str(model.model) for model in models)
+    return Check("judge", "ok", f"{name}; {answering} answer{'s' if len(models) == 1 else ''}")
+
+
+_ONE_MODEL = ("llm", "emt-paper", "cascade")
+
+
+def _models(judge: str) -> tuple[LLMSettings, ...]:
+    """The models that are set: a panel's where the judge is one, or may become one by an option."""
+    panel = PanelSettings.resolve({})
+    if judge == "panel" or (judge not in _ONE_MODEL and len(panel.model) > 1):
+        return panel.members()
+    return (LLMSettings.resolve({}),)
+
+
+def _judged_now(settings: LLMSettings) -> Verdict:
+    """Ask one model to judge an answer, without cache and retry: does its server answer now?"""
+    from judges.llm.judge import category_judge
+
+    llm = category_judge(replace(settings, cache=None, max_retries=0, timeout_s=30.0))
+    try:
+        return llm.judge("The answer is B.", MultipleChoice("B", ("cat", "dog")))
+    finally:
+        llm.close()
 
 
 def lmms_eval_hook() -> Check:

@@ -5,32 +5,35 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
 from emt_core.errors import UserError
-from emt_core.files import dump_row, write_text
+from emt_core.files import Row, dump_row, write_text
+from emt_tasks.commands.judge_output import (
+    STDOUT,
+    agree_on_costs,
+    chats_of,
+    closing,
+    finish,
+    print_calibration,
+    print_pair,
+    print_reliability,
+    progress,
+    saying_how_to_resume,
+)
 from judges.judging import Judge, get_judge
-from judges.llm.judge import CostlyJudge
-from judges.rerun.agreement import Agreement, ErrorRates, agreement, error_rates, read_opinions
+from judges.rerun.agreement import agreement, error_rates, read_opinions
 from judges.rerun.rejudge import Work, check_output, find_work, judged, rejudge
-from judges.target import Target
-from judges.verdict import CATEGORIES
 
 if TYPE_CHECKING:
-    from judges.rerun.calibration import Calibration, Threshold
+    from judges.rerun.reliability import Reliability
 
 _ANSWERS = "answers"
-_STDOUT = Path("-")
 
 
 class DefaultCommandGroup(TyperGroup):
@@ -57,8 +60,8 @@ judge = typer.Typer(cls=DefaultCommandGroup, pretty_exceptions_enable=False, ric
     _ANSWERS,
     cls=DefaultCommand,
     no_args_is_help=True,
-    epilog="Example: emt judge runs/base --judge cascade -o runs/base-cascade. To compare two judges: "
-    "emt judge agreement --help",
+    epilog="Examples: emt judge runs/base --judge cascade -o runs/base-cascade; emt judge runs/base --judge panel "
+    "--model a --model b --model c -o runs/base-panel. To compare judges: emt judge agreement --help",
 )
 def judge_answers(
     source: Annotated[
@@ -67,12 +70,24 @@ def judge_answers(
     out: Annotated[
         Path, typer.Option("--output", "-o", help="Where the judged copy goes; '-' writes rows to standard output.")
     ],
-    by: Annotated[str, typer.Option("--judge", help="fuzzy, llm, emt-paper, embedding or cascade.")] = "fuzzy",
+    by: Annotated[str, typer.Option("--judge", help="fuzzy, llm, emt-paper, embedding, cascade or panel.")] = "fuzzy",
     task: Annotated[list[str] | None, typer.Option(help="Judge only this task of a run; may be repeated.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model to ask, or the text encoder of 'embedding'.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server, such as http://host/v1.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="The model to ask, or the text encoder of 'embedding'; once for each model of 'panel'."),
+    ] = None,
+    base_url: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An OpenAI-compatible server, such as http://host/v1; with 'panel' one for all, or one for each model."
+        ),
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="cascade: ask the LLM below this confidence.")] = None,
     max_calls: Annotated[int | None, typer.Option(min=0, help="Refuse to make more calls than this.")] = None,
+    structured: Annotated[
+        str | None,
+        typer.Option(help="auto: ask for JSON by a schema where the server takes one; on: always; off: never."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
@@ -83,40 +98,68 @@ def judge_answers(
     set up the LLM: python -c "import judges.settings; help(judges.settings)".
     """
     work = find_work(source, task or ())
-    if out != _STDOUT:
+    if out != STDOUT:
         check_output(work, out, overwrite=overwrite)
-    given = {"model": model, "base_url": base_url, "threshold": threshold, "max_calls": max_calls}
-    chosen = get_judge(by, **{name: value for name, value in given.items() if value is not None})
-    with closing(chosen):
-        answers = agree_on_costs(chosen, work.items(), yes)
-        if out == _STDOUT:
-            counts = _to_stdout(work, chosen)
+    chosen = _chosen(
+        by, model=model, base_url=base_url, threshold=threshold, max_calls=max_calls, structured=structured
+    )
+    with saying_how_to_resume(chosen, out), closing(chosen):
+        cost = agree_on_costs(chosen, work.items(), yes)
+        if out == STDOUT:
+            counts, votes = _to_stdout(work, chosen)
         else:
-            with _progress(answers) as advance:
+            with progress(cost, chats_of(chosen)) as advance:
                 counts = rejudge(work, out, chosen, overwrite=overwrite, advance=advance)
-    _finish(chosen, counts, out)
+            votes = _votes(Work(out, work.files)) if by == "panel" else None
+    finish(chosen, counts, out, votes)
 
 
-@judge.command("agreement", epilog="Example: emt judge agreement judged.jsonl gold.jsonl --json")
+@judge.command(
+    "agreement",
+    no_args_is_help=True,
+    epilog="Examples: emt judge agreement judged.jsonl gold.jsonl --json; emt judge agreement a.jsonl b.jsonl c.jsonl; "
+    "emt judge agreement runs/base-panel",
+)
 def judge_agreement(
-    a: Annotated[Path, typer.Argument(help="Judged rows or a run.")],
-    b: Annotated[Path, typer.Argument(help="The same answers judged differently, or gold rows.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="A B…", help="Judged rows or runs with the same answers, or gold rows; or one panel's."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every disagreement.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="How many disagreements to list.")] = 20,
     by: Annotated[str, typer.Option(help="The field whose values get error rates of their own.")] = "task",
     out: Annotated[Path | None, typer.Option("--output", "-o", help="Also write it to this JSON file.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
-    """Measure judge A against B: another judge, or gold rows with "category" and/or "correct"."""
-    one, other = read_opinions(a), read_opinions(b)
-    measured, rates = agreement(one, other), error_rates(one, other, by)
-    told = json.dumps({**asdict(measured), "error_rates": list(map(asdict, rates))}, ensure_ascii=False, indent=2)
-    if out is not None:
-        write_text(out, told + "\n", overwrite=overwrite)
-    if as_json:
-        typer.echo(told)
+    """Measure how far judges agree, people among them: gold rows have "category" and/or "correct".
+
+    Any number of judges get Krippendorff's alpha, two also Cohen's kappa, error rates of A where B is right, and the
+    answers on which they differ. A single panel's rows are measured by the votes in them.
+    """
+    from judges.rerun.reliability import reliability
+
+    if len(files) == 1:
+        measured = _votes(find_work(files[0]))
+        if measured is None:
+            raise UserError(f"{files[0]}: holds no panel's votes; expected them, or two files or more to compare")
+        sides = []
     else:
-        print_agreement(measured, limit, lambda: print_error_rates(rates, by))
+        sides = [read_opinions(file) for file in files]
+        measured = reliability(sides, [str(file) for file in files])
+    told: dict[str, Any] = {"reliability": asdict(measured)}
+    pair = agreement(sides[0], sides[1]) if len(sides) == 2 else None
+    if pair is not None:
+        rates = error_rates(sides[0], sides[1], by)
+        told = {**asdict(pair), "error_rates": list(map(asdict, rates)), **told}
+    text = json.dumps(told, ensure_ascii=False, indent=2)
+    if out is not None:
+        write_text(out, text + "\n", overwrite=overwrite)
+    if as_json:
+        typer.echo(text)
+    elif pair is None:
+        print_reliability(measured)
+    else:
+        print_pair(pair, rates, by, measured, limit)
 
 
 @judge.command(
@@ -175,8 +218,7 @@ def judge_batch(
     from judges.llm import batch
     from judges.llm.judge import LLMJudge
 
-    given = {"model": model, "base_url": base_url}
-    chosen = get_judge(by, **{name: value for name, value in given.items() if value is not None})
+    chosen = _chosen(by, model=model, base_url=base_url)
     if not isinstance(chosen, LLMJudge):
         raise UserError(f"--judge {by}: expected llm or emt-paper")
     if step not in ("write", "submit", "fetch", "read"):
@@ -197,149 +239,29 @@ def judge_batch(
                 typer.echo(f"{kept:,} answers kept, {missing:,} requests without one", err=True)
 
 
-def agree_on_costs(chosen: Judge, answers: Iterable[tuple[str, Target]], yes: bool) -> int:
-    """Read all answers, so that a fault shows before anything is spent; print what it will cost, and ask.
-
-    Returns their number.
-    """
-    items = list(answers)
-    if not isinstance(chosen, CostlyJudge):
-        return len(items)
-    cost = chosen.estimate(items)
-    typer.echo(f"{chosen.name}: {cost}", err=True)
-    limit = chosen.chat.settings.max_calls if chosen.chat else None
-    if limit is not None and cost.calls > limit:
-        raise UserError(f"--max-calls {limit}: {cost.calls} calls are needed; nothing was asked")
-    interactive = sys.stdin.isatty() and sys.stderr.isatty()
-    if cost.calls and limit is None and not interactive:
-        raise UserError(f"--max-calls: no terminal to confirm on; say how many calls may be made ({cost.calls})")
-    if cost.calls and interactive and not yes:
-        typer.confirm("Continue?", abort=True, err=True)
-    return len(items)
+def _chosen(by: str, **given: Any) -> Judge:
+    """Return the judge by the options that were given."""
+    return get_judge(by, **{name: value for name, value in given.items() if value not in (None, [], ())})
 
 
-@contextmanager
-def closing(chosen: Judge) -> Iterator[None]:
-    """Close a judge that holds connections and a cache, whatever happens."""
-    try:
-        yield
-    finally:
-        if isinstance(chosen, CostlyJudge):
-            chosen.close()
+def _votes(work: Work) -> Reliability | None:
+    """Measure a panel's members by the votes in what it judged."""
+    from judges.rerun.reliability import panel_reliability
+
+    return panel_reliability(row for _, row in work.rows())
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error if that is a terminal; yield the function that advances it."""
-    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("judging", total=total)
-        yield lambda rows: bar.advance(task, rows)
-
-
-def _to_stdout(work: Work, chosen: Judge) -> Counter[str]:
+def _to_stdout(work: Work, chosen: Judge) -> tuple[Counter[str], Reliability | None]:
+    from judges.rerun.reliability import panel_reliability
 
     if work.is_run:
         raise UserError("-o -: a run needs an output folder; only rows can go to standard output")
     counts: Counter[str] = Counter()
+    votes: list[Row] = []
     for row in judged(work.rows(), chosen):
         sys.stdout.buffer.write(dump_row(row))
         counts[row["verdict"]["category"]] += 1
+        if "votes" in row["verdict"]:
+            votes.append(row)
     sys.stdout.buffer.flush()
-    return counts
-
-
-def _finish(chosen: Judge, counts: Counter[str], out: Path) -> None:
-    """Say what came out; exit with 2 where the server left answers without a verdict."""
-    said = ", ".join(f"{counts[category]:,} {category}" for category in sorted(counts)) or "no answers"
-    typer.echo(f"{chosen.name}: {said}" + ("" if out == _STDOUT else f"; written to {out}"), err=True)
-    if isinstance(chosen, CostlyJudge) and chosen.chat and chosen.chat.failures:
-        typer.echo(
-            f"{chosen.name}: the server failed ({chosen.chat.last_error}); those answers are unscored. Repeat the "
-            "command with --overwrite to ask again: the others come from the cache.",
-            err=True,
-        )
-        raise typer.Exit(2)
-
-
-def print_agreement(measured: Agreement, limit: int, then: Callable[[], None] = lambda: None) -> None:
-    """Print how far A and B agree, what `then` prints, and the first disagreements."""
-
-    def share(value: float | None, interval: tuple[float, float] | None) -> str:
-        if value is None or interval is None:
-            return "undefined"
-        return f"{100 * value:.1f} % (95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
-
-    def kappa(value: float | None) -> str:
-        return "undefined" if value is None else f"{value:.3f}"
-
-    typer.echo(
-        f"answers              {measured.answers} ({measured.scored} scored by both; unscored: A "
-        f"{measured.unscored_a}, B {measured.unscored_b})\n"
-        f"correct or not       {share(measured.accuracy, measured.interval)}, Cohen's kappa {kappa(measured.kappa)}\n"
-        f"category             {share(measured.category_accuracy, measured.category_interval)}, Cohen's kappa "
-        f"{kappa(measured.kappa_category)}\n"
-        f"A correct, B not     {measured.false_correct}\n"
-        f"B correct, A not     {measured.false_wrong}"
-    )
-    if measured.confusion:
-        table = Table("A \\ B", *CATEGORIES, box=None, pad_edge=False)
-        for category, row in measured.confusion.items():
-            table.add_row(category, *(str(row.get(other, 0)) for other in CATEGORIES))
-        typer.echo("")
-        Console(width=100, markup=False).print(table)
-    then()
-    shown = measured.disagreements[:limit]
-    if shown:
-        typer.echo(f"\n{len(measured.disagreements)} disagreements, {len(shown)} listed:")
-    for case in shown:
-        typer.echo(f"{case['task']} {case['id']}: A {case['a']}, B {case['b']}: {case['prediction'][:100]!r}")
-
-
-def print_error_rates(rates: list[ErrorRates], by: str) -> None:
-    """Print how often A errs, for all answers and for each group."""
-
-    def share(value: float | None, interval: tuple[float, float] | None) -> str:
-        if value is None or interval is None:
-            return "none"
-        return f"{100 * value:.1f} % ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
-
-    table = Table(by, box=None, pad_edge=False)
-    for name in ("answers", "wrong, A says correct", "correct, A says wrong"):
-        table.add_column(name, justify="right")
-    for one in rates:
-        table.add_row(
-            one.group,
-            f"{one.correct + one.wrong:,}",
-            share(one.false_correct, one.false_correct_interval),
-            share(one.false_wrong, one.false_wrong_interval),
-        )
-    typer.echo("")
-    Console(width=100, markup=False).print(table)
-
-
-def print_calibration(found: Calibration, chosen: dict[str, Threshold]) -> None:
-    """Print how often the rules are right at each confidence, and the thresholds asked for."""
-    table = Table("confidence", box=None, pad_edge=False)
-    for name in ("answers", "right", "fitted", "threshold asks", "and keeps wrong"):
-        table.add_column(name, justify="right")
-    for level, choice in zip(found.levels, found.thresholds, strict=False):
-        table.add_row(
-            f"{level.confidence:.2f}",
-            f"{level.answers:,}",
-            f"{100 * level.right / level.answers:.1f} %",
-            f"{100 * level.fitted:.1f} %",
-            f"{100 * choice.asked:.1f} %",
-            f"{100 * choice.wrong:.2f} %",
-        )
-    Console(width=100, markup=False).print(table)
-    typer.echo(
-        f"\n{found.right:,} of {found.answers:,} verdicts are right. Calibration error {found.error:.4f}, fitted "
-        f"{found.error_fitted:.4f}; Brier score {found.brier:.4f}, fitted {found.brier_fitted:.4f} (on held-out parts)"
-    )
-    for name, choice in chosen.items():
-        typer.echo(
-            f"--{name.replace('_', '-')}: --threshold {choice.threshold:g} asks a model about "
-            f"{100 * choice.asked:.1f} % and keeps {100 * choice.wrong:.2f} % wrong verdicts of the rules"
-        )
+    return counts, panel_reliability(votes)

@@ -1,1 +1,1 @@
-"""Judges that ask a language model: prompts, the chat with a server, its cache, and the cascade behind the rules."""
+"""Judges that ask language models: prompts, the chat with a server, its cache, panels, and the cascade."""

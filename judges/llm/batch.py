@@ -30,8 +30,7 @@ def write_requests(judge: LLMJudge, items: Iterable[tuple[str, Target]], file: P
     """
     lines = []
     for key, request in judge.open_requests(items).items():
-        messages = [{"role": "user", "content": request.text}]
-        body = {"model": judge.chat.model, "messages": messages, **dict(request.sampling)}
+        body = request.body(judge.chat.model)
         lines.append(dump_row({"custom_id": key, "method": "POST", "url": URL, "body": body}).decode())
     write_text(file, "".join(lines), overwrite=overwrite)
     return len(lines)

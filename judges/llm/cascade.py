@@ -10,7 +10,8 @@ from threading import Lock
 
 from judges.judging import get_judge
 from judges.llm.chat import Chat
-from judges.llm.judge import Estimate, Pending, category_judge, in_order
+from judges.llm.costs import Estimate
+from judges.llm.judge import Pending, category_judge, in_order
 from judges.llm.prompts import gold_text
 from judges.settings import CascadeSettings
 from judges.target import Target
@@ -40,9 +41,9 @@ class CascadeJudge:
         self._lock = Lock()
 
     @property
-    def chat(self) -> Chat | None:
-        """The server to ask, if there is one."""
-        return self._llm.chat if self._llm else None
+    def chats(self) -> tuple[Chat, ...]:
+        """The model to ask, if there is one."""
+        return self._llm.chats if self._llm else ()
 
     def judge(self, prediction: str, target: Target) -> Verdict:
         """Judge one answer; waits for the model if it is asked."""
@@ -62,7 +63,7 @@ class CascadeJudge:
             if self._rules.judge(prediction, target).confidence < self.settings.threshold:
                 unsure.append((prediction, target))
         if self._llm is None:
-            return Estimate(answers, 0, 0, 0, 0)
+            return Estimate(answers)
         return replace(self._llm.estimate(unsure), answers=answers)
 
     def report(self) -> None:

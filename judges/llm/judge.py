@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from judges.judging import Judge, get_judge
 from judges.llm.chat import Chat, ChatRequest, Reply
+from judges.llm.costs import CallLimit, Estimate, price, tokens_in
 from judges.llm.prompts import CategoryPrompt, PaperPrompt, Prompt
 from judges.settings import LLMSettings
 from judges.target import Target
@@ -19,33 +19,13 @@ Pending = Callable[[], Verdict]
 """A verdict that may not be ready yet: calling it waits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What judging would cost: `calls` counts requests after de-duplication and the cache; tokens are estimates."""
-
-    answers: int
-    calls: int
-    cached: int
-    prompt_tokens: int
-    reply_tokens: int
-    money: float = 0.0
-    """At most, in the currency of the user's prices; 0 without prices."""
-
-    def __str__(self) -> str:
-        price = f", for at most {self.money:,.2f}" if self.money else ""
-        return (
-            f"{self.answers:,} answers: {self.calls:,} calls to make ({self.cached:,} already in the cache), about "
-            f"{self.prompt_tokens:,} tokens to send and at most {self.reply_tokens:,} to receive{price}"
-        )
-
-
 @runtime_checkable
 class CostlyJudge(Judge, Protocol):
     """A judge that may ask a language model, and can say beforehand what that will cost."""
 
     @property
-    def chat(self) -> Chat | None:
-        """The server to ask, if there is one."""
+    def chats(self) -> tuple[Chat, ...]:
+        """The models to ask, if there are any."""
         ...
 
     def estimate(self, items: Iterable[tuple[str, Target]]) -> Estimate:
@@ -63,15 +43,24 @@ class LLMJudge:
     What the model leaves open (no reply, or an off-format one) is `unscored`, with the error in the reason and
     the reply in `raw`. A decided verdict has confidence 1: the model states none of its own. `matches` are the
     labels that the rules find in the answer. Used from several threads, or by `judge_many` with a bounded number
-    of answers in flight.
+    of answers in flight. `structured` is the same prompt for servers that hold a reply to a JSON schema; `limit` is for
+    judges that share one.
     """
 
-    def __init__(self, prompt: Prompt, settings: LLMSettings) -> None:
+    def __init__(
+        self, prompt: Prompt, settings: LLMSettings, *, structured: Prompt | None = None, limit: CallLimit | None = None
+    ) -> None:
         self.name = prompt.name
         self.prompt = prompt
-        self.chat: Chat = Chat(settings)
-        self.signature = f"{prompt.name} {prompt.version} {self.chat.model}"
+        self.structured = structured
+        self.chat: Chat = Chat(settings, limit)
+        self.signature = f"{prompt.name} {self._versions(settings.structured)} {self.chat.model}"
         self._rules = get_judge("fuzzy")
+
+    @property
+    def chats(self) -> tuple[Chat, ...]:
+        """The model to ask."""
+        return (self.chat,)
 
     def judge(self, prediction: str, target: Target) -> Verdict:
         """Judge one answer; waits for the model."""
@@ -111,16 +100,15 @@ class LLMJudge:
         items = list(items)
         requests = self._requests(items)
         calls = [request for request in requests.values() if not self.chat.knows(request)]
-        prompt_tokens = sum(request.tokens for request in calls)
+        prompt_tokens = sum(tokens_in(request.text) for request in calls)
         reply_tokens = len(calls) * int(dict(self.prompt.sampling)["max_tokens"])
-        prices = self.chat.settings
         return Estimate(
             answers=len(items),
             calls=len(calls),
             cached=len(requests) - len(calls),
             prompt_tokens=prompt_tokens,
             reply_tokens=reply_tokens,
-            money=(prices.price_in * prompt_tokens + prices.price_out * reply_tokens) / 1e6,
+            money=price(self.chat.settings, prompt_tokens, reply_tokens),
         )
 
     def _requests(self, items: Iterable[tuple[str, Target]]) -> dict[str, ChatRequest]:
@@ -134,13 +122,28 @@ class LLMJudge:
         """Close the connections and the cache."""
         self.chat.close()
 
+    def _versions(self, structured: str) -> str:
+        """The versions of the prompts that may be asked; not of the one that was, which only the server decides."""
+        if self.structured is None or structured == "off":
+            return self.prompt.version
+        return self.structured.version if structured == "on" else f"{self.structured.version}|{self.prompt.version}"
+
+    def _prompt(self) -> Prompt:
+        return self.structured if self.structured and self.chat.wants_schema() else self.prompt
+
     def _request(self, prediction: str, target: Target, rules: Verdict) -> ChatRequest:
-        return ChatRequest(
-            text=self.prompt.text(prediction, target, rules),
-            sampling=self.prompt.sampling,
-            version=self.prompt.version,
-            well_formed=lambda reply: self.prompt.read(reply, target, rules) is not None,
-        )
+        def by(prompt: Prompt, plain: ChatRequest | None = None) -> ChatRequest:
+            return ChatRequest(
+                text=prompt.text(prediction, target, rules),
+                sampling=prompt.sampling,
+                version=prompt.version,
+                well_formed=lambda reply: prompt.read(reply, target, rules) is not None,
+                response_format=prompt.response_format(target),
+                plain=plain,
+            )
+
+        plain, prompt = by(self.prompt), self._prompt()
+        return plain if prompt is self.prompt else by(prompt, plain)
 
     def _start(self, prediction: str, target: Target) -> Pending:
         rules = self._rules.judge(prediction, target)
@@ -159,9 +162,9 @@ def in_order(started: Iterable[Pending], *, ahead: int) -> Iterator[Verdict]:
         yield waiting.popleft()()
 
 
-def category_judge(settings: LLMSettings) -> LLMJudge:
+def category_judge(settings: LLMSettings, limit: CallLimit | None = None) -> LLMJudge:
     """The judge `llm`: our own prompt."""
-    return LLMJudge(CategoryPrompt(), settings)
+    return LLMJudge(CategoryPrompt(), settings, structured=CategoryPrompt(as_json=True), limit=limit)
 
 
 def paper_judge(settings: LLMSettings) -> LLMJudge:

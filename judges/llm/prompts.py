@@ -10,6 +10,7 @@ from typing import Protocol
 from rapidfuzz import fuzz, process
 
 from judges.llm.chat import Sampling
+from judges.llm.structured import ResponseFormat, read_grade, response_format
 from judges.target import Classification, MultipleChoice, ShortAnswer, Target
 from judges.verdict import CATEGORIES, Category, Verdict
 
@@ -33,6 +34,10 @@ class Prompt(Protocol):
 
     def read(self, reply: str, target: Target, rules: Verdict) -> Category | None:
         """Return the category that a reply gives; None if it is off-format."""
+        ...
+
+    def response_format(self, target: Target) -> ResponseFormat | None:
+        """Return the schema that the server should hold its reply to; None for free text."""
         ...
 
 
@@ -70,13 +75,23 @@ class PaperPrompt:
             return "correct"
         return "incorrect" if rules.category in ("correct", "unscored") else rules.category
 
+    def response_format(self, target: Target) -> ResponseFormat | None:
+        """None: the paper asks for free text."""
+        return None
+
 
 class CategoryPrompt:
-    """Our own question: it asks for the category, and fences the answer off as data."""
+    """Our own question: it asks for the category, and fences the answer off as data.
+
+    `as_json` asks for JSON by a schema instead of a last line of text. Either way, replies of both kinds are read.
+    """
 
     name = "llm"
-    version = "category-1"
     sampling: Sampling = (("temperature", 0), ("max_tokens", 256), ("top_p", 1))
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.version = "category-json-1" if as_json else "category-1"
 
     def text(self, prediction: str, target: Target, rules: Verdict) -> str:
         """Fill in the target, its near classes and the fenced answer."""
@@ -92,18 +107,42 @@ class CategoryPrompt:
                 "",
                 *fence(prediction),
                 "",
-                "Give your reasons in one sentence. Then end with one line of this form, and nothing after it:",
-                f"VERDICT: <one of {', '.join(offered)}>",
+                *self._form(offered),
             )
         )
 
     def read(self, reply: str, target: Target, rules: Verdict) -> Category | None:
-        """Read the last line of the form `VERDICT: word`; its word must be a category that was offered."""
-        verdicts = re.findall(
-            r"^[\s*_`#>]*VERDICT[\s*_`]*:[\s*_`]*(\w+)[\s*_`.]*$", reply, re.IGNORECASE | re.MULTILINE
+        """Read a JSON object, or the last object or line `VERDICT: word`; the word must be a category on offer."""
+        offered = categories(target)
+        whole = read_grade(reply, offered)
+        found = list(_GRADES.finditer(reply))
+        if whole or not found:
+            return whole
+        last = found[-1]
+        if last["word"] is None:
+            return read_grade(last[0], offered)
+        return next((category for category in offered if category == last["word"].casefold()), None)
+
+    def response_format(self, target: Target) -> ResponseFormat | None:
+        """A schema with the categories that an answer to such a question can get."""
+        return response_format(categories(target)) if self.as_json else None
+
+    def _form(self, offered: Sequence[Category]) -> tuple[str, str]:
+        """How to reply."""
+        if self.as_json:
+            return (
+                "Reply with one JSON object of this form, and nothing else; the reason is one sentence:",
+                f'{{"reason": "…", "category": "<one of {", ".join(offered)}>"}}',
+            )
+        return (
+            "Give your reasons in one sentence. Then end with one line of this form, and nothing after it:",
+            f"VERDICT: <one of {', '.join(offered)}>",
         )
-        word = verdicts[-1].casefold() if verdicts else None
-        return next((category for category in categories(target) if category == word), None)
+
+
+_GRADES = re.compile(
+    r"^[\s*_`#>]*VERDICT[\s*_`]*:[\s*_`]*(?P<word>\w+)[\s*_`.]*$|\{[^{}]*\}", re.IGNORECASE | re.MULTILINE
+)
 
 
 _MEANING = {

@@ -1,1 +1,1 @@
-"""Judging logged answers again, and measuring how far two judges agree."""
+"""Judging logged answers again, and measuring how far judges agree."""

@@ -84,7 +84,7 @@ def agreement(a: Sequence[Opinion], b: Sequence[Opinion]) -> Agreement:
     Raises:
         UserError: the sides do not have the same answers.
     """
-    pairs = _paired(a, b)
+    pairs = paired(a, b)
     scored = [(x, y) for x, y in pairs if x.correct is not None and y.correct is not None]
     by_category = [(x.category, y.category) for x, y in scored if x.category and y.category]
     agreeing = sum(x.correct == y.correct for x, y in scored)
@@ -137,7 +137,7 @@ def error_rates(a: Sequence[Opinion], b: Sequence[Opinion], by: str = "task") ->
         UserError: the sides do not have the same answers, or no row has the field.
     """
     groups: dict[str, list[tuple[Opinion, Opinion]]] = {"all": []}
-    for x, y in _paired(a, b):
+    for x, y in paired(a, b):
         if x.correct is None or y.correct is None:
             continue
         groups["all"].append((x, y))
@@ -176,19 +176,28 @@ def _opinion(row: Row, task: str, position: int, where: str) -> Opinion:
     return Opinion((task, identifier), str(prediction), category, correct, fields)
 
 
-def _paired(a: Sequence[Opinion], b: Sequence[Opinion]) -> list[tuple[Opinion, Opinion]]:
+def paired(
+    a: Sequence[Opinion], b: Sequence[Opinion], name_a: str = "A", name_b: str = "B"
+) -> list[tuple[Opinion, Opinion]]:
+    """Pair two sides' opinions on the same answers, in the order of the first.
+
+    Raises:
+        UserError: the sides do not have the same answers.
+    """
     others = {opinion.key: opinion for opinion in b}
-    for side, opinions in (("A", a), ("B", b)):
+    for side, opinions in ((name_a, a), (name_b, b)):
         repeated = [key for key, count in Counter(opinion.key for opinion in opinions).items() if count > 1]
         if repeated:
             raise UserError(f"{side}: answer {' '.join(repeated[0])} appears twice; expected unique ids")
     missing = [opinion.key for opinion in a if opinion.key not in others]
     if missing or len(a) != len(b):
-        example = " ".join(missing[0] if missing else next(iter(set(others) - {opinion.key for opinion in a})))
-        raise UserError(f"A has {len(a)} answers and B {len(b)}; {example.strip()} is in only one: expected the same")
+        example = " ".join(missing[0] if missing else next(iter(set(others) - {opinion.key for opinion in a}))).strip()
+        counts = f"{name_a} has {len(a)} answers and {name_b} {len(b)}"
+        raise UserError(f"{counts}; {example} is in only one: expected the same")
     for opinion in a:
         if opinion.prediction != others[opinion.key].prediction:
-            raise UserError(f"answer {' '.join(opinion.key).strip()} reads differently in A and B: expected the same")
+            answer = " ".join(opinion.key).strip()
+            raise UserError(f"answer {answer} reads differently in {name_a} and {name_b}: expected the same")
     return [(opinion, others[opinion.key]) for opinion in a]
 
 

@@ -7,7 +7,7 @@ import pytest
 from emt_core.errors import UserError
 from judges import get_judge
 from judges.llm.chat import Chat
-from judges.settings import CascadeSettings, EmbeddingSettings, JudgeSettings, LLMSettings
+from judges.settings import CascadeSettings, EmbeddingSettings, JudgeSettings, LLMSettings, PanelSettings
 
 VARIABLES = ("EMT_JUDGE_MODEL", "EMT_JUDGE_BASE_URL", "OPENAI_BASE_URL", "EMT_JUDGE_API_KEY", "OPENAI_API_KEY")
 
@@ -54,6 +54,31 @@ def test_values_are_read_by_their_type(monkeypatch):
     assert (settings.cache, settings.timeout_s, settings.max_calls, settings.threshold) == (None, 2.5, 0, 0.9)
     monkeypatch.setenv("EMT_JUDGE_EMBEDDING", "some/model")
     assert EmbeddingSettings.resolve({}).model == "some/model"
+
+
+def test_a_panel_has_a_value_for_each_model_or_one_for_all(monkeypatch):
+    for name, text in [("MODEL", "a, b,c"), ("BASE_URL", "http://x"), ("API_KEY", "k"), ("PRICE_IN", "1,2,0.5")]:
+        monkeypatch.setenv(f"EMT_JUDGE_{name}", text)
+    settings = PanelSettings.resolve({"max_calls": 7})
+    assert (settings.model, settings.base_url, settings.price_out) == (("a", "b", "c"), ("http://x",), (0.0,))
+    assert settings.members() == tuple(
+        LLMSettings(model, "http://x", "k", price, cache=settings.cache, max_calls=7)
+        for model, price in (("a", 1.0), ("b", 2.0), ("c", 0.5))
+    )
+    assert "'k'" not in repr(settings)
+    # Given values may be lists, or one value; they come before the environment.
+    assert PanelSettings.resolve({"model": ["d", "e"], "base_url": "http://y"}).base_url == ("http://y",)
+
+
+def test_a_judge_of_one_model_takes_one(monkeypatch):
+    assert LLMSettings.resolve({"model": ["a"]}).model == "a"
+    with pytest.raises(UserError, match="judge 'llm': model: expected one, found 2: a, b; 'panel' takes several"):
+        get_judge("llm", model=["a", "b"])
+    monkeypatch.setenv("EMT_JUDGE_MODEL", "a,b")
+    with pytest.raises(
+        UserError, match="EMT_JUDGE_MODEL='a,b': expected one model; only the judge 'panel' asks several"
+    ):
+        LLMSettings.resolve({})
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,23 @@ def test_a_judge_that_answers_one_that_fails_and_one_that_is_not_there(server, m
     monkeypatch.setenv("EMT_JUDGE_BASE_URL", good.url)
     assert "EMT_JUDGE_BASE_URL" in doctor.judge_server().fix
     monkeypatch.setenv("EMT_JUDGE", "fuzy")
-    assert doctor.judge_server().fix == "set it to one of cascade, embedding, emt-paper, fuzzy, llm"
+    assert doctor.judge_server().fix == "set it to one of cascade, embedding, emt-paper, fuzzy, llm, panel"
+
+
+def test_each_model_of_a_panel_is_asked(server, monkeypatch):
+    running = server(lambda _n, request: failure(500) if request["model"] == "b" else reply("VERDICT: correct"))
+    monkeypatch.setenv("EMT_JUDGE_BASE_URL", running.url)
+    monkeypatch.setenv("EMT_JUDGE_MODEL", "a,c")
+    assert doctor.judge_server() == doctor.Check("judge", "ok", "fuzzy; a, c answer")
+    monkeypatch.setenv("EMT_JUDGE", "panel")
+    assert doctor.judge_server() == doctor.Check("judge", "ok", "panel; a, c answer")
+    monkeypatch.setenv("EMT_JUDGE_MODEL", "a,b")
+    assert doctor.judge_server().found.startswith("b gave no verdict: InternalServerError")
+    monkeypatch.setenv("EMT_JUDGE_MODEL", "a")
+    assert "expected two models or more, found a" in doctor.judge_server().found
+    monkeypatch.setenv("EMT_JUDGE", "llm")
+    monkeypatch.setenv("EMT_JUDGE_MODEL", "a,b")
+    assert "expected one model; only the judge 'panel' asks several" in doctor.judge_server().found
 
 
 def test_packages_that_are_too_old_or_missing(monkeypatch):

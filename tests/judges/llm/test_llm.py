@@ -40,7 +40,7 @@ def build(tmp_path) -> Iterator:
     judges: list[LLMJudge] = []
 
     def make(server: ChatServer, factory=category_judge, **settings) -> LLMJudge:
-        defaults = {"max_retries": 1, "timeout_s": 5.0, "cache": str(tmp_path / "cache.sqlite")}
+        defaults = {"max_retries": 1, "timeout_s": 5.0, "cache": str(tmp_path / "cache.sqlite"), "structured": "off"}
         judges.append(factory(LLMSettings(model="m", base_url=server.url, **(defaults | settings))))
         return judges[-1]
 

@@ -116,7 +116,7 @@ def test_the_right_answer_in_words(target, text):
 
 def test_our_prompt_in_full():
     """A golden snapshot: change it only together with `CategoryPrompt.version`, which is part of the cache's key."""
-    assert CategoryPrompt.version == "category-1"
+    assert CategoryPrompt().version == "category-1"
     assert ask("It's a <b>jet</b>", MultipleChoice("B", ("jet", "tram"))) == GOLDEN
 
 
