@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from emt_tasks.models.likelihood import Scorer, answer_type, append
 from finetune.data.collate import IGNORED
 from finetune.data.conversations import TrainingExample, Turn
 from finetune.model.building import make_collator
 from tests.support import tiny_checkpoints
+from tests.support.small_configs import small_config
 
 DECODERS = sorted(set(tiny_checkpoints.ARCHITECTURES) - {"instructblip_t5"})
 """All but the encoder-decoder, whose answers are in its decoder alone."""
@@ -57,3 +62,40 @@ def test_a_label_is_scored_token_by_token(architecture: str, tiny: Callable[[str
         after = append(inputs, [(30,)], 0, answer_type(model))
         second = -model(**after).logits[0, -1].log_softmax(-1)[40].item()
     assert both.nll == pytest.approx(first.nll + second, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_no_family_sees_later_tokens_of_its_answer() -> None:
+    """In text, each family that can be built small; its answer's tokens have the type that ours get."""
+    states: Counter[str] = Counter()
+    for family in sorted(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
+        try:
+            config = small_config(family)
+            with torch.device("meta"):
+                size = sum(weights.numel() for weights in AutoModelForImageTextToText.from_config(config).parameters())
+            if size > 10**8:
+                states["not small"] += 1
+                continue
+            model: Any = AutoModelForImageTextToText.from_config(config).eval()
+            one, other = _logits(model, 40), _logits(model, 50)
+        except Exception:  # noqa: BLE001 - a family that cannot be so small, or that takes no text alone
+            states["not built or read"] += 1
+            continue
+        assert (one[-1] - other[-1]).abs().max() > 1e-4, family
+        torch.testing.assert_close(one[:-1], other[:-1], atol=1e-5, rtol=0, msg=lambda said, of=family: f"{of}: {said}")
+        states["read"] += 1
+    assert states["read"] >= 50, states
+
+
+def _logits(model: Any, last: int) -> torch.Tensor:
+    """The logits of a question of six tokens and an answer of six, `(12, vocabulary)`."""
+    inputs = {
+        "input_ids": torch.tensor([[*range(20, 31), last]]),
+        "attention_mask": torch.ones(1, 12, dtype=torch.long),
+    }
+    if "token_type_ids" in inspect.signature(model.forward).parameters:
+        inputs["token_type_ids"] = torch.tensor([[0] * 6 + [answer_type(model)] * 6])
+    with torch.no_grad():
+        logits: torch.Tensor = model(**inputs).logits
+    return logits[0]
