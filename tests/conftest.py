@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Two test processes on two cores are slower with four threads than with two; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# A shell lets the jobs that it starts in the background ignore Ctrl-C, and so would the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes depends on what else the machine does; examples are the same in every run.
 hypothesis.settings.register_profile("emt", deadline=None, derandomize=True)

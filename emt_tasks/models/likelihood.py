@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from emt_tasks.models.parts import is_encoder_decoder
 
@@ -24,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 TOKEN_FIELDS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """Model inputs with one value per token; the last two say which tokens stand for images."""
+
+IMAGES_SEEN = "cross_attention_mask"
+"""Mllama's input that says for each token which images it sees, `(rows, tokens, images, tiles)`."""
 
 Tokens = tuple[int, ...]
 
@@ -215,6 +219,10 @@ def append(inputs: Any, continuations: Sequence[Tokens], pad: int, answer_type: 
             behind = tokens if name == "input_ids" else [types.get(name, 0)] * len(tokens)
             rows.append((*(value for value, kept in zip(values, mask, strict=True) if kept), *behind))
         fields[name] = right_padded(rows, pad if name == "input_ids" else 0, fields[name])
+    if IMAGES_SEEN in fields:  # a continuation sees what the end of its prompt sees
+        seen = [values[mask] for values, mask in zip(fields[IMAGES_SEEN], inputs["attention_mask"].bool(), strict=True)]
+        longer = [torch.cat([row, *[row[-1:]] * len(tokens)]) for row, tokens in zip(seen, continuations, strict=True)]
+        fields[IMAGES_SEEN] = pad_sequence(longer, batch_first=True)
     return fields
 
 

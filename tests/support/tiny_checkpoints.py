@@ -366,6 +366,57 @@ def idefics3() -> Parts:
     return Idefics3ForConditionalGeneration(config), processor
 
 
+def mllama() -> Parts:
+    """Return Mllama (Llama 3.2 Vision): tiles seen through cross-attention, whose gates are opened here."""
+    import torch
+    from transformers import MllamaConfig, MllamaForConditionalGeneration, MllamaImageProcessor, MllamaProcessor
+    from transformers.models.mllama.configuration_mllama import MllamaTextConfig, MllamaVisionConfig
+
+    words = tokenizer(
+        ["<|start_header_id|>", "<|end_header_id|>"],
+        bos="<|begin_of_text|>",
+        eos="<|eot_id|>",
+        image_token="<|image|>",
+    )
+    tiles = 4
+    text = MllamaTextConfig(**{**text_settings(words), "num_hidden_layers": 3}, cross_attention_layers=[1],
+                            rope_parameters={"rope_type": "default", "rope_theta": 10000.0})  # fmt: skip
+    vision = MllamaVisionConfig(
+        hidden_size=HIDDEN,
+        intermediate_size=2 * HIDDEN,
+        num_hidden_layers=2,
+        num_global_layers=1,
+        attention_heads=4,
+        image_size=IMAGE,
+        patch_size=PATCH,
+        vision_output_dim=2 * HIDDEN,
+        intermediate_layers_indices=[0],
+        max_num_tiles=tiles,
+        initializer_range=SPREAD,
+    )
+    config = MllamaConfig(
+        vision_config=vision.to_dict(),
+        text_config=text.to_dict(),
+        image_token_index=words.convert_tokens_to_ids("<|image|>"),
+    )
+    turns = chat_template(
+        "<|image|>",
+        "<|start_header_id|>{role}<|end_header_id|>\n\n{content}<|eot_id|>",
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    )
+    processor = MllamaProcessor(
+        image_processor=MllamaImageProcessor(size={"height": IMAGE, "width": IMAGE}, max_image_tiles=tiles),
+        tokenizer=words,
+        chat_template="{{ bos_token }}" + turns,
+    )
+    model = MllamaForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if name.endswith("_gate"):
+                weights.fill_(1.0)
+    return model, processor
+
+
 def gemma3() -> Parts:
     """Return Gemma 3: SigLIP, attention both ways within an image, a sliding window in every other layer."""
     from transformers import (
@@ -449,6 +500,7 @@ ARCHITECTURES: dict[str, Callable[[], Parts]] = {
     "instructblip_t5": instructblip_t5,
     "qwen2_5_vl": qwen2_5_vl,
     "idefics3": idefics3,
+    "mllama": mllama,
     "gemma3": gemma3,
     "paligemma": paligemma,
 }

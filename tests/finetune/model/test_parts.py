@@ -25,6 +25,7 @@ PROJECTORS = {
     "idefics3": {"model.connector"},
     "gemma3": {"model.multi_modal_projector"},
     "paligemma": {"model.multi_modal_projector"},
+    "mllama": {"model.multi_modal_projector"},
 }
 
 

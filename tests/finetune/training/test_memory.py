@@ -77,7 +77,7 @@ def test_what_would_fit(gib: int, expected: list[str]) -> None:
 def test_out_of_memory_is_one_line(
     recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fails(*_: Any) -> Any:
+    def fails(*_: Any, **__: Any) -> Any:
         raise error
 
     monkeypatch.setattr(loop, "answer_losses", fails)
@@ -91,7 +91,7 @@ def test_out_of_memory_is_one_line(
 
 @pytest.mark.usefixtures("data_dir")
 def test_other_failures_stay_what_they_are(recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any) -> Any:
+    def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr(loop, "answer_losses", fails)
