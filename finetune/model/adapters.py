@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
@@ -50,12 +50,18 @@ def add_lora(model: nn.Module, recipe: Recipe, parts: Parts) -> nn.Module:
         target_parameters=experts or None,
         modules_to_save=kept or None,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft reads a property that transformers has renamed
-        adapted: nn.Module = get_peft_model(model, config)
+    adapted = with_adapter(model, config)
     for name, weights in adapted.named_parameters():
         if base_name(name) in loose and "lora_" not in name:
             weights.requires_grad_(True)
+    return adapted
+
+
+def with_adapter(model: Any, config: PeftConfig, *, empty: bool = False) -> nn.Module:
+    """Return a model with a new adapter; without weights of its own if `empty`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft reads a property that transformers has renamed
+        adapted: nn.Module = get_peft_model(model, config, low_cpu_mem_usage=empty)
     return adapted
 
 
@@ -88,6 +94,11 @@ def adapted_weights(model: nn.Module) -> dict[str, LoraLayer]:
     }
 
 
+def trained_whole(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights that are kept whole inside an adapter, under the base model's names."""
+    return {base_name(name): weights for name, weights in model.state_dict().items() if ".modules_to_save." in name}
+
+
 def trained_base_names(model: nn.Module) -> set[str]:
     """Return the base model's names of the weights that training changes: in place, or by an adapter."""
     in_place = {
@@ -108,12 +119,26 @@ def merged_state(model: Any) -> dict[str, torch.Tensor]:
             continue
         plain = base_name(name)
         if plain in layers:
-            weights = _with_delta(weights, layers[plain])
+            weights = with_delta(weights, layers[plain])
         merged[plain] = weights.detach().cpu()
     return merged
 
 
-def _with_delta(weights: torch.Tensor, layer: Any) -> torch.Tensor:
+def without_adapters(model: Any) -> Any:
+    """Return an empty model like the base of an adapted one, to save a merged state with.
+
+    The base itself has adapters inside, and transformers looks into a model for what it writes.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    with torch.device("meta"):
+        empty = type(base)(base.config)
+    empty.generation_config = base.generation_config
+    if (conversions := getattr(base, "_weight_conversions", None)) is not None:  # how it was read is how it is written
+        empty._weight_conversions = conversions
+    return empty
+
+
+def with_delta(weights: torch.Tensor, layer: Any) -> torch.Tensor:
     """Return weights with their adapter added in, in float32.
 
     With DoRA each row of the sum is scaled to the length that was trained (arXiv 2402.09353, equation 5).

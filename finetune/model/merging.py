@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 import yaml
+from peft import LoraConfig, PeftConfig
 
 from emt_core.errors import UserError
 from emt_core.folders import check_folder, made_folder
 from emt_tasks.models import loading
-from finetune.model.adapters import merged_state
-from finetune.model.streaming import average
+from finetune.model.adapters import merged_state, without_adapters
+from finetune.model.streaming import average, merge_adapter
 from finetune.training.checkpoint import RECIPE_FILE, save_checkpoint, stored_dtype
 from finetune.training.storing import Precision, Storage
 
@@ -49,13 +50,19 @@ def merge(
     is_adapter = loading.is_adapter(source)
     if not is_adapter and not with_base:
         raise UserError(f"{source}: a full checkpoint has nothing to merge; give --with-base, or an adapter folder")
+    if is_adapter and not isinstance(kind := PeftConfig.from_pretrained(source), LoraConfig):
+        raise UserError(f"{source}: only LoRA can be merged, found an adapter of kind {kind.peft_type.value}")
     base = base or (loading.adapter_base(source) if is_adapter else _base_in_recipe(Path(source)))
     if base is None:
         raise UserError(f"--base: {source} does not say which model it was fine-tuned from; give it")
-    streams = not is_adapter and Path(base).is_dir()
+    stream = merge_adapter if is_adapter else average
+    local = Path(base).is_dir() and Path(source).is_dir()
     with made_folder(output, MADE_BY, overwrite=overwrite) as partial:
-        if not (streams and average(Path(source), Path(base), partial, with_base, stored_dtype(base), dtype)):
+        if not (local and stream(Path(source), Path(base), partial, with_base, stored_dtype(base), dtype)):
             _through_models(source, base, partial, with_base, dtype, is_adapter=is_adapter)
+        recipe = Path(source) / RECIPE_FILE
+        if recipe.is_file():
+            shutil.copy(recipe, partial / RECIPE_FILE)
     return output
 
 
@@ -70,17 +77,14 @@ def _through_models(
     if with_base:
         weights = interpolate(before, weights, with_base)
     changed = {name for name, value in weights.items() if not torch.equal(value.float(), before[name].float())}
-    recipe = Path(source) / RECIPE_FILE
     save_checkpoint(
         folder,
-        model,
+        without_adapters(model),
         loading.load_processor(base, revision="main", trust_remote_code=False),
         state=weights,
         storage=Storage(changed, stored_dtype(base), dtype),
         advice="free some space and run it again",
     )
-    if recipe.is_file():
-        shutil.copy(recipe, folder / RECIPE_FILE)
 
 
 def interpolate(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], share: float) -> dict[str, Any]:

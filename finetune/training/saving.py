@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from emt_core.errors import UserError
 from emt_core.folders import whole_folder
 from finetune.data.mixture import Plan
-from finetune.model.adapters import merged_state, trained_base_names
+from finetune.model.adapters import merged_state, trained_base_names, without_adapters
 from finetune.recipes.schema import Recipe
 from finetune.training.checkpoint import (
     ACCURACY,
@@ -113,7 +113,7 @@ class Saver:
             notes = {RECIPE_FILE: self.recipe.to_yaml(), LOG_FILE: (self.output / LOG_FILE).read_text(encoding="utf-8")}
             folder = checkpoint_folder(self.output, step)
             if self.recipe.save.merged:
-                state, model = merged_state(model), model.get_base_model()
+                state, model = merged_state(model), without_adapters(model)
             save_checkpoint(folder, model, self._processor, state=state, storage=storage, notes=notes)
             point_to_last(folder)
             self._report_survivors(step, storage)

@@ -16,8 +16,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from emt_core.errors import UserError
 from emt_tasks.models.batching import Collator as EvaluationCollator
 from emt_tasks.models.documents import Request
-from emt_tasks.models.prompting import Prompter
 from emt_tasks.models.likelihood import IMAGES_SEEN, TOKEN_FIELDS
+from emt_tasks.models.prompting import Prompter
 from finetune.data.collate import IGNORED
 from finetune.data.conversations import TrainingExample, Turn
 from finetune.model.building import make_collator
