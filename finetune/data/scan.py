@@ -116,8 +116,10 @@ def scan(
     return Scan(tuple(sorted(bad, key=lambda row: (row.source, row.row))), frozenset(counts))
 
 
-def usable(sources: Sequence[TrainingSource], mixture: Mixture, bad: Sequence[BadRow]) -> list[TrainingSource]:
-    """Return the sources without their bad rows.
+def usable(
+    sources: Sequence[TrainingSource], mixture: Mixture, bad: Sequence[BadRow], field: str = "mixture"
+) -> list[TrainingSource]:
+    """Return the sources without their bad rows; `field` is where the recipe names them.
 
     Raises:
         UserError: there are bad rows, and the mixture does not skip them; or a source has no others.
@@ -126,7 +128,7 @@ def usable(sources: Sequence[TrainingSource], mixture: Mixture, bad: Sequence[Ba
         rows = sum(map(len, sources))
         more = f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
         raise UserError(
-            f"mixture: {len(bad):,} of {rows:,} rows cannot be used: "
+            f"{field}: {len(bad):,} of {rows:,} rows cannot be used: "
             f"{'; '.join(row.reason for row in bad[:_SHOWN])}{more}. Fix them, or leave them out with "
             "mixture.bad_rows=skip"
         )

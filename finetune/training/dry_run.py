@@ -19,6 +19,7 @@ from finetune.model.parts import find_parts
 from finetune.recipes.schema import Recipe
 from finetune.training.evaluation import check_tasks
 from finetune.training.memory import Memory, Workload, in_words
+from finetune.training.validation import open_watched
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,6 +63,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     collator = building.make_collator(empty, processor, recipe.batch.max_tokens)
     bad = scan(opened, recipe.mixture, collator.check).bad
     sources = usable(opened, recipe.mixture, bad)
+    open_watched(recipe, collator)
     mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
     model = building.make_trainable(empty, recipe)
     building.trained_by_part(model, recipe)

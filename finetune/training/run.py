@@ -32,7 +32,7 @@ from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
 from finetune.training.evaluation import check_tasks
 from finetune.training.loop import Training
 from finetune.training.saving import Saver
-from finetune.training.validation import Validation
+from finetune.training.validation import Validation, open_watched
 
 MADE_BY = "emt finetune"
 WRITTEN = (
@@ -75,6 +75,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     resumed = resume and (output / RECIPE_FILE).is_file()
     found = _scanned(sources, recipe, collator, accelerator) if not resumed else Scan(read_skipped(output), frozenset())
     sources = usable(sources, recipe.mixture, found.bad)
+    watched = open_watched(recipe, collator, **_shares(accelerator))
     mixture = plan(recipe.mixture, [len(source) for source in sources], recipe.seed)
 
     base, dtype = building.load_model(recipe, accelerator.device)
@@ -85,7 +86,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     loader = Loader(
         recipe, sources, mixture, collator, rank=accelerator.process_index, processes=accelerator.num_processes
     )
-    validation = Validation(recipe, collator, accelerator) if recipe.evaluate.loss_on else None
+    validation = Validation(recipe, watched, collator, accelerator) if watched else None
     saver = Saver(recipe, accelerator, model, processor, dtype, validation)
     if saver.sharded and len(found.image_counts) > 1:  # processes would run different numbers of passes, and wait
         counts = listed(sorted(found.image_counts))
@@ -108,19 +109,18 @@ def _scanned(
     sources: Sequence[TrainingSource], recipe: Recipe, collator: TrainingCollator, accelerator: Accelerator
 ) -> Scan:
     """Read all rows, each process its share; say what is left out."""
-    processes = accelerator.num_processes
-    found = scan(
-        sources,
-        recipe.mixture,
-        collator.check,
-        rank=accelerator.process_index,
-        processes=processes,
-        gather=gather_object if processes > 1 else lambda items: items,
-    )
+    found = scan(sources, recipe.mixture, collator.check, **_shares(accelerator))
     if found.bad and recipe.mixture.bad_rows == "skip" and accelerator.is_main_process:
         said = f"{describe_skipped(sources, found.bad)}; listed in {Path(recipe.output) / SKIPPED_FILE}"
         _say(said)
     return found
+
+
+def _shares(accelerator: Accelerator) -> dict[str, Any]:
+    """Return what lets `scan` give each process its share."""
+    processes = accelerator.num_processes
+    gather: Any = gather_object if processes > 1 else list
+    return {"rank": accelerator.process_index, "processes": processes, "gather": gather}
 
 
 def _say(text: str) -> None:

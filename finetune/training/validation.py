@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -9,9 +10,21 @@ import torch
 from accelerate import Accelerator
 
 from finetune.data.collate import TrainingCollator
+from finetune.data.scan import scan, usable
 from finetune.data.sources import TrainingSource, open_source
 from finetune.recipes.schema import Recipe
 from finetune.training.loss import answer_losses
+
+
+def open_watched(recipe: Recipe, collator: TrainingCollator, **shared: Any) -> list[TrainingSource]:
+    """Open the sources of `evaluate.loss_on`, and read every row as those that are trained on; `shared` is for `scan`.
+
+    Raises:
+        UserError: a source cannot be opened, or has rows that cannot be used.
+    """
+    sources = [open_source(entry, recipe.mixture.max_pixels) for entry in recipe.evaluate.loss_on]
+    bad = scan(sources, recipe.mixture, collator.check, **shared).bad if sources else ()
+    return usable(sources, recipe.mixture, bad, "evaluate.loss_on")
 
 
 class Validation:
@@ -19,18 +32,21 @@ class Validation:
 
     Args:
         recipe: the run's.
+        sources: as `open_watched` returns them.
         collator: makes the batches, as in training.
         accelerator: the run's.
-
-    Raises:
-        UserError: a source cannot be opened.
     """
 
-    def __init__(self, recipe: Recipe, collator: TrainingCollator, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        sources: Sequence[TrainingSource],
+        collator: TrainingCollator,
+        accelerator: Accelerator,
+    ) -> None:
         self._micro, self._collator, self._accelerator = recipe.batch.micro, collator, accelerator
-        entries = recipe.evaluate.loss_on
-        self._sources = [open_source(entry, recipe.mixture.max_pixels) for entry in entries]
-        data = [entry.data for entry in entries]
+        self._sources = sources
+        data = [entry.data for entry in recipe.evaluate.loss_on]
         self.names = [name if name not in data[:place] else f"{name}#{place}" for place, name in enumerate(data)]
 
     def losses(self, model: torch.nn.Module) -> dict[str, float]:

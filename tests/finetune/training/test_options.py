@@ -66,6 +66,18 @@ def test_the_loss_on_other_examples(recipe_file: Callable[..., str], tiny_llava:
     assert len(log(output)) == before
 
 
+def test_bad_rows_of_the_other_examples_are_found_first(recipe_file: Callable[..., str], tmp_path: Path) -> None:
+    file = tmp_path / "held_out.json"
+    rows = [{"question": "Why?", "answer": "So."}, {"image": "missing.png", "question": "What?", "answer": "That."}]
+    file.write_text(json.dumps(rows))
+    held_out = {"loss_on": [{"data": str(file)}]}
+    with pytest.raises(UserError, match=r"^evaluate\.loss_on: 1 of 2 rows cannot be used: .*missing\.png"):
+        finetune(read(recipe_file(evaluate=held_out)))
+    mixture = {"sources": [{"data": "mnist"}], "bad_rows": "skip"}
+    output = finetune(read(recipe_file(evaluate=held_out, mixture=mixture))).parent
+    assert [line["validation_loss"].keys() for line in log(output) if "validation_loss" in line] == [{str(file)}] * 3
+
+
 def test_validation_leaves_training_alone(recipe_file: Callable[..., str], tmp_path: Path) -> None:
     plain = finetune(read(recipe_file(output=str(tmp_path / "plain")))).parent
     held_out = {"loss_on": [{"data": "mnist", "split": "test"}]}
