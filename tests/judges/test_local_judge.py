@@ -90,11 +90,15 @@ def test_a_denied_label_is_trained_as_not_asserted():
 
 
 def test_an_encoder_learns_and_is_the_same_when_loaded_again(tiny, tmp_path):
-    rows = [row for row in generate(3000, 0, validation=False) if row["style"] in ("bare", "refusal")]
+    rows = [
+        row
+        for row in generate(3000, 0, validation=False)
+        if row["style"] in ("many", "refusal") and row["kind"] == "classification"
+    ]
     reader = Reader(tiny)
-    said = train(reader, training_pairs(rows), passes=3, rate=5e-3)
-    # A guess among three costs ln 3 = 1.099.
-    assert said["loss"] < 0.8
+    said = train(reader, training_pairs(rows), passes=25, rate=2e-2)
+    # Everything that is asked is asserted, or nothing is. A guess between two costs ln 2 = 0.693.
+    assert said["loss"] < 0.35
     reader.save(tmp_path)
     items = [answer_of(row, "case") for row in rows[:40]]
     again = list(LocalJudge(Reader(tmp_path)).judge_many(items))

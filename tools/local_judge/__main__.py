@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from emt_core.errors import UserError
@@ -53,11 +54,14 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    import torch
+
     from tools.local_judge.encoder import Reader, train, training_pairs
 
     if arguments.out.exists():
         raise UserError(f"{arguments.out} exists; name a new folder")
     pairs = training_pairs(generate(arguments.count, arguments.seed, validation=False), seed=arguments.seed)
+    torch.manual_seed(arguments.seed)  # of the head
     reader = Reader(arguments.encoder or _packaged_encoder())
     said = train(reader, pairs, passes=arguments.passes, seed=arguments.seed)
     arguments.out.mkdir(parents=True)
@@ -74,13 +78,13 @@ def _packaged_encoder() -> Path:
 
 def _score(arguments: argparse.Namespace) -> None:
     from tools.local_judge.encoder import LocalJudge, Reader
-    from tools.local_judge.score import as_json, print_table, score
+    from tools.local_judge.score import print_table, score
 
     judges: dict[str, Judge] = {"fuzzy": get_judge("fuzzy"), "local": LocalJudge(Reader(arguments.model))}
     if LLMSettings.resolve({}).configured:
         judges["llm"] = get_judge("llm")
     figures = [figure for path in arguments.sets for figure in score(path, judges)]
-    print(json.dumps(as_json(figures), indent=1)) if arguments.json else print_table(figures)
+    print(json.dumps([asdict(figure) for figure in figures], indent=1)) if arguments.json else print_table(figures)
 
 
 if __name__ == "__main__":

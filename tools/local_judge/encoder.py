@@ -131,8 +131,8 @@ class Reader(nn.Module):
 
 
 def train(reader: Reader, pairs: Sequence[Pair], *, passes: float, rate: float = 3e-4, seed: int = 0) -> dict[str, Any]:
-    """Train all but the embeddings by AdamW, in bfloat16 where the CPU is faster at it; the rate falls to 0."""
-    torch.manual_seed(seed)
+    """Train all but the embeddings by AdamW, in bfloat16; the rate rises for a short while, then falls to 0."""
+    torch.manual_seed(seed)  # of dropout
     generator = random.Random(seed)
     reader.encoder.embeddings.requires_grad_(False)
     optimiser = torch.optim.AdamW([one for one in reader.parameters() if one.requires_grad], lr=rate, weight_decay=0.01)
@@ -152,7 +152,7 @@ def train(reader: Reader, pairs: Sequence[Pair], *, passes: float, rate: float =
         if step % 100 == 99:
             print(f"{step + 1} of {steps} steps, loss {sum(losses[-100:]) / 100:.4f}", file=sys.stderr, flush=True)
     reader.eval()
-    last = losses[-_BATCH:]
+    last = losses[-100:]
     minutes = (time.process_time() - start) / 60
     return {"steps": steps, "loss": round(sum(last) / len(last), 4), "cpu_minutes": round(minutes, 1)}
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +21,9 @@ from leaderboards.statistics.proportions import mcnemar, wilson_interval
 RULES, LOCAL = "fuzzy", "local"
 CASCADE = f"{RULES}, then {LOCAL}"
 """The rules' verdict, and the local model's where the rules are below the cascade's threshold."""
+OVERRULED = f"{RULES}, {LOCAL} if sure"
+"""The rules' verdict, and the local model's wherever its confidence is at least `_SURE`."""
+_SURE = 0.99
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def score(path: Path, judges: Mapping[str, Judge]) -> list[Figure]:
     threshold = CascadeSettings().threshold
     unsure = [verdict.confidence < threshold for verdict in found[RULES]]
     if LOCAL in found:
-        pairs = zip(unsure, found[RULES], found[LOCAL], strict=True)
-        found[CASCADE] = [local if ask else rules for ask, rules, local in pairs]
+        triples = list(zip(unsure, found[RULES], found[LOCAL], strict=True))
+        found[CASCADE] = [local if ask else rules for ask, rules, local in triples]
+        found[OVERRULED] = [local if local.confidence >= _SURE else rules for _, rules, local in triples]
     everything = [True] * len(items)
     return [
         _figure((path.stem, answers, name), gold, found[RULES], verdicts, chosen, seconds.get(name))
@@ -105,14 +108,11 @@ def _figure(
     )
 
 
-def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
-    """Return the figures as JSON-ready values."""
-    return [asdict(figure) for figure in figures]
-
-
 def print_table(figures: Sequence[Figure]) -> None:
     """Print one row for each judge on each set."""
-    table = Table("set", "answers", "judge", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("set", "answers", "judge"):
+        table.add_column(name, no_wrap=True)
     for name in ("right", "95 % interval", "lost", "gained", "p", "unscored", "s per 1,000"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in figures:
