@@ -121,4 +121,4 @@ def print_table(figures: Sequence[Figure]) -> None:
         seconds = "" if one.seconds is None else f"{one.seconds:.2f}"
         share = f"{one.right}/{one.n}"
         table.add_row(one.set, one.answers, one.judge, share, interval, *paired, str(one.unscored), seconds)
-    Console(width=120, markup=False).print(table)
+    Console(width=140, markup=False).print(table)
