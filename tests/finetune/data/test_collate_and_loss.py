@@ -35,6 +35,7 @@ ENDS = {
     "qwen2_5_vl": "<|im_end|>",
     "idefics3": "<end_of_utterance>",
     "mllama": "<|eot_id|>",
+    "fast_vlm": "<|im_end|>",
     "gemma3": "<end_of_turn>",
     "paligemma": "<eos>",
 }

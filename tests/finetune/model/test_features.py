@@ -18,7 +18,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from finetune.data.conversations import TrainingExample, Turn
 from finetune.model import features
-from finetune.model.building import make_collator
+from finetune.model.building import keep_statistics, make_collator
 from finetune.model.feature_store import FeatureStore
 from finetune.model.features import cached_tower, can_be_cached
 from finetune.model.parts import vision_tower
@@ -46,7 +46,9 @@ class Tiny:
 
     def __init__(self, folder: Path) -> None:
         torch.manual_seed(0)
-        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).train()
+        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        keep_statistics(self.model)
+        self.model.train()
         self.tower = vision_tower(self.model)
         self.tower.requires_grad_(False)
         self.collate = make_collator(self.model, AutoProcessor.from_pretrained(folder))

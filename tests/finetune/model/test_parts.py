@@ -26,6 +26,7 @@ PROJECTORS = {
     "gemma3": {"model.multi_modal_projector"},
     "paligemma": {"model.multi_modal_projector"},
     "mllama": {"model.multi_modal_projector"},
+    "fast_vlm": {"model.multi_modal_projector"},
 }
 
 

@@ -22,7 +22,7 @@ from finetune.training.packing import check_packing, pack
 from finetune.training.run import finetune
 from tests.support import tiny_checkpoints
 
-PACKS = {"llava", "llava_onevision", "idefics3", "qwen2_5_vl"}
+PACKS = {"fast_vlm", "llava", "llava_onevision", "idefics3", "qwen2_5_vl"}
 """The others read images both ways (Gemma 3, PaliGemma), count positions by the mask (OPT), or have an encoder (T5)."""
 
 BATCH = {"size": 8, "micro": 4}

@@ -1,0 +1,1 @@
+"""A small, real multimodal LLM, made of pretrained parts and aligned by this project's own fine-tuning."""
