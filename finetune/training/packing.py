@@ -49,8 +49,11 @@ def check_packing(losses: Losses, batch: TrainingBatch, *, exact: bool) -> None:
     Raises:
         UserError: the architecture cannot tell packed examples apart.
     """
-    if "decoder_input_ids" in batch.inputs:
-        raise UserError("batch.packing: not with an encoder-decoder; set it to false")
+    # Transformers counts blocks that are read both ways, such as images, by positions, which start again in a row.
+    reasons = {"decoder_input_ids": "an encoder-decoder", "token_type_ids": "a model that reads images both ways"}
+    for name, kind in reasons.items():
+        if name in batch.inputs:
+            raise UserError(f"batch.packing: not with {kind}; set it to false")
     batch = _shifted(batch)
     other = TrainingBatch(_another_first_answer(batch), batch.labels, batch.sources)
     try:
@@ -61,7 +64,8 @@ def check_packing(losses: Losses, batch: TrainingBatch, *, exact: bool) -> None:
         ) from error
     behind = int((batch.labels[0] != IGNORED).sum())  # the losses of the other examples
     moved = (padded - packed).abs().max().item(), (packed - beside)[behind:].abs().max().item()
-    if moved[0] > (1e-3 if exact else 0.2) or moved[1] > 1e-5:
+    # Rounding to half precision moves a loss by some percent: there, the same row beside another first answer tells.
+    if moved[0] > (1e-3 if exact else 0.2 * max(1.0, padded.max().item())) or moved[1] > 1e-5:
         raise UserError(
             "batch.packing: this architecture does not keep examples in one row apart (a loss moves by "
             f"{max(moved):.2g}); set it to false"
