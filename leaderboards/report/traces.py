@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from leaderboards.comparison.forgetting import Comparison, Scores
 from leaderboards.report.candidates import Candidate
@@ -139,9 +140,7 @@ def _apart(curves: Sequence[Curve]) -> list[Curve]:
     checkpoints = [point for curve in curves for point in curve.points[1:]]
     marks = layers([pixels(*place) for place in (*bases, *((point.x, point.y) for point in checkpoints))])
     lines = [
-        (*pixels(start.x, start.y), *pixels(end.x, end.y))
-        for curve in curves
-        for start, end in zip(curve.points, curve.points[1:], strict=False)
+        (*pixels(start.x, start.y), *pixels(end.x, end.y)) for curve in curves for start, end in pairwise(curve.points)
     ]
     dashes = iter(layers(lines))
     first = dict(zip(bases, marks, strict=False))
