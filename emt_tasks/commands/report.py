@@ -146,7 +146,7 @@ leaderboard = typer.Typer(
 
 @leaderboard.callback()
 def leaderboard_group() -> None:
-    """Show many runs in one table, beside published results."""
+    """Show many runs side by side, with published results."""
 
 
 @leaderboard.command(name="build", context_settings=_HELP)

@@ -7,6 +7,7 @@ coincide, every further one is dashed, so that those below show through.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import cos, dist, radians, sin
 
 NARROWEST = 280.0
 """Pixels that a panel is wide on a phone: what does not overlap there does not overlap anywhere."""
@@ -38,6 +39,31 @@ def layers(places: Sequence[Place]) -> list[int]:
         taken = {found[earlier] for earlier in range(index) if _same_spot(place, places[earlier])}
         found.append(next(layer for layer in range(len(taken) + 1) if layer not in taken))
     return found
+
+
+def bearings(places: Sequence[Place], found: Sequence[int]) -> list[int]:
+    """Return where on its ring each mark has its small mark, in degrees clockwise from the right; 0 without a ring.
+
+    `found` are the places' layers. The small mark keeps as far as it can from all other marks, large and small.
+    """
+    taken = [place for place, layer in zip(places, found, strict=True) if layer == 0]
+    chosen = []
+    for place, layer in zip(places, found, strict=True):
+        if layer == 0:
+            chosen.append(0)
+            continue
+        spots = {bearing: _on_ring(place, layer, bearing) for bearing in range(-45, 315, 30)}
+        # The nearest mark counts first, then the second. Rounded, so that equal distances are equal on any machine.
+        far = {bearing: sorted(round(dist(spot, other), 3) for other in taken) for bearing, spot in spots.items()}
+        best = max(far, key=far.__getitem__)
+        taken.append(spots[best])
+        chosen.append(best)
+    return chosen
+
+
+def _on_ring(place: Place, layer: int, bearing: int) -> Place:
+    turn, radius = radians(bearing), ring_radius(layer)
+    return (place[0] + radius * cos(turn), place[1] + radius * sin(turn))
 
 
 def ring_radius(layer: int) -> float:

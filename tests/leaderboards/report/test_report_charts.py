@@ -13,7 +13,7 @@ from leaderboards.comparison.forgetting import compare
 from leaderboards.gate.decide import decide
 from leaderboards.report.candidates import parse_candidates
 from leaderboards.report.charts import forest, lost_answers, make_axis
-from leaderboards.report.overlaps import dashes, layers, pixels, ring_radius
+from leaderboards.report.overlaps import bearings, dashes, layers, pixels, ring_radius
 from leaderboards.report.traces import HEIGHT, trace
 from tests.support.synthetic_runs import judged_sample, write_run
 
@@ -116,6 +116,15 @@ def test_layers_by_hand() -> None:
     assert layers([]) == []
     assert [ring_radius(layer) for layer in (1, 2)] == [9.5, 14.0]
     assert [dashes(layer) for layer in (0, 1, 2)] == ["none", "8 8", "8 24"]
+
+
+def test_a_ring_has_its_small_mark_where_there_is_room() -> None:
+    # Three on one spot: the first ring's mark goes up and to the right, the second's to the opposite side. A mark to the
+    # right of a ring drives the ring's own to the left.
+    spot = pixels(50, 100.0)
+    assert bearings([spot] * 3, [0, 1, 2]) == [0, -45, 135]
+    beside = (spot[0] + 15, spot[1])
+    assert bearings([spot, beside, spot], [0, 0, 1]) == [0, 0, 165]
 
 
 def test_the_base_is_marked_once_and_lines_count_both_ends(tmp_path: Path) -> None:
