@@ -75,7 +75,7 @@ def build_site(
         written.append(target)
     shown = [replace(run, link=links.get(run.label)) for run in shown]
     if encoder:
-        shown.insert(0, replace(read(encoder), gaps=None, encoder=True))
+        shown.insert(0, replace(_reader(None, matrix, metrics, progress)(encoder), encoder=True))
     table = make_table(shown, published=published)
     write_text(index, render("index.html", {"table": table}, templates=_TEMPLATES), overwrite=overwrite)
     return [index, *written]

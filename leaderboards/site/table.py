@@ -14,8 +14,7 @@ from leaderboards.comparison.summary import RunSummary
 from leaderboards.published import Publication, read_publications
 from leaderboards.report.text import printable
 from leaderboards.site.families import MATRIX, families_of
-from leaderboards.site.printed import printed_blocks
-from leaderboards.site.rows import Block, Column, Link, ModelRow, RateCell, quadrant_column, task_column
+from leaderboards.site.rows import Block, Column, Link, ModelRow, RateCell, printed_blocks, quadrant_column, task_column
 from leaderboards.statistics import Interval
 
 

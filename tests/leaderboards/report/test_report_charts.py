@@ -119,8 +119,8 @@ def test_layers_by_hand() -> None:
 
 
 def test_a_ring_has_its_small_mark_where_there_is_room() -> None:
-    # Three on one spot: the first ring's mark goes up and to the right, the second's to the opposite side. A mark to the
-    # right of a ring drives the ring's own to the left.
+    # Three on one spot: the first ring's mark goes up and to the right, the second's to the opposite side. A mark to
+    # the right of a ring drives the ring's own to the left.
     spot = pixels(50, 100.0)
     assert bearings([spot] * 3, [0, 1, 2]) == [0, -45, 135]
     beside = (spot[0] + 15, spot[1])
