@@ -58,7 +58,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "leaderboard": (
         "emt_tasks.commands.report",
         "leaderboard",
-        "Show many runs in one table, beside published results.",
+        "Show many runs side by side, with published results.",
     ),
     "export": ("emt_tasks.commands.report", "export", "Export a run's results in the formats in which people publish."),
 }

@@ -146,7 +146,7 @@ leaderboard = typer.Typer(
 
 @leaderboard.callback()
 def leaderboard_group() -> None:
-    """Show many runs in one table, beside published results."""
+    """Show many runs side by side, with published results."""
 
 
 @leaderboard.command(name="build", context_settings=_HELP)
@@ -156,6 +156,10 @@ def build_command(
     base: Annotated[
         str | None, typer.Option(help="The model before fine-tuning: each run gets a report against it.")
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="The run of the vision encoder that all are built on: each accuracy gets its gap."),
+    ] = None,
     margin: MarginOption = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with the reports' margins.")] = None,
     metric: MetricOption = None,
@@ -164,7 +168,7 @@ def build_command(
     published: Annotated[bool, typer.Option(help="Show the results that the papers print.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Write a static site: a sortable table of models by tasks and quadrants, with intervals and links to reports.
+    """Write a static site: for each family of tasks a sortable table of models, with intervals and links to reports.
 
     Example: emt leaderboard build runs/lora runs/full --base runs/base -o site
     """
@@ -172,11 +176,14 @@ def build_command(
     from leaderboards.site.build import build_site
 
     rules = choose_policy(margin, policy)
-    named = parse_candidates([*([base] if base else []), *runs])
+    # All together, so that no two runs have the same label.
+    named = parse_candidates([*filter(None, [encoder, base]), *runs])
+    others = named[-len(runs) :]
     files = build_site(
-        named[1:] if base else named,
+        others,
         output,
-        base=named[0] if base else None,
+        base=named[-len(runs) - 1] if base else None,
+        encoder=named[0] if encoder else None,
         policy=rules,
         matrix=read_matrix(matrix) if matrix else None,
         metrics=parse_pairs("--metric", "TASK=NAME", metric),

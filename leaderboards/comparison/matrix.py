@@ -57,6 +57,12 @@ def place(tasks: Iterable[Task], matrix: Mapping[str, Sequence[str]] | None = No
     return {name: quadrant for name, quadrant in placed.items() if not _stands_back(name, placed)}
 
 
+def plain(task: str) -> str:
+    """Return the name of the task that a variant stands in for: `emt_mnist` for `emt_mnist_lite`."""
+    suffix = next((suffix for suffix in _VARIANTS if task.endswith(suffix)), "")
+    return task.removesuffix(suffix)
+
+
 def _declared(task: Task) -> str | None:
     quadrant = task.metadata.get("quadrant")
     if quadrant is not None and quadrant not in QUADRANTS:
@@ -70,4 +76,4 @@ def _stands_back(name: str, placed: Mapping[str, str]) -> bool:
     if suffix is None:
         return False
     earlier = ("", *_VARIANTS[: _VARIANTS.index(suffix)])
-    return any(name.removesuffix(suffix) + other in placed for other in earlier)
+    return any(plain(name) + other in placed for other in earlier)

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from leaderboards.report import text
+from leaderboards.report import overlaps, text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -30,7 +30,7 @@ def _environment(templates: Path) -> Environment:
         lstrip_blocks=True,
     )
     filters = (text.number, text.sortable, text.bounds, text.with_bounds, text.count, text.p_value, text.printable)
-    for function in filters:
+    for function in (*filters, overlaps.ring_radius, overlaps.dashes):
         environment.filters[function.__name__] = function
     environment.filters["listed"] = lambda names: text.listed(list(names))
     environment.filters["name"] = _name

@@ -6,11 +6,13 @@ As figure 2 of arXiv 2603.14493 draws it: one panel per quadrant, one curve per 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from leaderboards.comparison.forgetting import Comparison, Scores
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.charts import Axis, make_axis
+from leaderboards.report.overlaps import bearings, layers, pixels
 from leaderboards.statistics import Interval
 
 HEIGHT = 220
@@ -22,13 +24,21 @@ LEAST_SPAN = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One model in one panel: accuracies in percent, `x` in percent of the width, `y` in pixels from the top."""
+    """One model in one panel: accuracies in percent, `x` in percent of the width, `y` in pixels from the top.
+
+    `ring` is the layer of its mark, `bearing` where on the ring its small mark is, and `dash` the layer of the line
+    that leads to it, as `overlaps` says. The base is one model with a mark on one spot: `ring` is None where an earlier
+    curve has drawn it.
+    """
 
     label: str
     across: Interval
     up: Interval
     x: float
     y: float
+    ring: int | None = 0
+    bearing: int = 0
+    dash: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,32 @@ def _panel(name: str, curves: list[list[_Model]], recipes: tuple[str, ...], x: A
         for index, (recipe, models) in enumerate(zip(recipes, curves, strict=True))
         if models
     ]
-    return Panel(name, tasks, x, y, tuple(drawn))
+    return Panel(name, tasks, x, y, tuple(_apart(drawn)))
+
+
+def _apart(curves: Sequence[Curve]) -> list[Curve]:
+    """Return the curves with a layer for each mark and line, so that none hides another; all bases come first."""
+    bases = list(dict.fromkeys((curve.points[0].x, curve.points[0].y) for curve in curves))
+    checkpoints = [point for curve in curves for point in curve.points[1:]]
+    places = [pixels(*place) for place in (*bases, *((point.x, point.y) for point in checkpoints))]
+    marks = layers(places)
+    lines = [
+        (*pixels(start.x, start.y), *pixels(end.x, end.y)) for curve in curves for start, end in pairwise(curve.points)
+    ]
+    dashes = iter(layers(lines))
+    around = list(zip(marks, bearings(places, marks), strict=True))
+    first = dict(zip(bases, around, strict=False))
+    rings = iter(around[len(bases) :])
+    shown = []
+    for curve in curves:
+        base, *others = curve.points
+        ring, bearing = first.pop((base.x, base.y), (None, 0))
+        layered = [replace(base, ring=ring, bearing=bearing)]
+        for point in others:
+            ring, bearing = next(rings)
+            layered.append(replace(point, ring=ring, bearing=bearing, dash=next(dashes)))
+        shown.append(replace(curve, points=tuple(layered)))
+    return shown
 
 
 def _in_distribution(comparison: Comparison) -> str | None:

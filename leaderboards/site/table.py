@@ -1,106 +1,120 @@
-"""The leaderboard's table: models down, tasks and quadrants across."""
+"""The leaderboard: a table for each family of tasks, models down, the family's tasks and quadrants across.
+
+In each table the user's own runs come first, then the published models, each encoder with the MLLMs built on it. A
+model without a value in the family is left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from leaderboards.comparison.matrix import QUADRANTS
 from leaderboards.comparison.summary import RunSummary
-from leaderboards.gate.decide import Outcome
-from leaderboards.published import Publication, PublishedRow, read_publications
+from leaderboards.published import Publication, read_publications
 from leaderboards.report.text import printable
-from leaderboards.report.view import QUADRANT_NAMES
+from leaderboards.site.families import MATRIX, families_of
+from leaderboards.site.rows import Block, Column, Link, ModelRow, RateCell, printed_blocks, quadrant_column, task_column
 from leaderboards.statistics import Interval
 
-_ROLES = {"encoder": "vision encoder", "mllm": "MLLM"}
+
+@dataclass(frozen=True, slots=True)
+class OwnRun:
+    """One of the user's runs; `gaps` is the encoder's accuracy minus its own, None if no encoder was given.
+
+    `encoder` marks the run of the encoder itself.
+    """
+
+    label: str
+    summary: RunSummary
+    link: Link | None = None
+    gaps: Mapping[Column, Interval | None] | None = None
+    encoder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One task or quadrant."""
+class Family:
+    """One family's table; `absent` are the user's runs without a value in it."""
 
     name: str
-    title: str
-    quadrant: bool
+    columns: tuple[Column, ...]
+    blocks: tuple[Block, ...]
+    absent: tuple[str, ...]
 
+    @property
+    def models(self) -> int:
+        """How many models the table shows."""
+        return sum(len(block.rows) for block in self.blocks)
 
-@dataclass(frozen=True, slots=True)
-class RateCell:
-    """One accuracy in percent. `rate` has no interval and an `n` of 0 if a paper gives none."""
-
-    rate: Interval
-    unscored: int
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Where a run's report is, from the site's page, and what its gate said."""
-
-    href: str
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Citation:
-    """Where a published row comes from."""
-
-    text: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """One model; a `source` marks it as published. `about` says in a few words what it is."""
-
-    model: str
-    about: str
-    source: Citation | None
-    cells: tuple[RateCell | None, ...]
-    link: Link | None
+    @property
+    def own(self) -> bool:
+        """Whether one of the user's runs is in it."""
+        return any(block.own for block in self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The whole table; `publications` are the papers, including those without numbers."""
+    """The whole leaderboard; `publications` are the papers, including those without numbers."""
 
-    columns: tuple[Column, ...]
-    rows: tuple[ModelRow, ...]
+    families: tuple[Family, ...]
     publications: tuple[Publication, ...]
-    reports: bool
+    gaps: bool
 
 
-def make_table(runs: Sequence[tuple[str, RunSummary]], links: Mapping[str, Link], *, published: bool = True) -> Table:
-    """Return the table of labelled runs and, if wanted, of the published results below them."""
+def make_table(runs: Sequence[OwnRun], *, published: bool = True) -> Table:
+    """Return the leaderboard of the user's runs, in their order, and, if wanted, of the published results.
+
+    Families with a run of the user's come first.
+    """
     publications = read_publications() if published else ()
-    printed = [(publication, row) for publication in publications for row in publication.rows()]
-    tasks = dict.fromkeys(task.task.name for _, summary in runs for task in summary.tasks)
-    tasks |= dict.fromkeys(task for _, row in printed for task in row.accuracy)
-    present = {group.name for _, summary in runs for group in summary.quadrants}
-    quadrants = [name for name in QUADRANTS if name in present]
-    columns = [Column(name, printable(QUADRANT_NAMES[name]), quadrant=True) for name in quadrants]
-    columns += [Column(name, printable(name), quadrant=False) for name in tasks]
-    rows = [_run_row(label, summary, columns, links.get(label)) for label, summary in runs]
-    rows += [_published_row(publication, row, columns) for publication, row in printed]
-    return Table(tuple(columns), tuple(rows), publications, bool(links))
+    blocks = [_own_block(runs), *printed_blocks(publications)]
+    families = [_family(name, columns, blocks) for name, columns in _columns(runs, publications).items()]
+    families.sort(key=lambda family: not family.own)
+    gaps = any(row.encoder for block in blocks for row in block.rows)
+    return Table(tuple(families), publications, gaps)
 
 
-def _run_row(label: str, summary: RunSummary, columns: Iterable[Column], link: Link | None) -> ModelRow:
-    cells: dict[tuple[str, bool], RateCell] = {
-        (task.task.name, False): RateCell(task.accuracy, task.unscored) for task in summary.tasks if task.accuracy
-    }
-    cells |= {(group.name, True): RateCell(group.accuracy, 0) for group in summary.quadrants}
-    arguments = summary.run.model_args or summary.run.name
-    row = tuple(cells.get((column.name, column.quadrant)) for column in columns)
-    return ModelRow(printable(label), printable(arguments), None, row, link)
+def _columns(runs: Sequence[OwnRun], publications: Sequence[Publication]) -> dict[str, list[Column]]:
+    """Return each family's columns, quadrants first."""
+    summaries = [run.summary for run in runs]
+    present = {group.name for summary in summaries for group in summary.quadrants}
+    columns: dict[str, list[Column]] = {}
+    for name in QUADRANTS:
+        if name in present:
+            columns.setdefault(MATRIX, []).append(quadrant_column(name))
+    for task, family in families_of(summaries, publications).items():
+        columns.setdefault(family, []).append(task_column(task))
+    return columns
 
 
-def _published_row(publication: Publication, row: PublishedRow, columns: Iterable[Column]) -> ModelRow:
-    def cell(column: Column) -> RateCell | None:
-        value = None if column.quadrant else row.accuracy.get(column.name)
-        return None if value is None else RateCell(Interval(value, None, None, 0, 0.95, "as printed"), 0)
+def _family(name: str, columns: Sequence[Column], blocks: Sequence[Block]) -> Family:
+    """Return a family's table, without the models and the columns that have no value in it."""
+    shown = [block.within(columns) for block in blocks]
+    known = {column for block in shown for row in block.rows for column in row.cells}
+    absent = [
+        row.model
+        for block, kept in zip(blocks, shown, strict=True)
+        for row in block.rows
+        if block.own and row.model not in {each.model for each in kept.rows}
+    ]
+    used = tuple(column for column in columns if column in known)
+    return Family(printable(name), used, tuple(block for block in shown if block.rows), tuple(absent))
 
-    about = [_ROLES[row.role]]
-    about += [f"on {row.encoder}"] if row.encoder else []
-    source = Citation(f"{publication.short}, table {row.table}", publication.url)
-    return ModelRow(row.model, " ".join(about), source, tuple(cell(column) for column in columns), None)
+
+def _own_block(runs: Sequence[OwnRun]) -> Block:
+    encoder = next((run.label for run in runs if run.encoder), None)
+    return Block("Your runs", tuple(_own_row(run, encoder) for run in runs), own=True)
+
+
+def _own_row(run: OwnRun, encoder: str | None) -> ModelRow:
+    gaps = run.gaps or {}
+    rates = {task_column(task.task.name): (task.accuracy, task.unscored) for task in run.summary.tasks if task.accuracy}
+    rates |= {quadrant_column(group.name): (group.accuracy, 0) for group in run.summary.quadrants}
+    arguments = run.summary.run.model_args or run.summary.run.name
+    return ModelRow(
+        model=printable(run.label),
+        about=printable(f"vision encoder, {arguments}" if run.encoder else arguments),
+        cells={column: RateCell(rate, unscored, gaps.get(column)) for column, (rate, unscored) in rates.items()},
+        link=run.link,
+        encoder=None if run.encoder or run.gaps is None else encoder,
+    )

@@ -36,11 +36,16 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Open a file: `open_page(path, width=1440, scheme="light")`. Errors and requests of the page fail the test."""
+    """Open a file: `open_page(path, width=1440, scheme="light")`. Errors and requests of the page fail the test.
+
+    `scripts=False` turns JavaScript off.
+    """
     contexts, faults = [], []
 
-    def open_file(path: Path, *, width: int = 1440, scheme: str = "light") -> Any:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    def open_file(path: Path, *, width: int = 1440, scheme: str = "light", scripts: bool = True) -> Any:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, java_script_enabled=scripts
+        )
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))

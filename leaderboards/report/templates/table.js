@@ -1,4 +1,5 @@
 // Sort the rows of a table by a column's data-value, or its text; rows without a value come last either way.
+// Rows stay in their part of the table, below its heading; the parts follow their best rows, data-pinned ones first.
 function setUpSorting(table) {
   const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   heads.forEach((head, column) => {
@@ -10,9 +11,14 @@ function setUpSorting(table) {
       const order = head.getAttribute("aria-sort") === first ? other : first;
       heads.forEach((each) => each.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", order);
-      const rows = [...table.tBodies[0].rows].map((row, index) => ({ row, index, value: cellValue(row.cells[column]) }));
-      rows.sort((a, b) => compareValues(a.value, b.value, order) || a.index - b.index);
-      table.tBodies[0].append(...rows.map((entry) => entry.row));
+      const before = (a, b) => compareValues(a.value, b.value, order) || a.index - b.index;
+      const parts = [...table.tBodies].map((body, index) => {
+        const rows = [...body.rows].filter((row) => !("heading" in row.dataset))
+          .map((row, at) => ({ row, index: at, value: cellValue(row.cells[column]) })).sort(before);
+        body.append(...rows.map((entry) => entry.row));
+        return { body, index, value: rows.length ? rows[0].value : null };
+      });
+      table.append(...parts.filter(({ body }) => !("pinned" in body.dataset)).sort(before).map(({ body }) => body));
     });
   });
 }

@@ -23,6 +23,7 @@ from leaderboards.audit.drawing import draw
 from leaderboards.audit.page import serve, unlabelled
 from leaderboards.audit.rows import AuditRow, read_audit, write_audit
 from tests.support.chat_server import ChatServer, reply
+from tests.support.layout import WIDTHS, faults
 from tests.support.synthetic_runs import judged_sample, write_run
 
 TASK = "emt_cifar10"
@@ -435,14 +436,35 @@ def test_the_keys_of_the_page(page: Page, audit: Path, chromium: Any) -> None:
         faults: list[str] = []
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.goto(page.url + "/")
+        tab.wait_for_function(_COUNTED, arg="0 of 60")
         for key, label in (("1", (True, False)), ("2", (False, True)), ("3", (True, True)), ("0", (False, False))):
             place = sum(row.first_correct is not None for row in read_audit(audit))
             with tab.expect_response("**/label/*"):
                 tab.keyboard.press(key)
             row = read_audit(audit)[place]
             assert (row.first_correct, row.second_correct) == label
-        tab.wait_for_function("document.getElementById('count').textContent === '4 of 60'")
+            tab.wait_for_function(_COUNTED, arg=f"{place + 1} of 60")  # until then, keys do nothing
         assert faults == []
+    finally:
+        context.close()
+
+
+_COUNTED = "said => document.getElementById('count').textContent === said"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_fits(audit: Path, chromium: Any, width: int, request: pytest.FixtureRequest) -> None:
+    rows = read_audit(audit)
+    word = "Donaudampfschifffahrtsgesellschaft" * 5
+    texts = dict.fromkeys(("task", "question", "target", "first", "second"), word)
+    write_audit(audit, [row.model_copy(update=texts) for row in rows])
+    page: Page = request.getfixturevalue("page")
+    context = chromium.new_context(viewport={"width": width, "height": 900})
+    try:
+        tab = context.new_page()
+        tab.goto(page.url + "/")
+        tab.wait_for_function("document.getElementById('target').textContent.length > 99")
+        assert faults(tab) == []
     finally:
         context.close()
 

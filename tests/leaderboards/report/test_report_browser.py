@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emt_tasks.commands.app import main
+from tests.support.layout import WIDTHS, faint, faults, overlapping
 from tests.support.synthetic_runs import judged_sample, write_run
 
 HOSTILE = {
@@ -133,13 +135,96 @@ def test_all_numbers_sort_as_numbers(report: Path, open_page: Callable[..., Any]
     assert [text.split("\n")[0] for text in column.all_inner_texts()] == ["−100.0", "6.7"]
 
 
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_and_can_be_read(report: Path, open_page: Callable[..., Any], width: int, scheme: str) -> None:
     page = open_page(report, width=width, scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(_OVERLAPS) == []
-    assert page.evaluate(_FAINT) == []
+    assert faults(page) == []
+    assert overlapping(page) == []
+    assert faint(page) == []
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three recipes that end in one spot, one of which never leaves the base, and an encoder: every table there is."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def run(name: str, learnt: int, kept: int) -> str:
+        rows = {
+            task: [judged_sample(i, "correct" if i < right else "incorrect") for i in range(300)]
+            for task, right in (("imagenet_vqa", learnt), ("imagewikiqa", kept), ("a_task_of_a_rather_long_name", kept))
+        }
+        return str(write_run(folder / name, rows, name="m").parent)
+
+    base, encoder = run("base", 150, 240), run("encoder", 280, 280)
+    others = [f"{recipe}={run(f'{recipe}-{n}', 150 + 60 * n, 240 - 60 * n)}" for recipe in "abc" for n in (1, 2)]
+    others.append(f"still={run('still', 150, 240)}")
+    out = folder / "report.html"
+    flags = ["--encoder", encoder, "--finetuned-on", "imagenet_vqa", "-o", str(out)]
+    assert main(["report", base, *others, *flags]) == 0
+    return out
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_table_of_several_candidates_fits_or_scrolls(
+    checkpoints: Path, open_page: Callable[..., Any], width: int, scheme: str
+) -> None:
+    page = open_page(checkpoints, width=width, scheme=scheme)
+    page.click("#traces summary")
+    assert page.locator("table:visible").count() == 5
+    assert faults(page) == []
+    assert overlapping(page) == []
+    assert faint(page) == []
+    numbers = page.locator(".scroll[aria-label^='All numbers']:visible")
+    hidden = numbers.evaluate("box => box.scrollWidth - box.clientWidth")
+    if width == 1440:
+        assert hidden == 0
+    else:
+        assert hidden > 0
+        numbers.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("box => box.scrollLeft > 0", arg=numbers.element_handle())
+
+
+def test_it_fits_on_paper(checkpoints: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(checkpoints, width=718)  # A4 without its margins
+    page.emulate_media(media="print")
+    assert faults(page) == []
+
+
+def test_on_a_phone_a_candidates_verdict_stands_below_its_name(
+    checkpoints: Path, open_page: Callable[..., Any]
+) -> None:
+    row = open_page(checkpoints, width=390).locator("table.fold tbody tr").first
+    name, verdict, decided = (cell.bounding_box() for cell in row.locator("td").all())
+    assert name["y"] == verdict["y"] < decided["y"]
+    assert verdict["x"] + verdict["width"] <= 390
+    assert row.locator("td").nth(2).evaluate("cell => getComputedStyle(cell, '::before').content") == (
+        '"decided by: forgetting, one-sided bounds"'
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_mark_of_the_traces_hides_another(checkpoints: Path, open_page: Callable[..., Any], width: int) -> None:
+    page = open_page(checkpoints, width=width)
+    for panel in page.locator("#traces figure").all():
+        # The base and its twin, and three recipes' marks on two further spots: each reaches farther out than the last.
+        marks = panel.evaluate(_MARKS)
+        assert sorted(len(spot) for spot in marks) == [2, 3, 3]
+        for spot in marks:
+            sizes = sorted(mark["size"] for mark in spot)
+            assert all(outer - inner >= 6 for inner, outer in pairwise(sizes)), spot
+            assert len({mark["colour"] for mark in spot}) == len(spot)
+            assert all(mark["seen"] for mark in spot), spot
+        # Three lines from spot to spot: the first solid, the others with ever wider gaps between their dashes.
+        lines = panel.locator(".curve > line:not(.error)").evaluate_all(
+            "lines => lines.map((line) => [line.getAttribute('x1'), line.getAttribute('stroke-dasharray')])"
+        )
+        by_start: dict[str, set[str]] = {}
+        for start, dashes in lines:
+            by_start.setdefault(start, set()).add(dashes)
+        assert sorted(len(dashes) for dashes in by_start.values()) in ([3, 3], [3, 4])
 
 
 def test_the_theme_can_be_turned(report: Path, open_page: Callable[..., Any]) -> None:
@@ -190,57 +275,33 @@ def test_several_candidates_are_traced_and_chosen(tmp_path: Path, open_page: Cal
     page = open_page(out)
     assert "Of 3 candidates compared with base" in page.inner_text("main")
     assert page.locator("#traces figure").count() == 2
-    # Two recipes: three marks and two, in each panel; two segments and one.
-    assert page.locator("#traces figure:first-child .curve path").count() == 5
+    # Two recipes, in each panel: the base, which is one model, two marks and one; two segments and one.
+    assert page.locator("#traces figure:first-child .curve path").count() == 4
     assert page.locator("#traces figure:first-child .curve > line:not(.error)").count() == 3
     assert page.locator("[data-candidate]:visible").count() == 1
     page.click("button[data-choose='2']")
     assert page.input_value("#candidate") == "2"
-    assert "full forgot more" in page.locator("[data-candidate]:visible .sentence").inner_text()
+    assert "full forgot, compared with base" in page.locator("[data-candidate]:visible .sentence").inner_text()
     assert page.locator("#flips output").inner_text().startswith("1–10 of ")
 
 
-# Texts of a chart or a row that lie on one another, by a pixel or more.
-_OVERLAPS = """() => {
-  const shown = "svg text, .row .name, .row .said, .legend li, .matrix p, .controls label";
-  const texts = [...document.querySelectorAll(shown)]
-    .filter((each) => each.getClientRects().length)
-    .map((each) => ({ each, box: each.getBoundingClientRect() }));
-  const found = [];
-  texts.forEach((a, i) => texts.slice(i + 1).forEach((b) => {
-    if (a.each.contains(b.each) || b.each.contains(a.each)) return;
-    const wide = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left);
-    const high = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top);
-    if (wide > 1 && high > 1) found.push([a.each.textContent, b.each.textContent]);
-  }));
-  return found;
-}"""
-
-# Texts whose contrast with what is behind them is below 4.5, the least that WCAG 2.2 (1.4.3) asks for.
-_FAINT = """() => {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgb = (colour) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = colour;
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    for (let each = element; each; each = each.parentElement) {
-      const colour = rgb(getComputedStyle(each).backgroundColor);
-      if (colour[3] === 255) return colour;
-    }
-    return [255, 255, 255];
-  };
-  return [...document.querySelectorAll("p, td, th, li, dt, dd, small, text, .chip, h1, h2, label, output, .outcome, a")]
-    .filter((each) => each.textContent.trim() && each.getClientRects().length)
-    .map((each) => {
-      const style = getComputedStyle(each);
-      const pair = [light(rgb(each.tagName === "text" ? style.fill : style.color)), light(behind(each))];
-      return [each.textContent.trim().slice(0, 40), (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)];
-    })
-    .filter(([, contrast]) => contrast < 4.5);
+# The marks of a panel, by the spot that they are on: how wide each is drawn, its colour, and whether a point of its
+# outline is on top there, and so visible.
+_MARKS = """(panel) => {
+  panel.scrollIntoView({ block: "center" });
+  const spots = new Map();
+  for (const mark of panel.querySelectorAll(".curve > svg")) {
+    const shape = mark.querySelector("circle") || mark.querySelector("path");
+    const box = shape.getBoundingClientRect();
+    const place = `${mark.getAttribute("x")} ${mark.getAttribute("y")}`;
+    const style = getComputedStyle(shape);
+    const middle = [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
+    const outline = [...Array(72).keys()].map((step) => step * Math.PI / 36)
+      .map((turn) => [Math.cos(turn) * (box.width / 2 - 1), Math.sin(turn) * (box.height / 2 - 1)])
+      .map(([across, down]) => [middle[0] + across, middle[1] + down]);
+    const on = outline.filter(([x, y]) => mark.contains(document.elementFromPoint(x, y)));
+    if (!spots.has(place)) spots.set(place, []);
+    spots.get(place).push({ size: box.width, colour: style.stroke + style.fill, seen: on.length > 24 });
+  }
+  return [...spots.values()];
 }"""

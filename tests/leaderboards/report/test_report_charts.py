@@ -13,6 +13,7 @@ from leaderboards.comparison.forgetting import compare
 from leaderboards.gate.decide import decide
 from leaderboards.report.candidates import parse_candidates
 from leaderboards.report.charts import forest, lost_answers, make_axis
+from leaderboards.report.overlaps import bearings, dashes, layers, pixels, ring_radius
 from leaderboards.report.traces import HEIGHT, trace
 from tests.support.synthetic_runs import judged_sample, write_run
 
@@ -104,3 +105,43 @@ def test_a_trace_goes_from_the_base_through_the_checkpoints_in_order(tmp_path: P
     assert 0 < heights[0] < heights[-1] < HEIGHT
     assert trace(pairs[:1], None) is None
     assert trace(pairs, "not evaluated") is None
+
+
+def test_layers_by_hand() -> None:
+    # 2 % of a panel of 280 pixels are 5.6 of them, on one spot; 3 % are 8.4, apart. The last is on the spot of the
+    # second and third only, so that the first's layer is free.
+    assert [pixels(x, 10.0)[0] for x in (2, 3)] == pytest.approx([5.6, 8.4])
+    assert layers([pixels(x, 10.0) for x in (0, 2, 2, 3.5)]) == [0, 1, 2, 0]
+    assert layers([pixels(0, 10.0), pixels(0, 18.0), pixels(0, 17.9)]) == [0, 0, 1]
+    assert layers([]) == []
+    assert [ring_radius(layer) for layer in (1, 2)] == [9.5, 14.0]
+    assert [dashes(layer) for layer in (0, 1, 2)] == ["none", "8 8", "8 24"]
+
+
+def test_a_ring_has_its_small_mark_where_there_is_room() -> None:
+    # Three on one spot: the first ring's mark goes up and to the right, the second's to the opposite side. A mark to
+    # the right of a ring drives the ring's own to the left.
+    spot = pixels(50, 100.0)
+    assert bearings([spot] * 3, [0, 1, 2]) == [0, -45, 135]
+    beside = (spot[0] + 15, spot[1])
+    assert bearings([spot, beside, spot], [0, 0, 1]) == [0, 0, 165]
+
+
+def test_the_base_is_marked_once_and_lines_count_both_ends(tmp_path: Path) -> None:
+    def run(name: str, learnt: int, kept: int) -> str:
+        rows = {
+            task: [judged_sample(i, "correct" if i < right else "incorrect") for i in range(20)]
+            for task, right in (("imagenet_vqa", learnt), ("imagewikiqa", kept))
+        }
+        return str(write_run(tmp_path / name, rows, name="m").parent)
+
+    base = run("base", 10, 16)
+    # Two end in one spot, the third goes elsewhere, the fourth stays: its mark is a ring around the base.
+    ends = {"a": (18, 8), "b": (18, 8), "c": (18, 14), "d": (10, 16)}
+    candidates = parse_candidates([f"{name}={run(name, *end)}" for name, end in ends.items()])
+    traces = trace([(found, compare(read_run(Path(base)), read_run(found.path))) for found in candidates], None)
+    assert traces is not None
+    curves = traces.panels[1].curves
+    assert [curve.points[0].ring for curve in curves] == [0, None, None, None]
+    assert [curve.points[1].ring for curve in curves] == [0, 1, 0, 1]
+    assert [curve.points[1].dash for curve in curves] == [0, 1, 0, 0]
