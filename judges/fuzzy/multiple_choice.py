@@ -12,13 +12,14 @@ from rapidfuzz.distance import Levenshtein
 
 from emt_core.errors import UserError
 from judges.fuzzy import confidence
-from judges.fuzzy.grammar import assertions, injection
+from judges.fuzzy.grammar import conclusion, injection, stances
+from judges.fuzzy.matching.matcher import cues_beside
 from judges.fuzzy.matching.numerals import word_is_digit
 from judges.fuzzy.text import markup
 from judges.fuzzy.text.inflection import plural
 from judges.fuzzy.text.lexicon import is_word
 from judges.fuzzy.text.normalize import Folded, fold, fold_name
-from judges.fuzzy.text.spans import Spans
+from judges.fuzzy.text.spans import Span, Spans
 from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load
 from judges.target import MultipleChoice
 from judges.verdict import Category, Match, Verdict
@@ -41,6 +42,9 @@ _ORDINAL = re.compile(rf"\b({'|'.join(_ORDINALS)}) (?:{alternatives('multiple_ch
 _SIGNS = re.compile(r"\W+")
 _BARE = re.compile(rf"(?:{alternatives('multiple_choice', 'option_names')})? ?([a-z])")
 _SHORTEST_NEAR = 5
+_LETTER_TO_TEXT = re.compile(r"[\s\"'*`_)\]}.:,=—–-]{1,9}(?:(?:an?|the) )?")
+_Note = tuple[str, float]
+"""What was decided about an answer, and how sure that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
         last = chr(ord("A") + len(target.choices) - 1)
         raise UserError(f"label {target.label!r} is not an option; expected a letter from A to {last}")
     folded = fold(markup.clean(prediction))
-    notes: list[str] = []
+    notes: list[_Note] = []
     picks = _picks(folded, prediction, target.choices, notes)
     matches = tuple(_match(pick, folded, prediction) for pick in picks)
     options = {pick.option for pick in picks}
@@ -76,12 +80,11 @@ def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
     sure = confidence.LETTER if matches[0].how == "letter" else confidence.OPTION_TEXT
     if len(options) > 1:
         sure = confidence.SEVERAL_OPTIONS
-    if notes:
-        sure = min(sure, confidence.PART_IGNORED)
-    return Verdict(category, matches, NAME, sure, "; ".join([found, *notes]))
+    sure = min([sure, *(certainty for _, certainty in notes)])
+    return Verdict(category, matches, NAME, sure, "; ".join([found, *_said(notes)]))
 
 
-def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: list[str]) -> Verdict:
+def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: list[_Note]) -> Verdict:
     """Return the verdict on an answer that commits to no option."""
     for form in _name_forms(target.class_name) if target.class_name else ():
         position = folded.words.find(f" {form} ")
@@ -91,7 +94,12 @@ def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: l
             reason = f'names the object in the image, "{prediction[start:end]}", which is no option'
             return Verdict("extrinsic", (match,), NAME, confidence.CLASS_NO_OPTION, reason)
     sure = confidence.NO_OPTION if folded.words.strip() else confidence.EMPTY
-    return Verdict("extrinsic", (), NAME, sure, "; ".join(["names no option", *notes]))
+    sure = min([sure, *(certainty for _, certainty in notes)])
+    return Verdict("extrinsic", (), NAME, sure, "; ".join(["names no option", *_said(notes)]))
+
+
+def _said(notes: Sequence[_Note]) -> list[str]:
+    return list(dict.fromkeys(note for note, _ in notes))
 
 
 @lru_cache(maxsize=1024)
@@ -105,7 +113,7 @@ def _match(pick: _Pick, folded: Folded, prediction: str) -> Match:
     return Match(chr(ord("A") + pick.option), start, end, prediction[start:end], pick.how)
 
 
-def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[str]) -> list[_Pick]:
+def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[_Note]) -> list[_Pick]:
     """Return the options that count: named, not denied, in the stated answer if there is one."""
     plain = folded.plain
     if _NO_ANSWER.fullmatch(plain.strip(" .\n")):
@@ -118,12 +126,48 @@ def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[
     first, last = len(plain) - len(plain.lstrip()), len(plain.rstrip())
     talk = Spans(span for span in injection.spans(plain) if span[0] > first or span[1] < last)
     kept = [pick for pick in picks if not talk.covers(pick.start)]
-    named = [(pick.start, pick.end) for pick in texts + letters]
-    denied = assertions.denied_spans(plain, assertions.denials(plain, named), named)
-    affirmed = [pick for pick in kept if not assertions.is_denied(plain, (pick.start, pick.end), denied)]
-    if len(affirmed) < len(picks):
-        notes.append("what is denied or said to the judge does not count")
-    return _concluded(plain, affirmed, notes)
+    if len(kept) < len(picks):
+        notes.append(("what is said to the judge does not count", confidence.PART_IGNORED))
+    return _weighed(folded, kept, notes)
+
+
+def _weighed(folded: Folded, picks: list[_Pick], notes: list[_Note]) -> list[_Pick]:
+    """Return the picks that the answer asserts; if it settles on none, those before an explanation."""
+    groups = _joined(folded.plain, picks)
+    if not groups:
+        return []
+    named = [_bracketed(folded.plain, group) for group in groups]
+    cues = cues_beside(folded.words, named)
+    weighed = stances.weigh(folded.plain, cues, named, [group[0].option for group in groups])
+    notes += weighed.notes
+    kept = [pick for number in weighed.kept for pick in groups[number]]
+    if len({pick.option for pick in kept}) > 1 and (cut := conclusion.EXPLAINED.search(folded.plain)):
+        before = [pick for pick in kept if pick.start < cut.start()]
+        if before and len(before) < len(kept):
+            notes.append(("the stated answer outranks the rest", confidence.STATED_ANSWER))
+            return before
+    return kept
+
+
+def _joined(plain: str, picks: list[_Pick]) -> list[list[_Pick]]:
+    """Return the picks in groups: a letter and the text of an option that follows it are one name."""
+    groups: list[list[_Pick]] = []
+    for pick in picks:
+        last = groups[-1][-1] if groups else None
+        joined = last and last.how == "letter" and last.option == pick.option and pick.how == "option"
+        if last and joined and _LETTER_TO_TEXT.fullmatch(plain, last.end, pick.start):
+            groups[-1].append(pick)
+        else:
+            groups.append([pick])
+    return groups
+
+
+def _bracketed(plain: str, group: list[_Pick]) -> Span:
+    """Return where a group is, with the brackets around its letter: they are part of its name."""
+    start, end = group[0].start, group[-1].end
+    opened = group[0].how == "letter" and plain[start - 1] in "(["
+    closed = opened and group[-1].how == "letter" and plain[end] in ")]"
+    return start - opened, end + closed
 
 
 def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
@@ -246,18 +290,3 @@ def _misspells(text: str, option: str) -> bool:
         our in {their, plural(their)} or (len(our) > 3 and our.isalpha() and not is_word(our))
         for our, their in zip(ours, theirs, strict=True)
     )
-
-
-def _concluded(plain: str, picks: list[_Pick], notes: list[str]) -> list[_Pick]:
-    """Keep the picks of the stated answers; else those before an explanation."""
-    if len({pick.option for pick in picks}) < 2:
-        return picks
-    markers = assertions.conclusions(plain) + assertions.remaining(plain, [pick.start for pick in picks])
-    stated = assertions.stated(plain, markers, [(pick.start, pick.end) for pick in picks])
-    kept = [pick for pick in picks if (pick.start, pick.end) in stated]
-    if not kept and (cut := assertions.EXPLAINED.search(plain)):
-        kept = [pick for pick in picks if pick.start < cut.start()]
-    if kept and len(kept) < len(picks):
-        notes.append("the stated answer outranks the rest")
-        return kept
-    return picks

@@ -8,9 +8,11 @@ from itertools import accumulate
 from rapidfuzz.distance import Levenshtein
 
 from judges.fuzzy import confidence
-from judges.fuzzy.grammar import assertions, injection
+from judges.fuzzy.grammar import conclusion, injection, stances
+from judges.fuzzy.matching.matcher import cues_beside
 from judges.fuzzy.text import markup
-from judges.fuzzy.text.normalize import blank, fold
+from judges.fuzzy.text.normalize import blank, fold, words_of
+from judges.fuzzy.text.spans import Span
 from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, word_list
 from judges.target import ShortAnswer
 from judges.verdict import Category, Match, Verdict
@@ -39,6 +41,10 @@ _NO_STATEMENT = re.compile(
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
 _HEDGED = re.compile(rf"\b(?:{alternatives('short_answer', 'hedges')})\b")
 _CORRECTED = re.compile(rf"\b(?:{alternatives('short_answer', 'corrections')})\b")
+_STATES = re.compile(rf"\b(?:{alternatives('short_answer', 'states')})\b")
+_LISTED_AFTER = re.compile(r"[\s\"'*`_)]{0,4}(?:,|/|\b(?:or|and)\b)")
+_LISTED_BEFORE = re.compile(r"(?:,|/|\b(?:or|and)\b)[\s\"'*`_(]{0,4}$")
+_LISTED_WITHIN = 200
 _GENERIC = word_list("short_answer", "generic")
 
 
@@ -88,14 +94,15 @@ def _words(plain: str) -> list[str]:
 
 
 def _yes_or_no(plain: str, gold: str) -> Verdict:
-    last = [marker.end for marker in reversed(assertions.conclusions(plain))][:_CONCLUSIONS]
+    announced = conclusion.markers(plain, cues_beside(words_of(plain), ()))
+    last = [marker.end for marker in reversed(announced)][:_CONCLUSIONS]
     for start in [*last, 0]:
         said = _said(plain[start : start + _READ])
         if said == gold:
             return _verdict("correct", confidence.YES_NO, f"answers {said}")
         if said is not None:
             return _verdict("incorrect", confidence.YES_NO, f"answers {said}, not {gold}")
-    sure = confidence.REFUSED_YES_NO if assertions.REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
+    sure = confidence.REFUSED_YES_NO if conclusion.REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
     return _verdict("extrinsic", sure, "answers neither yes nor no")
 
 
@@ -109,12 +116,12 @@ def _said(plain: str) -> str | None:
         return "no" if words[1:2] == ["not"] else "yes"
     if first in _NO and _AFTER_NO.isdisjoint(words[1:2]):
         return "no"
-    if _NO_STATEMENT.match(plain) and not assertions.REFUSAL.search(plain):
+    if _NO_STATEMENT.match(plain) and not conclusion.REFUSAL.search(plain):
         return "no"
     if _YES_STATEMENT.match(plain):
         return "yes"
     stated = [word for word in ("yes", "no") if word in words]
-    return stated[0] if len(stated) == 1 and not assertions.REFUSAL.search(plain) else None
+    return stated[0] if len(stated) == 1 and not conclusion.REFUSAL.search(plain) else None
 
 
 def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdict:
@@ -122,19 +129,21 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
     found = [match.span() for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?![\w])(?!\.\d)", plain)]
     if len(gold) <= 2 and int(gold) < len(NUMBER_WORDS):
         found += [match.span() for match in re.finditer(rf"\b{NUMBER_WORDS[int(gold)]}\b", plain)]
-    denied = assertions.denied_spans(plain, assertions.denials(plain, found), found)
-    kept = [span for span in found if not assertions.is_denied(plain, span, denied)]
-    if len({_value(plain, span) for span in kept}) > 1:
-        last = max(start for start, _ in kept)
-        concluded = max((marker.end for marker in assertions.conclusions(plain) if marker.end <= last), default=0)
-        kept = [span for span in kept if span[0] >= concluded]
+    found.sort()
+    cues = cues_beside(words_of(plain), found)
+    weighed = stances.weigh(plain, cues, found, [_value(plain, span) for span in found])
+    kept = [found[number] for number in weighed.kept]
     kept = [span for span in kept if len(_value(plain, span)) == len(gold)] or kept
     values = {_value(plain, span) for span in kept}
+    doubt = min((certainty for _, certainty in weighed.notes), default=confidence.NO_DOUBT)
     if values == {gold}:
-        return _verdict("correct", confidence.SAME_NUMBER, f"gives {gold}", _match(gold, kept[0], prediction, origin))
+        match = _match(gold, kept[0], prediction, origin)
+        return _verdict("correct", min(confidence.SAME_NUMBER, doubt), f"gives {gold}", match)
     if values:
-        return _verdict("incorrect", confidence.OTHER_NUMBER, f"gives {', '.join(sorted(values))}, not {gold}")
-    if assertions.REFUSAL.search(plain):
+        return _verdict(
+            "incorrect", min(confidence.OTHER_NUMBER, doubt), f"gives {', '.join(sorted(values))}, not {gold}"
+        )
+    if conclusion.REFUSAL.search(plain):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if re.search(r"\d", plain) and not found:
         return _verdict("incorrect", confidence.DIGITS_UNREAD, f"gives another number than {gold}")
@@ -152,17 +161,55 @@ def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Ve
     span, errors = _nearest(plain, tokens, gold)
     if span is None:
         return _no_match(plain, " ".join(gold))
-    denied = assertions.denied_spans(plain, assertions.denials(plain, [span]), [span])
-    if assertions.is_denied(plain, span, denied):
-        rest = (plain[: span[0]] + " " + plain[span[1] :]).strip()
-        answered = _CORRECTED.search(rest)
-        return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{" ".join(gold)}"')
+    otherwise = _otherwise(plain, _occurrences(plain, span), " ".join(gold))
+    if otherwise is not None:
+        return otherwise
     beside = _OR_AFTER.match(plain, span[1]) or _OR_BEFORE.search(plain[max(0, span[0] - _NEAR) : span[0]])
     if beside and "or" not in gold:
         return _verdict("incorrect", confidence.OPEN_BETWEEN_TWO, "leaves the answer open between two")
     reason = "gives the answer" if not errors else f"gives the answer with {errors} wrong character{'s' * (errors > 1)}"
     sure = confidence.SPELLED_TEXT if errors else confidence.EXACT_TEXT
     return _verdict("correct", sure, reason, _match(" ".join(gold), span, prediction, origin))
+
+
+def _occurrences(plain: str, span: Span) -> list[Span]:
+    """Return all places with the same text as one of them."""
+    return [match.span() for match in re.finditer(rf"\b{re.escape(plain[slice(*span)])}\b", plain)]
+
+
+def _otherwise(plain: str, spans: list[Span], gold: str) -> Verdict | None:
+    """Return the verdict on a text that names the right answer and does not give it, None if it gives it."""
+    cues = cues_beside(words_of(plain), spans)
+    weighed = stances.weigh(plain, cues, spans, [gold] * len(spans))
+    kept = [spans[number] for number in weighed.kept]
+    if not kept:
+        rest = blank(plain, stances.clauses(plain, spans))
+        answered = _CORRECTED.search(rest) and _gives(rest)
+        return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{gold}"')
+    offered = [span for span in kept if _is_offered(plain, span)]
+    weak = len(offered) == len(kept) or stances.only_considered(plain, cues, kept)
+    last = kept[-1][1]
+    later = [cue.end for cue in cues if cue.start >= last and stances.takes_back(plain, cue)]
+    later += [marker.end for marker in conclusion.markers(plain, cues) if marker.end >= last and (weak or marker.final)]
+    if weak:
+        later += [match.end() for match in _STATES.finditer(plain, last)]
+    if later and _gives(plain[min(later) :]):
+        return _verdict("incorrect", confidence.CONSIDERED, f'considers "{gold}" and concludes otherwise')
+    if len(offered) == len(kept):
+        return _verdict("extrinsic", confidence.OFFERED_ALONE, f'repeats "{gold}" from the question')
+    return None
+
+
+def _is_offered(plain: str, span: Span) -> bool:
+    """Whether an answer stands in a list that the question offers."""
+    before = plain[max(0, span[0] - _LISTED_WITHIN) : span[0]]
+    listed = _LISTED_AFTER.match(plain, span[1]) or _LISTED_BEFORE.search(before)
+    return listed is not None and stances.offers(before)
+
+
+def _gives(text: str) -> bool:
+    """Whether a text contains what may be an answer."""
+    return any(word not in _GENERIC for word in _words(text)[:_CONCLUSIONS]) and not conclusion.REFUSAL.search(text)
 
 
 def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tuple[tuple[int, int] | None, int]:
@@ -201,7 +248,7 @@ def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]
 def _no_match(plain: str, gold: str) -> Verdict:
     """Return the verdict on a text without the answer: another answer, or none at all."""
     content = [word for word in _words(plain) if word not in _GENERIC]
-    refuses = assertions.REFUSAL.search(plain)
+    refuses = conclusion.REFUSAL.search(plain)
     if refuses and not _HEDGED.search(plain, refuses.end()):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if not content:

@@ -1,0 +1,259 @@
+"""Which of the names in an answer it asserts: what is left without those denied, offered, taken back or outranked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+from judges.fuzzy import confidence
+from judges.fuzzy.grammar import conclusion
+from judges.fuzzy.grammar.denial import CLAUSE_END, denied
+from judges.fuzzy.matching.matcher import Hit
+from judges.fuzzy.text.spans import Places, Span, Spans
+from judges.fuzzy.text.wordlists import alternatives, phrases, word_list
+
+
+def _words(key: str) -> str:
+    """Return an expression for one list of data/stances.yaml."""
+    return alternatives("stances", key)
+
+
+# Any letter does that occurs in no word: it stands for those of a name, whose full stops end no sentence.
+_OPAQUE = "ǂ"
+_CONTRAST = re.compile(rf"\b(?:{_words('contrasts')})\b|,\s*(?:{_words('contrasts_after_comma')})")
+_APPEARANCE = frozenset(phrases("stances", "appearances"))
+_TURNS_IF_FIRST = word_list("stances", "turns_if_first")
+_AFTER_NO = re.compile(r"\s?[,:—-]")
+_BEFORE_NO = re.compile(r"[.!?;:\n,—-][\s\"'*_]{0,4}(?:(?:hmm?|ah|oh|well|but|uh|um),? )?$")
+_TENTATIVE_AFTER = re.compile(rf"[\"'*_)\].]{{0,9}}\s?(?:\?|(?:{_words('tentative_after')})\b)")
+# Before a list, what says that the question offers it, and what leaves that open.
+_ECHOES = re.compile(rf"\b(?:{_words('echoes')})\b|\b(?:{_words('echoes_right_before')})\b(?=\W*(?:the |an? )?\W*$)")
+_OFFERS = re.compile(rf"\b(?:{_words('offers')})\b|\b(?:{_words('offers_right_before')})\b(?=\W*(?:the |an? )?\W*$)")
+_OFFERED_WITHIN = 60
+_FEWEST_OFFERED = 3
+# What joins the members of a list.
+_GLUE = re.compile(
+    r"[ \"'*_`()\[\]|-]*(?:(?:[,;/|\n]|\band\b|\bor\b|&)[ \"'*_`()\[\]|-]*){1,3}(?:(?:an?|the|option|is it|it is) ){0,2}"
+)
+_LONGEST_GLUE = 24
+_NEAR = 40
+
+
+@dataclass(slots=True)
+class Weighed:
+    """Which names count, by number; which are denied; and each decision made on the way, with how sure it is."""
+
+    kept: list[int]
+    denied: list[int] = field(default_factory=list)
+    notes: list[tuple[str, float]] = field(default_factory=list)
+    unanswered: bool = False
+    """The answer concludes with something that is none of the names."""
+
+    def keep(self, kept: Sequence[int], note: str, certainty: float) -> None:
+        """Keep only some of the names, for a reason."""
+        self.kept = list(kept)
+        self.notes.append((note, certainty))
+
+
+def weigh(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence[Hashable]) -> Weighed:
+    """Return which of the names in folded text count.
+
+    Args:
+        plain: folded text.
+        cues: what changes the meaning of the names beside it, in order.
+        named: where the names are, in order.
+        keys: what each of them stands for.
+    """
+    text = _Text(plain, cues, named, keys)
+    weighed = Weighed(list(range(len(named))))
+    _drop_denied(weighed, text)
+    if len(named) >= _FEWEST_OFFERED:
+        _drop_offered(weighed, text)
+    if weighed.kept:
+        _drop_retracted(weighed, text)
+    _keep_conclusion(weighed, text)
+    _drop_weak(weighed, text)
+    return weighed
+
+
+class _Text:
+    """Folded text whose names are opaque, with the names, what they stand for, and the cues beside them."""
+
+    def __init__(self, plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence[Hashable]) -> None:
+        self.original = plain
+        self.plain = opaque(plain, named)
+        self.cues = cues
+        self.named = named
+        self.keys = keys
+        self.kinds = {cue.surface.cue for cue in cues}
+
+    def spans(self, numbers: Sequence[int]) -> list[Span]:
+        """Return where some of the names are."""
+        return [self.named[number] for number in numbers]
+
+    def differ(self, numbers: Sequence[int]) -> bool:
+        """Whether some of the names stand for different things."""
+        return len({self.keys[number] for number in numbers}) > 1
+
+    def before(self, number: int, length: int) -> str:
+        """Return the text right before a name."""
+        start = self.named[number][0]
+        return self.plain[max(0, start - length) : start]
+
+    def tentative(self, numbers: Sequence[int]) -> set[int]:
+        """Return which of the names the text only considers: "it could be a cat", "a cat comes to mind"."""
+        found = {number for number in numbers if _TENTATIVE_AFTER.match(self.plain, self.named[number][1])}
+        if "tentative" in self.kinds:
+            clause_ends = Places(CLAUSE_END, self.plain)
+            ends = [cue.end for cue in self.cues if cue.surface.cue == "tentative"]
+            scopes = Spans((end, clause_ends.first(end)) for end in ends)
+            found |= {number for number in numbers if scopes.covers(self.named[number][0])}
+        return found
+
+
+def opaque(plain: str, named: Sequence[Span]) -> str:
+    """Return the text with each name of several words as one word, so that no sign or word in a name has a meaning."""
+    if all(plain[start:end].isalnum() for start, end in named):
+        return plain
+    pieces, position = [], 0
+    for start, end in named:
+        if start >= position:
+            pieces += [plain[position:start], _OPAQUE * (end - start)]
+            position = end
+    return "".join([*pieces, plain[position:]])
+
+
+def only_considered(plain: str, cues: Sequence[Hit], named: Sequence[Span]) -> bool:
+    """Whether folded text only considers these names, or compares with them."""
+    text = _Text(plain, cues, named, [None] * len(named))
+    numbers = list(range(len(named)))
+    return len(text.tentative(numbers) | _compared(numbers, text)) == len(named)
+
+
+def offers(before: str) -> bool:
+    """Whether the text before a list says that the question offers it."""
+    return bool(_ECHOES.search(before) or _OFFERS.search(before))
+
+
+def clauses(plain: str, named: Sequence[Span]) -> list[Span]:
+    """Return the clauses of folded text that contain these names."""
+    text = opaque(plain, named)
+    bounds = Places(CLAUSE_END, text)
+    return [(max(0, bounds.last(start)), bounds.first(end)) for start, end in named]
+
+
+def _drop_denied(weighed: Weighed, text: _Text) -> None:
+    """Drop the names that the answer denies, and those that it had only considered before."""
+    implied = denied(text.plain, text.cues, text.named, text.keys)
+    if not implied:
+        return
+    last = {text.keys[number]: number for number in sorted(implied)}
+    considered = [number for number in weighed.kept if number < last.get(text.keys[number], -1)]
+    weighed.denied = sorted({*implied, *text.tentative(considered)})
+    start, end = text.named[weighed.denied[0]]
+    note = f'"{text.original[start:end]}" is denied'
+    sure = confidence.DENIED_BY_CONTRAST if any(implied.values()) else confidence.DENIED
+    weighed.keep([number for number in weighed.kept if number not in set(weighed.denied)], note, sure)
+
+
+def _drop_offered(weighed: Weighed, text: _Text) -> None:
+    """Drop a list of names that the question offers.
+
+    If nothing but such a list is left, it may be the answer, unless the answer says that the question offers it.
+    """
+    runs: list[list[int]] = [[0]]
+    for number in range(1, len(text.named)):
+        before, start = text.named[number - 1][1], text.named[number][0]
+        joined = start - before <= _LONGEST_GLUE and _GLUE.fullmatch(text.plain, before, start)
+        if joined:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    runs = [run for run in runs if len({text.keys[number] for number in run}) >= _FEWEST_OFFERED]
+    introduced = {run[0]: text.before(run[0], _OFFERED_WITHIN) for run in runs}
+    echoed = {number for run in runs if _ECHOES.search(introduced[run[0]]) for number in run}
+    offered = {number for run in runs if _OFFERS.search(introduced[run[0]]) for number in run} | echoed
+    kept = [number for number in weighed.kept if number not in offered]
+    note = "the options repeated from the question assert nothing"
+    if kept and len(kept) < len(weighed.kept):
+        weighed.keep(kept, note, confidence.OFFERED)
+    elif not kept and echoed.intersection(weighed.kept):
+        weighed.keep([number for number in weighed.kept if number not in echoed], note, confidence.OFFERED_ALONE)
+
+
+def _drop_retracted(weighed: Weighed, text: _Text) -> None:
+    """Drop what comes before the last "no wait" or "I mean" that has a name after it."""
+    turns = [cue.end for cue in text.cues if takes_back(text.plain, cue)]
+    if not turns:
+        return
+    first, last = text.named[weighed.kept[0]][0], text.named[weighed.kept[-1]][0]
+    before = [end for end in turns if end <= last]
+    if turns[-1] > last and text.plain[turns[-1] :].strip(" .,;:!?\"'*\n"):
+        weighed.notes.append(("may correct itself by a word that is no label", confidence.CORRECTED_BEYOND))
+    if before and first < before[-1]:
+        kept = [number for number in weighed.kept if text.named[number][0] >= before[-1]]
+        weighed.keep(kept, "corrects itself", confidence.CORRECTED)
+
+
+def takes_back(plain: str, cue: Hit) -> bool:
+    """Whether a cue takes back what came before: "actually" only where it opens a clause, "no" only before a sign."""
+    if cue.surface.cue == "retraction":
+        return cue.surface.text not in _TURNS_IF_FIRST or conclusion.opens_sentence(plain, cue.start)
+    if cue.surface.text != "no" or not _AFTER_NO.match(plain, cue.end):
+        return False
+    return bool(_BEFORE_NO.search(plain[max(0, cue.start - _NEAR) : cue.start]))
+
+
+def _keep_conclusion(weighed: Weighed, text: _Text) -> None:
+    """Keep only the names of the stated answer, if there is one; two such answers both count."""
+    announced = conclusion.markers(text.plain, text.cues)
+    spans = text.spans(weighed.kept)
+    weighed.unanswered = conclusion.unanswered(text.plain, announced, spans)
+    if not text.differ(weighed.kept):
+        return
+    announced += conclusion.settled(text.plain, spans)
+    announced += conclusion.remaining(text.plain, [start for start, _ in spans])
+    stated = conclusion.stated(text.plain, announced, spans)
+    if 0 < len(stated) < len(spans):
+        kept = [number for place, number in enumerate(weighed.kept) if place in stated]
+        weighed.keep(kept, "the stated answer outranks the rest", confidence.STATED_ANSWER)
+
+
+def _drop_weak(weighed: Weighed, text: _Text) -> None:
+    """Drop names that others are only compared with, and those only considered before another is given."""
+    if not text.differ(weighed.kept):
+        return
+    compared = _compared(weighed.kept, text)
+    tentative = text.tentative(weighed.kept) - compared
+    strong = [number for number in weighed.kept if number not in compared and number not in tentative]
+    if not strong:
+        return
+    if compared:
+        start, end = text.named[min(compared)]
+        kept = [number for number in weighed.kept if number not in compared]
+        weighed.keep(kept, f'"{text.original[start:end]}" is only compared with', confidence.COMPARED)
+    considered = {number for number in tentative if number < strong[-1]}
+    if considered:
+        start, end = text.named[min(considered)]
+        kept = [number for number in weighed.kept if number not in considered]
+        weighed.keep(kept, f'"{text.original[start:end]}" is only considered', confidence.CONSIDERED)
+
+
+def _compared(numbers: Sequence[int], text: _Text) -> set[int]:
+    """Return the names that a cue of comparison reaches: up to a comma, and not far."""
+    if "comparison" not in text.kinds:
+        return set()
+    plain = text.plain
+    contrast = Places(_CONTRAST, plain)
+    compared = []
+    for cue in text.cues:
+        if cue.surface.cue != "comparison":
+            continue
+        if cue.surface.text in _APPEARANCE and contrast.first(cue.end) == len(plain):
+            continue
+        near = cue.end + _NEAR
+        limit = CLAUSE_END.search(plain, cue.end, near + _NEAR)  # a phrase may reach past what is near
+        compared.append((cue.end, min(limit.start() if limit else near, plain.find(",", cue.end, near) % (near + 1))))
+    scopes = Spans(compared)
+    return {number for number in numbers if scopes.covers(text.named[number][0])}
