@@ -17,7 +17,7 @@ from judges.fuzzy.matching.matcher import cues_beside
 from judges.fuzzy.matching.numerals import word_is_digit
 from judges.fuzzy.text import markup
 from judges.fuzzy.text.inflection import plural
-from judges.fuzzy.text.lexicon import is_word
+from judges.fuzzy.text.lexicon import is_only_noun, is_word
 from judges.fuzzy.text.normalize import Folded, fold, fold_name
 from judges.fuzzy.text.spans import Span, Spans
 from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load
@@ -26,11 +26,12 @@ from judges.verdict import Category, Match, Verdict
 
 NAME = "fuzzy"
 _ARTICLE = re.compile(r"\b(?:a|an|the) (?=\w)")
-_NO_ANSWER = re.compile(r"\bn ?/ ?a\b")
+_NO_ANSWER = re.compile(r"\bn ?/ ?$")
+_WORD_BEFORE = re.compile(r"([a-z']+)[ \"'*_(]{1,3}$")
 _RANGE = re.compile(r"(?<=\d) to (?=\d)")
 _QUOTES = r"\s\"'*`_(\["
 _LEAD = re.compile(
-    rf"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:{alternatives('multiple_choice', 'before_letter')}))[{_QUOTES}]*$"
+    rf"(?:^|[\n.!?;:()\[\"'*`_>=,/&\-—–]|\b(?:{alternatives('multiple_choice', 'before_letter')}))[{_QUOTES}]*$"
 )
 _NAMING = re.compile(rf"\b(?:{alternatives('multiple_choice', 'naming')})[{_QUOTES}:]*$")
 _AFTER_ARTICLE_LETTER = re.compile(
@@ -43,6 +44,7 @@ _SIGNS = re.compile(r"\W+")
 _BARE = re.compile(rf"(?:{alternatives('multiple_choice', 'option_names')})? ?([a-z])")
 _SHORTEST_NEAR = 5
 _LETTER_TO_TEXT = re.compile(r"[\s\"'*`_)\]}.:,=—–-]{1,9}(?:(?:an?|the) )?")
+_LETTER_BEFORE = re.compile(r"\b[a-z][\"'*`_]{0,4}[).:\]][\s\"'*`_]{0,4}(?:(?:an?|the) )?$")
 _Note = tuple[str, float]
 """What was decided about an answer, and how sure that is."""
 
@@ -116,8 +118,6 @@ def _match(pick: _Pick, folded: Folded, prediction: str) -> Match:
 def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[_Note]) -> list[_Pick]:
     """Return the options that count: named, not denied, in the stated answer if there is one."""
     plain = folded.plain
-    if _NO_ANSWER.fullmatch(plain.strip(" .\n")):
-        return []
     texts = _option_texts(folded, choices)
     letters = _letters(folded, prediction, texts, len(choices))
     picks = sorted(texts + letters + _ordinals(plain, len(choices)), key=lambda pick: pick.start)
@@ -231,11 +231,17 @@ def _letters(folded: Folded, prediction: str, texts: list[_Pick], count: int) ->
     bare = _BARE.fullmatch(_SIGNS.sub(" ", plain).strip())
     bare = bare if bare and bare.group(1) <= last else None
     inside_texts = Spans((pick.start, pick.end) for pick in texts)
+    # "D. Norway" where D is Norway.
+    joints = [(pick, _LETTER_BEFORE.search(plain[max(0, pick.start - 12) : pick.start])) for pick in texts]
+    named = {(pick.start - len(joint.group()), pick.option) for pick, joint in joints if joint}
+    small = not any(map(str.isupper, prediction))  # an answer without capitals has none for letters
     for match in re.finditer(rf"(?<![\w'])[a-{last}](?![\w'+])", plain):
         start = match.start()
         inside = inside_texts.covers(start)
-        capital = prediction[folded.origin[start]].isupper() or ord(prediction[folded.origin[start]]) > 127
-        if not inside and (bare or _is_letter(plain, start, capital)):
+        capital = small or prediction[folded.origin[start]].isupper() or ord(prediction[folded.origin[start]]) > 127
+        if not inside and (
+            bare or (start, ord(match.group()) - ord("a")) in named or _is_letter(plain, start, capital)
+        ):
             picks.append(_Pick(start, start + 1, ord(match.group()) - ord("a"), "letter"))
     return picks
 
@@ -254,11 +260,12 @@ def _is_letter(plain: str, start: int, capital: bool) -> bool:
             or (named and re.match(r"\W*(?:$|\n|[.,;)])", after) is not None)
             or (closed and before.rstrip(" ").endswith("\n"))
         )
-    if not _LEAD.search(before):
+    if _NO_ANSWER.search(before):
         return False
     if plain[start] == "a":
-        return bool(_AFTER_ARTICLE_LETTER.match(after))
-    return True
+        return bool(_LEAD.search(before) and _AFTER_ARTICLE_LETTER.match(after))
+    word = _WORD_BEFORE.search(before)
+    return bool(_LEAD.search(before) or (word and not is_only_noun(word.group(1)) and is_word(word.group(1))))
 
 
 def _ordinals(plain: str, count: int) -> list[_Pick]:

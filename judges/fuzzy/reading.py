@@ -115,7 +115,7 @@ class Reader:
         return reading
 
     def _weigh(self, reading: Reading, cues: list[Hit], labels: list[Hit]) -> None:
-        """Tell what the answer asserts of the labels that it names, and of misspelt ones if it asserts none of these."""
+        """Tell which labels the answer asserts; if none of those that it names, the misspelt ones."""
         weighed = stances.weigh(reading.folded.plain, cues, *_places(labels))
         if weighed.unanswered or (weighed.denied and not weighed.kept):
             names = Spans((hit.start, hit.end) for hit in labels)

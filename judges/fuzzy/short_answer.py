@@ -9,6 +9,7 @@ from rapidfuzz.distance import Levenshtein
 
 from judges.fuzzy import confidence
 from judges.fuzzy.grammar import conclusion, injection, stances
+from judges.fuzzy.grammar.denial import regions
 from judges.fuzzy.matching.matcher import cues_beside
 from judges.fuzzy.text import markup
 from judges.fuzzy.text.normalize import blank, fold, words_of
@@ -40,11 +41,12 @@ _NO_STATEMENT = re.compile(
 )
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
 _HEDGED = re.compile(rf"\b(?:{alternatives('short_answer', 'hedges')})\b")
-_CORRECTED = re.compile(rf"\b(?:{alternatives('short_answer', 'corrections')})\b")
 _STATES = re.compile(rf"\b(?:{alternatives('short_answer', 'states')})\b")
 _LISTED_AFTER = re.compile(r"[\s\"'*`_)]{0,4}(?:,|/|\b(?:or|and)\b)")
 _LISTED_BEFORE = re.compile(r"(?:,|/|\b(?:or|and)\b)[\s\"'*`_(]{0,4}$")
 _LISTED_WITHIN = 200
+# An initial ends no sentence: "Peter O. Marlow".
+_OTHER_SENTENCE = re.compile(r"\w\w[.!?]\s|\n")
 _GENERIC = word_list("short_answer", "generic")
 
 
@@ -183,8 +185,7 @@ def _otherwise(plain: str, spans: list[Span], gold: str) -> Verdict | None:
     weighed = stances.weigh(plain, cues, spans, [gold] * len(spans))
     kept = [spans[number] for number in weighed.kept]
     if not kept:
-        rest = blank(plain, stances.clauses(plain, spans))
-        answered = _CORRECTED.search(rest) and _gives(rest)
+        answered = _gives(blank(plain, [*regions(plain, cues, spans), *spans]))
         return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{gold}"')
     offered = [span for span in kept if _is_offered(plain, span)]
     weak = len(offered) == len(kept) or stances.only_considered(plain, cues, kept)
@@ -193,6 +194,7 @@ def _otherwise(plain: str, spans: list[Span], gold: str) -> Verdict | None:
     later += [marker.end for marker in conclusion.markers(plain, cues) if marker.end >= last and (weak or marker.final)]
     if weak:
         later += [match.end() for match in _STATES.finditer(plain, last)]
+        later += [last for _ in conclusion.SETTLED.finditer(plain, last)]
     if later and _gives(plain[min(later) :]):
         return _verdict("incorrect", confidence.CONSIDERED, f'considers "{gold}" and concludes otherwise')
     if len(offered) == len(kept):
@@ -203,6 +205,7 @@ def _otherwise(plain: str, spans: list[Span], gold: str) -> Verdict | None:
 def _is_offered(plain: str, span: Span) -> bool:
     """Whether an answer stands in a list that the question offers."""
     before = plain[max(0, span[0] - _LISTED_WITHIN) : span[0]]
+    before = _OTHER_SENTENCE.split(before)[-1]
     listed = _LISTED_AFTER.match(plain, span[1]) or _LISTED_BEFORE.search(before)
     return listed is not None and stances.offers(before)
 
@@ -247,6 +250,10 @@ def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]
 
 def _no_match(plain: str, gold: str) -> Verdict:
     """Return the verdict on a text without the answer: another answer, or none at all."""
+    cues = cues_beside(words_of(plain), ())
+    denied = regions(plain, cues, ())
+    if denied and not _gives(blank(plain, denied)):
+        return _verdict("extrinsic", confidence.DENIED_TEXT, "only denies other answers")
     content = [word for word in _words(plain) if word not in _GENERIC]
     refuses = conclusion.REFUSAL.search(plain)
     if refuses and not _HEDGED.search(plain, refuses.end()):

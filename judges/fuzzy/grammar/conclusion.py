@@ -25,9 +25,10 @@ _OPENING = 8
 _CONCLUDES_IF_FIRST = word_list("conclusion", "concludes_if_first")
 # A conclusion ends here, with its reason.
 _REASON = re.compile(rf"\b(?:{_words('reasons')})\b|[.!\n]")
-_SETTLED_AFTER = re.compile(
-    rf"[\"'*_)\].]{{0,9}}\s(?:(?:{_words('is')}) (?:(?:{_words('surely')}) )?(?:{_words('right')})|{_words('settles')})\b"
+SETTLED = re.compile(
+    rf"\s(?:(?:{_words('is')}) (?:(?:{_words('surely')}) )?(?:{_words('right')})|{_words('settles')})\b"
 )
+_SETTLED_AFTER = re.compile(rf"[\"'*_)\].]{{0,9}}{SETTLED.pattern}")
 _REMAINING = re.compile(rf"\b(?:{_words('remaining')})\b")
 _RIGHT_BEFORE = 16
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Hashable, Sequence
+from itertools import islice
 
 from judges.fuzzy.matching.matcher import Hit
 from judges.fuzzy.text.spans import Places, Span, Spans
@@ -46,6 +47,9 @@ _DENIED_AFTER = re.compile(
     rf"|(?:{_words('would_be')})\s+(?:an? |the )?{_ADVERBS}"
     rf"(?:{_words('different')}|(?!(?:{_words('not_comparative')})\b)\w{{2,12}}er)\b))"
 )
+_DENYING = frozenset({"denial", "question", "doubt"})
+_WORD = re.compile(r"\w+")
+_WORDS_READ = 300
 # Between names that a denial after the last of them is about: "a cat and a dog are out".
 _JOINED = re.compile(
     r"[\"'*_)\].]{0,9}(?:,? (?P<word>and|or|nor|&)|(?P<comma>,)) (?:(?:an?|the|options?) )?[\"'*_(\[]{0,9}"
@@ -72,15 +76,33 @@ def denied(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequenc
     return found
 
 
+def regions(plain: str, cues: Sequence[Hit], named: Sequence[Span]) -> list[Span]:
+    """Return what folded text denies, with the words that deny it, where the names of the other answers are unknown."""
+    bounds = Places(CLAUSE_END, plain)
+    after = []
+    for word in islice(_WORD.finditer(plain), _WORDS_READ):
+        match = _DENIED_AFTER.match(plain, word.end())
+        if match:
+            after.append((max(0, bounds.last(word.end())), match.end()))
+    denying = [cue for cue in cues if cue.surface.cue in _DENYING]
+    ends = _scope_ends(plain, [past_statement(plain, cue) for cue in denying], named or [cue[:2] for cue in denying])
+    return after + [(cue.start, end) for cue, end in zip(denying, ends, strict=True)]
+
+
 def _scopes(plain: str, cues: Sequence[Hit], named: Sequence[Span]) -> Spans:
-    """Return what the cues deny.
+    """Return what the cues deny."""
+    starts = [past_statement(plain, cue) for cue in cues if cue.surface.cue in _DENYING]
+    return Spans(zip(starts, _scope_ends(plain, starts, named), strict=True))
+
+
+def _scope_ends(plain: str, starts: Sequence[int], named: Sequence[Span]) -> list[int]:
+    """Return where denials end that begin at these places.
 
     A denial reaches to the end of its clause, or of the list of what is denied; it continues past a comma until it
     has reached one of `named`.
     """
-    starts = [_past_statement(plain, cue) for cue in cues if cue.surface.cue in {"denial", "question", "doubt"}]
     if not starts:
-        return Spans(())
+        return []
     clause_ends, commas = Places(CLAUSE_END, plain), Places(_COMMA, plain)
     joins, names = Places(_LIST_GOES_ON, plain), [start for start, _ in named]
 
@@ -94,12 +116,12 @@ def _scopes(plain: str, cues: Sequence[Hit], named: Sequence[Span]) -> Spans:
             return comma
         return min(commas.first(max(joined, met, start) + 1), end)
 
-    return Spans((start, scope_end(start)) for start in starts)
+    return [scope_end(start) for start in starts]
 
 
-def _past_statement(plain: str, cue: Hit) -> int:
-    """Return where what a cue denies begins: after "that it is" if the cue is "I don't think"."""
-    if cue.surface.cue != "doubt":
+def past_statement(plain: str, cue: Hit) -> int:
+    """Return where what a cue is about begins: after "that it is" if the cue is "I don't think" or "perhaps"."""
+    if cue.surface.cue not in {"doubt", "tentative"}:
         return cue.end
     statement = _STATEMENT.match(plain, cue.end)
     return statement.end() if statement else cue.end

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from judges.fuzzy import confidence
 from judges.fuzzy.grammar import conclusion
-from judges.fuzzy.grammar.denial import CLAUSE_END, denied
+from judges.fuzzy.grammar.denial import CLAUSE_END, denied, past_statement
 from judges.fuzzy.matching.matcher import Hit
 from judges.fuzzy.text.spans import Places, Span, Spans
 from judges.fuzzy.text.wordlists import alternatives, phrases, word_list
@@ -32,11 +32,12 @@ _ECHOES = re.compile(rf"\b(?:{_words('echoes')})\b|\b(?:{_words('echoes_right_be
 _OFFERS = re.compile(rf"\b(?:{_words('offers')})\b|\b(?:{_words('offers_right_before')})\b(?=\W*(?:the |an? )?\W*$)")
 _OFFERED_WITHIN = 60
 _FEWEST_OFFERED = 3
-# What joins the members of a list.
+# What joins the members of a list: signs and articles, or a member that is no known name.
 _GLUE = re.compile(
-    r"[ \"'*_`()\[\]|-]*(?:(?:[,;/|\n]|\band\b|\bor\b|&)[ \"'*_`()\[\]|-]*){1,3}(?:(?:an?|the|option|is it|it is) ){0,2}"
+    r"[ \"'*_`()\[\]|-]*(?:(?:[,;/|\n]|\band\b|\bor\b|&)[ \"'*_`()\[\]|-]*){1,3}(?:(?:an?|the|option) ){0,2}"
+    r"|, [\w' -]{1,30}, (?:(?:and|or) )?(?:(?:an?|the) )?"
 )
-_LONGEST_GLUE = 24
+_LONGEST_GLUE = 40
 _NEAR = 40
 
 
@@ -68,7 +69,7 @@ def weigh(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence
     text = _Text(plain, cues, named, keys)
     weighed = Weighed(list(range(len(named))))
     _drop_denied(weighed, text)
-    if len(named) >= _FEWEST_OFFERED:
+    if text.differ(weighed.kept):
         _drop_offered(weighed, text)
     if weighed.kept:
         _drop_retracted(weighed, text)
@@ -106,7 +107,7 @@ class _Text:
         found = {number for number in numbers if _TENTATIVE_AFTER.match(self.plain, self.named[number][1])}
         if "tentative" in self.kinds:
             clause_ends = Places(CLAUSE_END, self.plain)
-            ends = [cue.end for cue in self.cues if cue.surface.cue == "tentative"]
+            ends = [past_statement(self.plain, cue) for cue in self.cues if cue.surface.cue == "tentative"]
             scopes = Spans((end, clause_ends.first(end)) for end in ends)
             found |= {number for number in numbers if scopes.covers(self.named[number][0])}
         return found
@@ -136,13 +137,6 @@ def offers(before: str) -> bool:
     return bool(_ECHOES.search(before) or _OFFERS.search(before))
 
 
-def clauses(plain: str, named: Sequence[Span]) -> list[Span]:
-    """Return the clauses of folded text that contain these names."""
-    text = opaque(plain, named)
-    bounds = Places(CLAUSE_END, text)
-    return [(max(0, bounds.last(start)), bounds.first(end)) for start, end in named]
-
-
 def _drop_denied(weighed: Weighed, text: _Text) -> None:
     """Drop the names that the answer denies, and those that it had only considered before."""
     implied = denied(text.plain, text.cues, text.named, text.keys)
@@ -162,24 +156,38 @@ def _drop_offered(weighed: Weighed, text: _Text) -> None:
 
     If nothing but such a list is left, it may be the answer, unless the answer says that the question offers it.
     """
-    runs: list[list[int]] = [[0]]
-    for number in range(1, len(text.named)):
-        before, start = text.named[number - 1][1], text.named[number][0]
-        joined = start - before <= _LONGEST_GLUE and _GLUE.fullmatch(text.plain, before, start)
-        if joined:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    runs = [run for run in runs if len({text.keys[number] for number in run}) >= _FEWEST_OFFERED]
-    introduced = {run[0]: text.before(run[0], _OFFERED_WITHIN) for run in runs}
-    echoed = {number for run in runs if _ECHOES.search(introduced[run[0]]) for number in run}
-    offered = {number for run in runs if _OFFERS.search(introduced[run[0]]) for number in run} | echoed
+    echoed, offered = set[int](), set[int]()
+    for run in _runs(text):
+        before = text.before(run[0], _OFFERED_WITHIN)
+        differing = len({text.keys[number] for number in run})
+        if differing > 1 and _ECHOES.search(before):
+            echoed.update(run)
+        elif differing >= _FEWEST_OFFERED and _OFFERS.search(before):
+            offered.update(run)
+    offered |= echoed
     kept = [number for number in weighed.kept if number not in offered]
     note = "the options repeated from the question assert nothing"
     if kept and len(kept) < len(weighed.kept):
         weighed.keep(kept, note, confidence.OFFERED)
     elif not kept and echoed.intersection(weighed.kept):
         weighed.keep([number for number in weighed.kept if number not in echoed], note, confidence.OFFERED_ALONE)
+
+
+def _runs(text: _Text) -> list[list[int]]:
+    """Return the names in runs, each a list as an answer writes it: on one line, or one name a line."""
+    runs = [[0]]
+    inline = False
+    for number in range(1, len(text.named)):
+        before, start = text.named[number - 1][1], text.named[number][0]
+        joined = start - before <= _LONGEST_GLUE and _GLUE.fullmatch(text.plain, before, start)
+        signs = text.plain[before:start].strip(" \"'*_`()[]-") if joined else ""
+        if joined and not (inline and signs == "\n"):
+            runs[-1].append(number)
+            inline = signs != "\n"
+        else:
+            runs.append([number])
+            inline = False
+    return runs
 
 
 def _drop_retracted(weighed: Weighed, text: _Text) -> None:
