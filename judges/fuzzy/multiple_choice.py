@@ -17,10 +17,10 @@ from judges.fuzzy.matching.matcher import cues_beside
 from judges.fuzzy.matching.numerals import word_is_digit
 from judges.fuzzy.text import markup
 from judges.fuzzy.text.inflection import plural
-from judges.fuzzy.text.lexicon import is_only_noun, is_word
+from judges.fuzzy.text.lexicon import FUNCTION_WORDS, is_only_noun, is_word
 from judges.fuzzy.text.normalize import Folded, fold, fold_name
 from judges.fuzzy.text.spans import Span, Spans
-from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load
+from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load, word_list
 from judges.target import MultipleChoice
 from judges.verdict import Category, Match, Verdict
 
@@ -38,6 +38,8 @@ _AFTER_ARTICLE_LETTER = re.compile(
     r"\s*(?:$|\n|[.:)\]\"'*`_,;!?/&—–]|-\s"
     rf"|(?:{alternatives('multiple_choice', 'after_letter_a')})\b(?!\w))"
 )
+_FUNCTION_WORD = re.compile(r" ([a-z]+)")
+_AFTER_ARTICLE = word_list("multiple_choice", "after_article")
 _ORDINALS: list[str] = load("multiple_choice")["ordinals"].split()
 _ORDINAL = re.compile(rf"\b({'|'.join(_ORDINALS)}) (?:{alternatives('multiple_choice', 'counted')})\b")
 _SIGNS = re.compile(r"\W+")
@@ -186,8 +188,7 @@ def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
         same: list[_Pick] = []
         reach: dict[int, int] = {}
         for pick in (pick for pick in found if pick.end - pick.start == length):
-            others = (spans for option, spans in longer.items() if option != pick.option)
-            if any(spans.meets(pick.start, pick.end) for spans in others) or any(
+            if any(spans.meets(pick.start, pick.end) for spans in longer.values()) or any(
                 end > pick.start for option, end in reach.items() if option != pick.option
             ):
                 continue
@@ -263,7 +264,9 @@ def _is_letter(plain: str, start: int, capital: bool) -> bool:
     if _NO_ANSWER.search(before):
         return False
     if plain[start] == "a":
-        return bool(_LEAD.search(before) and _AFTER_ARTICLE_LETTER.match(after))
+        word = _FUNCTION_WORD.match(after)
+        follows = _AFTER_ARTICLE_LETTER.match(after) or (word and word.group(1) in FUNCTION_WORDS - _AFTER_ARTICLE)
+        return bool(_LEAD.search(before) and follows)
     word = _WORD_BEFORE.search(before)
     return bool(_LEAD.search(before) or (word and not is_only_noun(word.group(1)) and is_word(word.group(1))))
 

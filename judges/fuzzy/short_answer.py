@@ -12,6 +12,7 @@ from judges.fuzzy.grammar import conclusion, injection, stances
 from judges.fuzzy.grammar.denial import regions
 from judges.fuzzy.matching.matcher import cues_beside
 from judges.fuzzy.text import markup
+from judges.fuzzy.text.lexicon import FUNCTION_WORDS
 from judges.fuzzy.text.normalize import blank, fold, words_of
 from judges.fuzzy.text.spans import Span
 from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, word_list
@@ -41,13 +42,17 @@ _NO_STATEMENT = re.compile(
 )
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
 _HEDGED = re.compile(rf"\b(?:{alternatives('short_answer', 'hedges')})\b")
+_GENERIC = word_list("short_answer", "generic")
 _STATES = re.compile(rf"\b(?:{alternatives('short_answer', 'states')})\b")
 _LISTED_AFTER = re.compile(r"[\s\"'*`_)]{0,4}(?:,|/|\b(?:or|and)\b)")
 _LISTED_BEFORE = re.compile(r"(?:,|/|\b(?:or|and)\b)[\s\"'*`_(]{0,4}$")
 _LISTED_WITHIN = 200
+_CLAUSE_END = re.compile(r"[.!?;\n]|, ")
+_CLAUSE = 200
+_VERBS = word_list("short_answer", "verbs")
+_UNTELLING = _GENERIC | FUNCTION_WORDS | word_list("short_answer", "untelling")
 # An initial ends no sentence: "Peter O. Marlow".
 _OTHER_SENTENCE = re.compile(r"\w\w[.!?]\s|\n")
-_GENERIC = word_list("short_answer", "generic")
 
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
@@ -211,8 +216,18 @@ def _is_offered(plain: str, span: Span) -> bool:
 
 
 def _gives(text: str) -> bool:
-    """Whether a text contains what may be an answer."""
-    return any(word not in _GENERIC for word in _words(text)[:_CONCLUSIONS]) and not conclusion.REFUSAL.search(text)
+    """Whether a text contains what may be an answer: after words that state one, or in a clause without a verb."""
+    if conclusion.REFUSAL.search(text):
+        return False
+    stated = [match.end() for match in _STATES.finditer(text)]
+    stated += [marker.end for marker in conclusion.markers(text, cues_beside(words_of(text), ()))]
+    clauses = [_CLAUSE_END.split(text[end : end + _CLAUSE], maxsplit=1)[0] for end in stated[-_CONCLUSIONS:]]
+    clauses += [
+        clause
+        for clause in _CLAUSE_END.split(text[:_READ])
+        if conclusion.SETTLED.search(clause) or _VERBS.isdisjoint(clause.split())
+    ]
+    return any(_words(clause) and not _UNTELLING.issuperset(_words(clause)) for clause in clauses)
 
 
 def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tuple[tuple[int, int] | None, int]:

@@ -30,8 +30,8 @@ _ADVERBS = rf"(?:(?:{_words('adverbs')}) ){{0,2}}"
 _DENIED_AFTER = re.compile(
     # What joins a name to its verb: a bracket, or the options that follow it.
     r"[\"'*_)\].]{0,9}\s*(?:"
-    # "Cat? No.", "cat: false", "cat = 0"
-    rf"\?\s*no\b|[:=\-]\s*(?:{_words('false_values')})(?!\w|\.\d)"
+    # "Cat? No.", "Cat, no.", "cat: false", "cat = 0"
+    rf"\?\s*(?:{_words('replies')})\b|,\s*no(?=\s*(?:[.;\n]|$))|[:=\-]\s*(?:{_words('false_values')})(?!\w|\.\d)"
     # "(A) no (B) yes"
     r"|no(?=\s*(?:[,.;(\n]|$))"
     # "... are not right", "... can't be it", "a cat is not visible"
@@ -42,6 +42,8 @@ _DENIED_AFTER = re.compile(
     rf"(?:{_words('ruled_out')})\b"
     # "... makes no sense"
     rf"|{_ADVERBS}(?:(?P<does>{_words('fails_alone')})|{_words('fails')})\b"
+    # "a cat this is not"
+    rf"|(?:{_words('inverted')})(?=\s*(?:[.,;\n]|$))"
     # "a cat would have longer legs": so it is none
     rf"|(?P<unlike>{_words('would')})\s?{_ADVERBS}(?:(?:{_words('nots')}) (?:{_words('would_be')})\b"
     rf"|(?:{_words('would_be')})\s+(?:an? |the )?{_ADVERBS}"
@@ -55,6 +57,11 @@ _JOINED = re.compile(
     r"[\"'*_)\].]{0,9}(?:,? (?P<word>and|or|nor|&)|(?P<comma>,)) (?:(?:an?|the|options?) )?[\"'*_(\[]{0,9}"
 )
 _LONGEST_JOINT = 24
+# "A cat is out, and so is a dog"
+_LIKEWISE = re.compile(rf"[,;]? (?:and )?(?:{_words('likewise')}) (?:(?:an?|the) )?")
+# "Everything but a cat can be excluded"
+_ALL_BUT = re.compile(rf"\b(?:{_words('all_but')}) (?:(?:an?|the) )?[\"'*_(\[]{{0,9}}$")
+_ALL_BUT_WITHIN = 32
 
 
 def denied(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence[Hashable]) -> dict[int, bool]:
@@ -132,8 +139,10 @@ def _after(plain: str, named: Sequence[Span]) -> dict[int, re.Match[str]]:
     found: dict[int, re.Match[str]] = {}
     reaches: re.Match[str] | None = None
     for number in range(len(named) - 1, -1, -1):
-        end = named[number][1]
+        start, end = named[number]
         match = _DENIED_AFTER.match(plain, end)
+        if match and _ALL_BUT.search(plain[max(0, start - _ALL_BUT_WITHIN) : start]):
+            match = None
         if match is None and reaches is not None:
             following = named[number + 1][0]
             joint = _JOINED.fullmatch(plain, end, following) if following - end <= _LONGEST_JOINT else None
@@ -143,6 +152,10 @@ def _after(plain: str, named: Sequence[Span]) -> dict[int, re.Match[str]]:
         if match:
             found[number] = match
         reaches = match
+    for number in range(1, len(named)):
+        denial, start = found.get(number - 1), named[number][0]
+        if denial and start - denial.end() <= _LONGEST_JOINT and _LIKEWISE.fullmatch(plain, denial.end(), start):
+            found.setdefault(number, denial)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ def _words(key: str) -> str:
 
 # Any letter does that occurs in no word: it stands for those of a name, whose full stops end no sentence.
 _OPAQUE = "ǂ"
-_CONTRAST = re.compile(rf"\b(?:{_words('contrasts')})\b|,\s*(?:{_words('contrasts_after_comma')})")
+_CONTRAST = re.compile(rf"\b(?:{_words('contrasts')})\b|[,;]\s*(?:{_words('contrasts_after_comma')})")
 _APPEARANCE = frozenset(phrases("stances", "appearances"))
 _TURNS_IF_FIRST = word_list("stances", "turns_if_first")
 _AFTER_NO = re.compile(r"\s?[,:—-]")
@@ -30,6 +31,7 @@ _TENTATIVE_AFTER = re.compile(rf"[\"'*_)\].]{{0,9}}\s?(?:\?|(?:{_words('tentativ
 # Before a list, what says that the question offers it, and what leaves that open.
 _ECHOES = re.compile(rf"\b(?:{_words('echoes')})\b|\b(?:{_words('echoes_right_before')})\b(?=\W*(?:the |an? )?\W*$)")
 _OFFERS = re.compile(rf"\b(?:{_words('offers')})\b|\b(?:{_words('offers_right_before')})\b(?=\W*(?:the |an? )?\W*$)")
+_OFFERS_TWO = re.compile(rf"\b(?:{_words('offers_two')})\b(?=\W*(?:the |an? )?\W*$)")
 _OFFERED_WITHIN = 60
 _FEWEST_OFFERED = 3
 # What joins the members of a list: signs and articles, or a member that is no known name.
@@ -38,6 +40,7 @@ _GLUE = re.compile(
     r"|, [\w' -]{1,30}, (?:(?:and|or) )?(?:(?:an?|the) )?"
 )
 _LONGEST_GLUE = 40
+_SEPARATOR = re.compile(r"[,;/|&]|\b(?:and|or)\b")
 _NEAR = 40
 
 
@@ -162,7 +165,7 @@ def _drop_offered(weighed: Weighed, text: _Text) -> None:
         differing = len({text.keys[number] for number in run})
         if differing > 1 and _ECHOES.search(before):
             echoed.update(run)
-        elif differing >= _FEWEST_OFFERED and _OFFERS.search(before):
+        elif _OFFERS.search(before) if differing >= _FEWEST_OFFERED else differing > 1 and _OFFERS_TWO.search(before):
             offered.update(run)
     offered |= echoed
     kept = [number for number in weighed.kept if number not in offered]
@@ -177,13 +180,15 @@ def _runs(text: _Text) -> list[list[int]]:
     """Return the names in runs, each a list as an answer writes it: on one line, or one name a line."""
     runs = [[0]]
     inline = False
+    starts = [cue.start for cue in text.cues]
     for number in range(1, len(text.named)):
         before, start = text.named[number - 1][1], text.named[number][0]
-        joined = start - before <= _LONGEST_GLUE and _GLUE.fullmatch(text.plain, before, start)
-        signs = text.plain[before:start].strip(" \"'*_`()[]-") if joined else ""
-        if joined and not (inline and signs == "\n"):
+        said = bisect_left(starts, before) < bisect_left(starts, start)  # words with a meaning of their own
+        joined = start - before <= _LONGEST_GLUE and not said and _GLUE.fullmatch(text.plain, before, start)
+        separated = joined and _SEPARATOR.search(text.plain, before, start) is not None
+        if joined and (separated or not inline):
             runs[-1].append(number)
-            inline = signs != "\n"
+            inline = bool(separated)
         else:
             runs.append([number])
             inline = False
@@ -198,6 +203,7 @@ def _drop_retracted(weighed: Weighed, text: _Text) -> None:
     first, last = text.named[weighed.kept[0]][0], text.named[weighed.kept[-1]][0]
     before = [end for end in turns if end <= last]
     if turns[-1] > last and text.plain[turns[-1] :].strip(" .,;:!?\"'*\n"):
+        weighed.unanswered = True
         weighed.notes.append(("may correct itself by a word that is no label", confidence.CORRECTED_BEYOND))
     if before and first < before[-1]:
         kept = [number for number in weighed.kept if text.named[number][0] >= before[-1]]
@@ -217,7 +223,7 @@ def _keep_conclusion(weighed: Weighed, text: _Text) -> None:
     """Keep only the names of the stated answer, if there is one; two such answers both count."""
     announced = conclusion.markers(text.plain, text.cues)
     spans = text.spans(weighed.kept)
-    weighed.unanswered = conclusion.unanswered(text.plain, announced, spans)
+    weighed.unanswered |= conclusion.unanswered(text.plain, announced, spans)
     if not text.differ(weighed.kept):
         return
     announced += conclusion.settled(text.plain, spans)
