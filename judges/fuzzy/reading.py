@@ -20,10 +20,11 @@ from judges.vocabulary import Vocabulary
 _ARTICLE_BEFORE = re.compile(rf"\b(?:{alternatives('reading', 'articles')})\s(?:\w+\s)?$")
 _DESCRIBING = word_list("reading", "describing")
 _NEAR = 40
+_FEWEST_LISTED = 3
 # Signs by which a lone label may be denied: "cat: false", "a cat? no".
 _SIGNS = re.compile(r"[:?=]")
 # Kinds of cue that leave a lone label as it is; no cue at all is "".
-_HARMLESS = frozenset({"", "comparison", "affirmation", "tentative"})
+_HARMLESS = frozenset({"", "comparison", "affirmation", "tentative", "settlement", "offer"})
 
 
 @dataclass(slots=True)
@@ -108,7 +109,8 @@ class Reader:
             labels = _drop_judge_talk(reading, labels)
         if not self.numeric:
             labels = self._drop_homographs(reading, labels)
-        if len(labels) == 1 and cues <= _HARMLESS and not _SIGNS.search(folded.plain):
+        told = not (cues <= _HARMLESS if len(labels) == 1 else cues <= {""} and len(labels) < _FEWEST_LISTED)
+        if not told and not _SIGNS.search(folded.plain):
             reading.asserted = labels
         elif labels:
             self._weigh(reading, [hit for hit in hits if hit.surface.cue], labels)

@@ -45,14 +45,15 @@ _HEDGED = re.compile(rf"\b(?:{alternatives('short_answer', 'hedges')})\b")
 _GENERIC = word_list("short_answer", "generic")
 _STATES = re.compile(rf"\b(?:{alternatives('short_answer', 'states')})\b")
 _LISTED_AFTER = re.compile(r"[\s\"'*`_)]{0,4}(?:,|/|\b(?:or|and)\b)")
-_LISTED_BEFORE = re.compile(r"(?:,|/|\b(?:or|and)\b)[\s\"'*`_(]{0,4}$")
+_LISTED_BEFORE = re.compile(r"(?:,|/|\b(?:or|and)\b)[\s\"'*`_(]{0,4}(?:(?:an?|the) )?$")
 _LISTED_WITHIN = 200
 _CLAUSE_END = re.compile(r"[.!?;\n]|, ")
 _CLAUSE = 200
 _VERBS = word_list("short_answer", "verbs")
 _UNTELLING = _GENERIC | FUNCTION_WORDS | word_list("short_answer", "untelling")
-# An initial ends no sentence: "Peter O. Marlow".
-_OTHER_SENTENCE = re.compile(r"\w\w[.!?]\s|\n")
+_OTHER_SENTENCE = re.compile(r"[.!?]\s|\n")
+# Its full stop ends no sentence: "Peter O. Marlow".
+_INITIAL = re.compile(r"\b([a-z])\.")
 
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
@@ -101,8 +102,10 @@ def _words(plain: str) -> list[str]:
 
 
 def _yes_or_no(plain: str, gold: str) -> Verdict:
-    announced = conclusion.markers(plain, cues_beside(words_of(plain), ()))
-    last = [marker.end for marker in reversed(announced)][:_CONCLUSIONS]
+    cues = cues_beside(words_of(plain), ())
+    announced = [marker.end for marker in conclusion.markers(plain, cues)]
+    announced += [cue.end for cue in cues if stances.takes_back(plain, cue)]
+    last = sorted(announced, reverse=True)[:_CONCLUSIONS]
     for start in [*last, 0]:
         said = _said(plain[start : start + _READ])
         if said == gold:
@@ -186,6 +189,7 @@ def _occurrences(plain: str, span: Span) -> list[Span]:
 
 def _otherwise(plain: str, spans: list[Span], gold: str) -> Verdict | None:
     """Return the verdict on a text that names the right answer and does not give it, None if it gives it."""
+    plain = _INITIAL.sub(r"\1 ", plain)
     cues = cues_beside(words_of(plain), spans)
     weighed = stances.weigh(plain, cues, spans, [gold] * len(spans))
     kept = [spans[number] for number in weighed.kept]
@@ -200,7 +204,10 @@ def _otherwise(plain: str, spans: list[Span], gold: str) -> Verdict | None:
     if weak:
         later += [match.end() for match in _STATES.finditer(plain, last)]
         later += [last for _ in conclusion.SETTLED.finditer(plain, last)]
-    if later and _gives(plain[min(later) :]):
+    if any(
+        _tells(_CLAUSE_END.split(plain[end : end + _CLAUSE].lstrip(" .,:;"), maxsplit=1)[0])
+        for end in later[:_CONCLUSIONS]
+    ):
         return _verdict("incorrect", confidence.CONSIDERED, f'considers "{gold}" and concludes otherwise')
     if len(offered) == len(kept):
         return _verdict("extrinsic", confidence.OFFERED_ALONE, f'repeats "{gold}" from the question')
@@ -227,7 +234,12 @@ def _gives(text: str) -> bool:
         for clause in _CLAUSE_END.split(text[:_READ])
         if conclusion.SETTLED.search(clause) or _VERBS.isdisjoint(clause.split())
     ]
-    return any(_words(clause) and not _UNTELLING.issuperset(_words(clause)) for clause in clauses)
+    return any(map(_tells, clauses))
+
+
+def _tells(clause: str) -> bool:
+    """Whether a clause has words of its own, and is no refusal."""
+    return bool(_words(clause)) and not _UNTELLING.issuperset(_words(clause)) and not conclusion.REFUSAL.search(clause)
 
 
 def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tuple[tuple[int, int] | None, int]:
@@ -265,8 +277,8 @@ def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]
 
 def _no_match(plain: str, gold: str) -> Verdict:
     """Return the verdict on a text without the answer: another answer, or none at all."""
-    cues = cues_beside(words_of(plain), ())
-    denied = regions(plain, cues, ())
+    plain = _INITIAL.sub(r"\1 ", plain)
+    denied = regions(plain, cues_beside(words_of(plain), ()), ())
     if denied and not _gives(blank(plain, denied)):
         return _verdict("extrinsic", confidence.DENIED_TEXT, "only denies other answers")
     content = [word for word in _words(plain) if word not in _GENERIC]

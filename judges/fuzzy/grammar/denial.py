@@ -20,18 +20,20 @@ def _words(key: str) -> str:
 # A denial ends here.
 CLAUSE_END = re.compile(
     rf"[.!?;:\n(]|--| - |[—–]|\b(?:{_words('contrasts')})\b"
-    rf"|,\s*(?:{_words('after_comma')}|and (?:it|this))\b|\b(?:{_words('statements')})\b"
+    rf"|,\s*(?:{_words('after_comma')}|and (?:it|this))\b|\b(?:{_words('statements')}|{_words('left_over')})\b"
 )
 _COMMA = re.compile(",")
 _LIST_GOES_ON = re.compile(r"\b(?:or|nor|and)\b")
 # "I don't think that it is ..."
 _STATEMENT = re.compile(rf"(?: that| if| whether)?(?: {_words('subjects')})?(?: ?(?:{_words('verbs')}))?(?= )")
+# "too small for ..."
+_TOO = re.compile(r" [\w-]+(?: [\w-]+)? (?:for|to be)\b")
 _ADVERBS = rf"(?:(?:{_words('adverbs')}) ){{0,2}}"
 _DENIED_AFTER = re.compile(
     # What joins a name to its verb: a bracket, or the options that follow it.
     r"[\"'*_)\].]{0,9}\s*(?:"
     # "Cat? No.", "Cat, no.", "cat: false", "cat = 0"
-    rf"\?\s*(?:{_words('replies')})\b|,\s*no(?=\s*(?:[.;\n]|$))|[:=\-]\s*(?:{_words('false_values')})(?!\w|\.\d)"
+    rf"\?\s*(?:hm+\W{{1,4}})?(?:{_words('replies')})\b|,\s*no(?=\s*(?:[.;\n]|$))|[:=\-]\s*(?:{_words('false_values')})(?!\w|\.\d)"
     # "(A) no (B) yes"
     r"|no(?=\s*(?:[,.;(\n]|$))"
     # "... are not right", "... can't be it", "a cat is not visible"
@@ -46,6 +48,7 @@ _DENIED_AFTER = re.compile(
     rf"|(?:{_words('inverted')})(?=\s*(?:[.,;\n]|$))"
     # "a cat would have longer legs": so it is none
     rf"|(?P<unlike>{_words('would')})\s?{_ADVERBS}(?:(?:{_words('nots')}) (?:{_words('would_be')})\b"
+    rf"|(?:{_words('would_have')}) (?!been|to)"
     rf"|(?:{_words('would_be')})\s+(?:an? |the )?{_ADVERBS}"
     rf"(?:{_words('different')}|(?!(?:{_words('not_comparative')})\b)\w{{2,12}}er)\b))"
 )
@@ -130,6 +133,9 @@ def past_statement(plain: str, cue: Hit) -> int:
     """Return where what a cue is about begins: after "that it is" if the cue is "I don't think" or "perhaps"."""
     if cue.surface.cue not in {"doubt", "tentative"}:
         return cue.end
+    if cue.surface.text == "too":
+        excess = _TOO.match(plain, cue.end)
+        return excess.end() if excess else len(plain)
     statement = _STATEMENT.match(plain, cue.end)
     return statement.end() if statement else cue.end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from judges.fuzzy import confidence
@@ -146,12 +146,19 @@ def _drop_denied(weighed: Weighed, text: _Text) -> None:
     if not implied:
         return
     last = {text.keys[number]: number for number in sorted(implied)}
-    considered = [number for number in weighed.kept if number < last.get(text.keys[number], -1)]
-    weighed.denied = sorted({*implied, *text.tentative(considered)})
+    before = [number for number in weighed.kept if number < last.get(text.keys[number], -1)]
+    replaced = {number for number in before if _has_another(text, implied, last[text.keys[number]])}
+    weighed.denied = sorted({*implied, *text.tentative(before), *replaced})
     start, end = text.named[weighed.denied[0]]
     note = f'"{text.original[start:end]}" is denied'
     sure = confidence.DENIED_BY_CONTRAST if any(implied.values()) else confidence.DENIED
     weighed.keep([number for number in weighed.kept if number not in set(weighed.denied)], note, sure)
+
+
+def _has_another(text: _Text, implied: Container[int], denial: int) -> bool:
+    """Whether a name that is not denied follows the one at `denial`."""
+    following = range(denial + 1, len(text.named))
+    return any(number not in implied and text.keys[number] != text.keys[denial] for number in following)
 
 
 def _drop_offered(weighed: Weighed, text: _Text) -> None:
