@@ -147,7 +147,8 @@ def _drop_denied(weighed: Weighed, text: _Text) -> None:
         return
     last = {text.keys[number]: number for number in sorted(implied)}
     before = [number for number in weighed.kept if number < last.get(text.keys[number], -1)]
-    replaced = {number for number in before if _has_another(text, implied, last[text.keys[number]])}
+    replacements = _replacements(text, implied) if before else {}
+    replaced = {number for number in before if last[text.keys[number]] < replacements[text.keys[number]]}
     weighed.denied = sorted({*implied, *text.tentative(before), *replaced})
     start, end = text.named[weighed.denied[0]]
     note = f'"{text.original[start:end]}" is denied'
@@ -155,10 +156,12 @@ def _drop_denied(weighed: Weighed, text: _Text) -> None:
     weighed.keep([number for number in weighed.kept if number not in set(weighed.denied)], note, sure)
 
 
-def _has_another(text: _Text, implied: Container[int], denial: int) -> bool:
-    """Whether a name that is not denied follows the one at `denial`."""
-    following = range(denial + 1, len(text.named))
-    return any(number not in implied and text.keys[number] != text.keys[denial] for number in following)
+def _replacements(text: _Text, implied: Container[int]) -> dict[Hashable, int]:
+    """Return, for each thing named, the last name of something else that is not denied."""
+    standing = [number for number in range(len(text.named)) if number not in implied]
+    last = standing[-1] if standing else -1
+    other = max((number for number in standing if text.keys[number] != text.keys[last]), default=-1)
+    return {key: other if standing and key == text.keys[last] else last for key in text.keys}
 
 
 def _drop_offered(weighed: Weighed, text: _Text) -> None:
