@@ -32,6 +32,7 @@ OTHER_LABEL = 0.9  # digits and other hits that are not among these
 
 # Several answers, or part of the text does not count.
 SEVERAL_LABELS = 0.9  # one of them may be meant only in passing
+SEVERAL_SENTENCES = 0.65  # one of them may be taken back in words that the rules do not know
 SEVERAL_OPTIONS = 0.85  # one of them may be meant only in passing
 PART_IGNORED = 0.8  # something denied or said to the judge was left out
 JUDGE_TALK = 0.8  # text that addresses the judge may contain the answer

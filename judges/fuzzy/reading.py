@@ -20,7 +20,7 @@ from judges.vocabulary import Vocabulary
 _ARTICLE_BEFORE = re.compile(rf"\b(?:{alternatives('reading', 'articles')})\s(?:\w+\s)?$")
 _DESCRIBING = word_list("reading", "describing")
 _NEAR = 40
-_FEWEST_LISTED = 3
+_PAIR = 2
 # Signs by which a lone label may be denied: "cat: false", "a cat? no".
 _SIGNS = re.compile(r"[:?=]")
 # Kinds of cue that leave a lone label as it is; no cue at all is "".
@@ -109,8 +109,7 @@ class Reader:
             labels = _drop_judge_talk(reading, labels)
         if not self.numeric:
             labels = self._drop_homographs(reading, labels)
-        told = not (cues <= _HARMLESS if len(labels) == 1 else cues <= {""} and len(labels) < _FEWEST_LISTED)
-        if not told and not _SIGNS.search(folded.plain):
+        if _is_plain(folded.plain, cues, labels):
             reading.asserted = labels
         elif labels:
             self._weigh(reading, [hit for hit in hits if hit.surface.cue], labels)
@@ -160,6 +159,15 @@ class Reader:
                 continue
             reading.ignored.append(hit)
         return kept
+
+
+def _is_plain(plain: str, cues: set[str], labels: Sequence[Hit]) -> bool:
+    """Whether one label, or two in a sentence, stand beside nothing that could change their meaning."""
+    if not labels or len(labels) > _PAIR or _SIGNS.search(plain):
+        return False
+    if len(labels) == 1:
+        return cues <= _HARMLESS
+    return cues <= {""} and not stances.SENTENCE_END.search(plain, labels[0].end, labels[1].start)
 
 
 def _places(labels: Sequence[Hit]) -> tuple[list[Span], list[frozenset[int]]]:

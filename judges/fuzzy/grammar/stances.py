@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from judges.fuzzy import confidence
 from judges.fuzzy.grammar import conclusion
@@ -40,6 +41,7 @@ _GLUE = re.compile(
     r"|, [\w' -]{1,30}, (?:(?:and|or) )?(?:(?:an?|the) )?"
 )
 _LONGEST_GLUE = 40
+SENTENCE_END = re.compile(r"[.!?;](?=\s)")
 _SEPARATOR = re.compile(r"[,;/|&]|\b(?:and|or)\b")
 _NEAR = 40
 
@@ -78,6 +80,8 @@ def weigh(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence
         _drop_retracted(weighed, text)
     _keep_conclusion(weighed, text)
     _drop_weak(weighed, text)
+    if text.differ(weighed.kept) and _apart(text, weighed.kept):
+        weighed.notes.append(("they stand in different sentences", confidence.SEVERAL_SENTENCES))
     return weighed
 
 
@@ -138,6 +142,12 @@ def only_considered(plain: str, cues: Sequence[Hit], named: Sequence[Span]) -> b
 def offers(before: str) -> bool:
     """Whether the text before a list says that the question offers it."""
     return bool(_ECHOES.search(before) or _OFFERS.search(before))
+
+
+def _apart(text: _Text, numbers: Sequence[int]) -> bool:
+    """Whether a sentence ends between names: one of them may be taken back in words that no rule knows."""
+    pairs = pairwise(numbers)
+    return any(SENTENCE_END.search(text.plain, text.named[one][1], text.named[other][0]) for one, other in pairs)
 
 
 def _drop_denied(weighed: Weighed, text: _Text) -> None:
