@@ -9,12 +9,10 @@ from rapidfuzz.distance import Levenshtein
 
 from judges.fuzzy import confidence
 from judges.fuzzy.grammar import conclusion, injection, stances
-from judges.fuzzy.grammar.denial import regions
 from judges.fuzzy.matching.matcher import cues_beside
+from judges.fuzzy.other_answers import ARTICLES, GENERIC, only_denies, otherwise, words
 from judges.fuzzy.text import markup
-from judges.fuzzy.text.lexicon import FUNCTION_WORDS
 from judges.fuzzy.text.normalize import blank, fold, words_of
-from judges.fuzzy.text.spans import Span
 from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, word_list
 from judges.target import ShortAnswer
 from judges.verdict import Category, Match, Verdict
@@ -33,7 +31,6 @@ _READ, _CONCLUSIONS = 20_000, 50
 _YES = word_list("short_answer", "says_yes")
 _NO = word_list("short_answer", "says_no")
 _AFTER_NO = word_list("short_answer", "after_no")
-_ARTICLES = word_list("short_answer", "articles")
 _UNSURE = re.compile(rf"\W*(?:{alternatives('short_answer', 'unsure')})")
 _POLAR = (["yes"], ["no"])
 _NO_STATEMENT = re.compile(
@@ -42,25 +39,13 @@ _NO_STATEMENT = re.compile(
 )
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
 _HEDGED = re.compile(rf"\b(?:{alternatives('short_answer', 'hedges')})\b")
-_GENERIC = word_list("short_answer", "generic")
-_STATES = re.compile(rf"\b(?:{alternatives('short_answer', 'states')})\b")
-_LISTED_AFTER = re.compile(r"[\s\"'*`_)]{0,4}(?:,|/|\b(?:or|and)\b)")
-_LISTED_BEFORE = re.compile(r"(?:,|/|\b(?:or|and)\b)[\s\"'*`_(]{0,4}(?:(?:an?|the) )?$")
-_LISTED_WITHIN = 200
-_CLAUSE_END = re.compile(r"[.!?;\n]|, ")
-_CLAUSE = 200
-_VERBS = word_list("short_answer", "verbs")
-_UNTELLING = _GENERIC | FUNCTION_WORDS | word_list("short_answer", "untelling")
-_OTHER_SENTENCE = re.compile(r"[.!?]\s|\n")
-# Its full stop ends no sentence: "Peter O. Marlow".
-_INITIAL = re.compile(r"\b([a-z])\.")
 
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
     """Judge one answer: correct, incorrect or extrinsic; there is no intrinsic here."""
     text = markup.clean(prediction)
     plain, origin = _plain(text)
-    gold = _words(_plain(target.label)[0])
+    gold = words(_plain(target.label)[0])
     plain = blank(plain, (span for span in injection.spans(plain) if _only_talk(plain[slice(*span)], gold)))
     if not plain.strip(" .,!?-_*\n\"'"):
         return _verdict("extrinsic", confidence.BLANK, "holds no answer")
@@ -92,13 +77,7 @@ def _plain(text: str) -> tuple[str, list[int]]:
 
 def _only_talk(clause: str, gold: list[str]) -> bool:
     """Whether a clause really addresses the judge: "Full Credit" may be a title, and "True" an answer."""
-    return _words(clause) != gold and (gold not in _POLAR or len(clause.split()) > 2)
-
-
-def _words(plain: str) -> list[str]:
-    """Return the words of folded text without articles; "farmer's" and "farmers" are one."""
-    words = re.findall(r"[^\W_]+", plain.replace("'", ""))
-    return [word for word in words if word not in _ARTICLES] or words
+    return words(clause) != gold and (gold not in _POLAR or len(clause.split()) > 2)
 
 
 def _yes_or_no(plain: str, gold: str) -> Verdict:
@@ -167,79 +146,19 @@ def _value(plain: str, span: tuple[int, int]) -> str:
 
 def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Verdict:
     tokens = [match.span() for match in re.finditer(r"[^\W_]+(?:'[^\W_]+)*", plain)]
-    tokens = [span for span in tokens if plain[slice(*span)] not in _ARTICLES] or tokens
+    tokens = [span for span in tokens if plain[slice(*span)] not in ARTICLES] or tokens
     span, errors = _nearest(plain, tokens, gold)
     if span is None:
         return _no_match(plain, " ".join(gold))
-    otherwise = _otherwise(plain, _occurrences(plain, span), " ".join(gold))
-    if otherwise is not None:
-        return otherwise
+    other = otherwise(plain, span, " ".join(gold))
+    if other is not None:
+        return _verdict(*other)
     beside = _OR_AFTER.match(plain, span[1]) or _OR_BEFORE.search(plain[max(0, span[0] - _NEAR) : span[0]])
     if beside and "or" not in gold:
         return _verdict("incorrect", confidence.OPEN_BETWEEN_TWO, "leaves the answer open between two")
     reason = "gives the answer" if not errors else f"gives the answer with {errors} wrong character{'s' * (errors > 1)}"
     sure = confidence.SPELLED_TEXT if errors else confidence.EXACT_TEXT
     return _verdict("correct", sure, reason, _match(" ".join(gold), span, prediction, origin))
-
-
-def _occurrences(plain: str, span: Span) -> list[Span]:
-    """Return all places with the same text as one of them."""
-    return [match.span() for match in re.finditer(rf"\b{re.escape(plain[slice(*span)])}\b", plain)]
-
-
-def _otherwise(plain: str, spans: list[Span], gold: str) -> Verdict | None:
-    """Return the verdict on a text that names the right answer and does not give it, None if it gives it."""
-    plain = _INITIAL.sub(r"\1 ", plain)
-    cues = cues_beside(words_of(plain), spans)
-    weighed = stances.weigh(plain, cues, spans, [gold] * len(spans))
-    kept = [spans[number] for number in weighed.kept]
-    if not kept:
-        answered = _gives(blank(plain, [*regions(plain, cues, spans), *spans]))
-        return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{gold}"')
-    offered = [span for span in kept if _is_offered(plain, span)]
-    weak = len(offered) == len(kept) or stances.only_considered(plain, cues, kept)
-    last = kept[-1][1]
-    later = [cue.end for cue in cues if cue.start >= last and stances.takes_back(plain, cue)]
-    later += [marker.end for marker in conclusion.markers(plain, cues) if marker.end >= last and (weak or marker.final)]
-    if weak:
-        later += [match.end() for match in _STATES.finditer(plain, last)]
-        later += [last for _ in conclusion.SETTLED.finditer(plain, last)]
-    if any(
-        _tells(_CLAUSE_END.split(plain[end : end + _CLAUSE].lstrip(" .,:;"), maxsplit=1)[0])
-        for end in later[:_CONCLUSIONS]
-    ):
-        return _verdict("incorrect", confidence.CONSIDERED, f'considers "{gold}" and concludes otherwise')
-    if len(offered) == len(kept):
-        return _verdict("extrinsic", confidence.OFFERED_ALONE, f'repeats "{gold}" from the question')
-    return None
-
-
-def _is_offered(plain: str, span: Span) -> bool:
-    """Whether an answer stands in a list that the question offers."""
-    before = plain[max(0, span[0] - _LISTED_WITHIN) : span[0]]
-    before = _OTHER_SENTENCE.split(before)[-1]
-    listed = _LISTED_AFTER.match(plain, span[1]) or _LISTED_BEFORE.search(before)
-    return listed is not None and stances.offers(before)
-
-
-def _gives(text: str) -> bool:
-    """Whether a text contains what may be an answer: after words that state one, or in a clause without a verb."""
-    if conclusion.REFUSAL.search(text):
-        return False
-    stated = [match.end() for match in _STATES.finditer(text)]
-    stated += [marker.end for marker in conclusion.markers(text, cues_beside(words_of(text), ()))]
-    clauses = [_CLAUSE_END.split(text[end : end + _CLAUSE], maxsplit=1)[0] for end in stated[-_CONCLUSIONS:]]
-    clauses += [
-        clause
-        for clause in _CLAUSE_END.split(text[:_READ])
-        if conclusion.SETTLED.search(clause) or _VERBS.isdisjoint(clause.split())
-    ]
-    return any(map(_tells, clauses))
-
-
-def _tells(clause: str) -> bool:
-    """Whether a clause has words of its own, and is no refusal."""
-    return bool(_words(clause)) and not _UNTELLING.issuperset(_words(clause)) and not conclusion.REFUSAL.search(clause)
 
 
 def _nearest(plain: str, tokens: list[tuple[int, int]], gold: list[str]) -> tuple[tuple[int, int] | None, int]:
@@ -277,11 +196,9 @@ def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]
 
 def _no_match(plain: str, gold: str) -> Verdict:
     """Return the verdict on a text without the answer: another answer, or none at all."""
-    plain = _INITIAL.sub(r"\1 ", plain)
-    denied = regions(plain, cues_beside(words_of(plain), ()), ())
-    if denied and not _gives(blank(plain, denied)):
+    if only_denies(plain):
         return _verdict("extrinsic", confidence.DENIED_TEXT, "only denies other answers")
-    content = [word for word in _words(plain) if word not in _GENERIC]
+    content = [word for word in words(plain) if word not in GENERIC]
     refuses = conclusion.REFUSAL.search(plain)
     if refuses and not _HEDGED.search(plain, refuses.end()):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")

@@ -10,10 +10,11 @@ from itertools import pairwise
 
 from judges.fuzzy import confidence
 from judges.fuzzy.grammar import conclusion
-from judges.fuzzy.grammar.denial import CLAUSE_END, denied, past_statement
+from judges.fuzzy.grammar.denial import denied
+from judges.fuzzy.grammar.mentions import Mentions
 from judges.fuzzy.matching.matcher import Hit
-from judges.fuzzy.text.spans import Places, Span, Spans
-from judges.fuzzy.text.wordlists import alternatives, phrases, word_list
+from judges.fuzzy.text.spans import Span
+from judges.fuzzy.text.wordlists import alternatives, word_list
 
 
 def _words(key: str) -> str:
@@ -21,14 +22,10 @@ def _words(key: str) -> str:
     return alternatives("stances", key)
 
 
-# Any letter does that occurs in no word: it stands for those of a name, whose full stops end no sentence.
-_OPAQUE = "ǂ"
-_CONTRAST = re.compile(rf"\b(?:{_words('contrasts')})\b|[,;]\s*(?:{_words('contrasts_after_comma')})")
-_APPEARANCE = frozenset(phrases("stances", "appearances"))
 _TURNS_IF_FIRST = word_list("stances", "turns_if_first")
 _AFTER_NO = re.compile(r"\s?[,:—-]")
+_BEFORE_NO_WITHIN = 16
 _BEFORE_NO = re.compile(r"[.!?;:\n,—-][\s\"'*_]{0,4}(?:(?:hmm?|ah|oh|well|but|uh|um),? )?$")
-_TENTATIVE_AFTER = re.compile(rf"[\"'*_)\].]{{0,9}}\s?(?:\?|(?:{_words('tentative_after')})\b)")
 # Before a list, what says that the question offers it, and what leaves that open.
 _ECHOES = re.compile(rf"\b(?:{_words('echoes')})\b|\b(?:{_words('echoes_right_before')})\b(?=\W*(?:the |an? )?\W*$)")
 _OFFERS = re.compile(rf"\b(?:{_words('offers')})\b|\b(?:{_words('offers_right_before')})\b(?=\W*(?:the |an? )?\W*$)")
@@ -43,7 +40,6 @@ _GLUE = re.compile(
 _LONGEST_GLUE = 40
 SENTENCE_END = re.compile(r"[.!?;](?=\s)")
 _SEPARATOR = re.compile(r"[,;/|&]|\b(?:and|or)\b")
-_NEAR = 40
 
 
 @dataclass(slots=True)
@@ -71,7 +67,7 @@ def weigh(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence
         named: where the names are, in order.
         keys: what each of them stands for.
     """
-    text = _Text(plain, cues, named, keys)
+    text = Mentions(plain, cues, named, keys)
     weighed = Weighed(list(range(len(named))))
     _drop_denied(weighed, text)
     if text.differ(weighed.kept):
@@ -85,58 +81,11 @@ def weigh(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence
     return weighed
 
 
-class _Text:
-    """Folded text whose names are opaque, with the names, what they stand for, and the cues beside them."""
-
-    def __init__(self, plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence[Hashable]) -> None:
-        self.original = plain
-        self.plain = opaque(plain, named)
-        self.cues = cues
-        self.named = named
-        self.keys = keys
-        self.kinds = {cue.surface.cue for cue in cues}
-
-    def spans(self, numbers: Sequence[int]) -> list[Span]:
-        """Return where some of the names are."""
-        return [self.named[number] for number in numbers]
-
-    def differ(self, numbers: Sequence[int]) -> bool:
-        """Whether some of the names stand for different things."""
-        return len({self.keys[number] for number in numbers}) > 1
-
-    def before(self, number: int, length: int) -> str:
-        """Return the text right before a name."""
-        start = self.named[number][0]
-        return self.plain[max(0, start - length) : start]
-
-    def tentative(self, numbers: Sequence[int]) -> set[int]:
-        """Return which of the names the text only considers: "it could be a cat", "a cat comes to mind"."""
-        found = {number for number in numbers if _TENTATIVE_AFTER.match(self.plain, self.named[number][1])}
-        if "tentative" in self.kinds:
-            clause_ends = Places(CLAUSE_END, self.plain)
-            ends = [past_statement(self.plain, cue) for cue in self.cues if cue.surface.cue == "tentative"]
-            scopes = Spans((end, clause_ends.first(end)) for end in ends)
-            found |= {number for number in numbers if scopes.covers(self.named[number][0])}
-        return found
-
-
-def opaque(plain: str, named: Sequence[Span]) -> str:
-    """Return the text with each name of several words as one word, so that no sign or word in a name has a meaning."""
-    if all(plain[start:end].isalnum() for start, end in named):
-        return plain
-    pieces, position = [], 0
-    for start, end in named:
-        if start >= position:
-            pieces += [plain[position:start], _OPAQUE * (end - start)]
-            position = end
-    return "".join([*pieces, plain[position:]])
-
-
 def only_considered(plain: str, cues: Sequence[Hit], named: Sequence[Span]) -> bool:
     """Whether folded text only considers these names, or compares with them."""
-    text = _Text(plain, cues, named, [None] * len(named))
+    text = Mentions(plain, cues, named, [None] * len(named))
     numbers = list(range(len(named)))
-    return len(text.tentative(numbers) | _compared(numbers, text)) == len(named)
+    return len(text.tentative(numbers) | text.compared(numbers)) == len(named)
 
 
 def offers(before: str) -> bool:
@@ -144,13 +93,13 @@ def offers(before: str) -> bool:
     return bool(_ECHOES.search(before) or _OFFERS.search(before))
 
 
-def _apart(text: _Text, numbers: Sequence[int]) -> bool:
+def _apart(text: Mentions, numbers: Sequence[int]) -> bool:
     """Whether a sentence ends between names: one of them may be taken back in words that no rule knows."""
     pairs = pairwise(numbers)
     return any(SENTENCE_END.search(text.plain, text.named[one][1], text.named[other][0]) for one, other in pairs)
 
 
-def _drop_denied(weighed: Weighed, text: _Text) -> None:
+def _drop_denied(weighed: Weighed, text: Mentions) -> None:
     """Drop the names that the answer denies, and those that it had only considered before."""
     implied = denied(text.plain, text.cues, text.named, text.keys)
     if not implied:
@@ -166,7 +115,7 @@ def _drop_denied(weighed: Weighed, text: _Text) -> None:
     weighed.keep([number for number in weighed.kept if number not in set(weighed.denied)], note, sure)
 
 
-def _replacements(text: _Text, implied: Container[int]) -> dict[Hashable, int]:
+def _replacements(text: Mentions, implied: Container[int]) -> dict[Hashable, int]:
     """Return, for each thing named, the last name of something else that is not denied."""
     standing = [number for number in range(len(text.named)) if number not in implied]
     last = standing[-1] if standing else -1
@@ -174,7 +123,7 @@ def _replacements(text: _Text, implied: Container[int]) -> dict[Hashable, int]:
     return {key: other if standing and key == text.keys[last] else last for key in text.keys}
 
 
-def _drop_offered(weighed: Weighed, text: _Text) -> None:
+def _drop_offered(weighed: Weighed, text: Mentions) -> None:
     """Drop a list of names that the question offers.
 
     If nothing but such a list is left, it may be the answer, unless the answer says that the question offers it.
@@ -196,7 +145,7 @@ def _drop_offered(weighed: Weighed, text: _Text) -> None:
         weighed.keep([number for number in weighed.kept if number not in echoed], note, confidence.OFFERED_ALONE)
 
 
-def _runs(text: _Text) -> list[list[int]]:
+def _runs(text: Mentions) -> list[list[int]]:
     """Return the names in runs, each a list as an answer writes it: on one line, or one name a line."""
     runs = [[0]]
     inline = False
@@ -215,7 +164,7 @@ def _runs(text: _Text) -> list[list[int]]:
     return runs
 
 
-def _drop_retracted(weighed: Weighed, text: _Text) -> None:
+def _drop_retracted(weighed: Weighed, text: Mentions) -> None:
     """Drop what comes before the last "no wait" or "I mean" that has a name after it."""
     turns = [cue.end for cue in text.cues if takes_back(text.plain, cue)]
     if not turns:
@@ -236,10 +185,10 @@ def takes_back(plain: str, cue: Hit) -> bool:
         return cue.surface.text not in _TURNS_IF_FIRST or conclusion.opens_sentence(plain, cue.start)
     if cue.surface.text != "no" or not _AFTER_NO.match(plain, cue.end):
         return False
-    return bool(_BEFORE_NO.search(plain[max(0, cue.start - _NEAR) : cue.start]))
+    return bool(_BEFORE_NO.search(plain[max(0, cue.start - _BEFORE_NO_WITHIN) : cue.start]))
 
 
-def _keep_conclusion(weighed: Weighed, text: _Text) -> None:
+def _keep_conclusion(weighed: Weighed, text: Mentions) -> None:
     """Keep only the names of the stated answer, if there is one; two such answers both count."""
     announced = conclusion.markers(text.plain, text.cues)
     spans = text.spans(weighed.kept)
@@ -254,11 +203,11 @@ def _keep_conclusion(weighed: Weighed, text: _Text) -> None:
         weighed.keep(kept, "the stated answer outranks the rest", confidence.STATED_ANSWER)
 
 
-def _drop_weak(weighed: Weighed, text: _Text) -> None:
+def _drop_weak(weighed: Weighed, text: Mentions) -> None:
     """Drop names that others are only compared with, and those only considered before another is given."""
     if not text.differ(weighed.kept):
         return
-    compared = _compared(weighed.kept, text)
+    compared = text.compared(weighed.kept)
     tentative = text.tentative(weighed.kept) - compared
     strong = [number for number in weighed.kept if number not in compared and number not in tentative]
     if not strong:
@@ -272,22 +221,3 @@ def _drop_weak(weighed: Weighed, text: _Text) -> None:
         start, end = text.named[min(considered)]
         kept = [number for number in weighed.kept if number not in considered]
         weighed.keep(kept, f'"{text.original[start:end]}" is only considered', confidence.CONSIDERED)
-
-
-def _compared(numbers: Sequence[int], text: _Text) -> set[int]:
-    """Return the names that a cue of comparison reaches: up to a comma, and not far."""
-    if "comparison" not in text.kinds:
-        return set()
-    plain = text.plain
-    contrast = Places(_CONTRAST, plain)
-    compared = []
-    for cue in text.cues:
-        if cue.surface.cue != "comparison":
-            continue
-        if cue.surface.text in _APPEARANCE and contrast.first(cue.end) == len(plain):
-            continue
-        near = cue.end + _NEAR
-        limit = CLAUSE_END.search(plain, cue.end, near + _NEAR)  # a phrase may reach past what is near
-        compared.append((cue.end, min(limit.start() if limit else near, plain.find(",", cue.end, near) % (near + 1))))
-    scopes = Spans(compared)
-    return {number for number in numbers if scopes.covers(text.named[number][0])}
