@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from emt_tasks.datasets.vocabularies import load
-from judges import Classification, MultipleChoice, ShortAnswer, judge
-from judges.target import Target
+from judges import judge
+from judges.rerun.rows import answer_of
 
 CASES = Path(__file__).parent / "held_out"
 
@@ -25,15 +23,7 @@ def test_styles_that_no_rule_was_fitted_to(name: str, at_least: int, floor: floa
     assert len(cases) >= at_least
     wrong = []
     for case in cases:
-        verdict = judge(case["prediction"], _target(case))
+        verdict = judge(*answer_of(case, name))
         if verdict.category != case["category"]:
             wrong.append(f"{case['style']}: {case['prediction']!r} ({case['label']}): {verdict.reason}")
     assert 1 - len(wrong) / len(cases) >= floor, "\n".join([f"{len(wrong)} of {len(cases)}", *wrong])
-
-
-def _target(case: dict[str, Any]) -> Target:
-    if case["task"] == "multiple_choice":
-        return MultipleChoice(case["label"], case["choices"])
-    if case["task"] == "short_answer":
-        return ShortAnswer(case["label"])
-    return Classification(case["label"], load(case["task"]))
