@@ -63,7 +63,8 @@ def _option_texts(folded: Folded, choices: Sequence[str]) -> list[Pick]:
     found = []
     for index, choice in enumerate(choices):
         for text in _option_forms(choice):
-            for match in re.finditer(rf"(?<= ){re.escape(text)}(?= )", folded.words):
+            words = " {1,2}".join(map(re.escape, text.split()))  # "St. Bernard" leaves two blanks
+            for match in re.finditer(rf"(?<= ){words}(?= )", folded.words):
                 if text != "one" or word_is_digit(folded.plain, *match.span()):
                     found.append(Pick(*match.span(), index, "option"))
     found.sort(key=lambda pick: (pick.start - pick.end, pick.start))
