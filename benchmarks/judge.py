@@ -93,7 +93,9 @@ PLACES = [
 LOOPS = ["!", '"', "(", "-", "**", "not ", "is not a cat, nor ", "<think>", "<!--", "<del ", '{"a":[', "cat ",
          '{"label": "cat", ', "cat dog ", "the final answer is cat ", "answer: ", "A ", "a, b, ", "(A) ", "1 ",
          "first option ", "score 1 ", "1/5 ", "[1,", "what:", "\n", "``` ", "a.a@", "yes no ", "no wait, cat ",
-         "looks like a cat, ", "grade this as correct. ", "a", "zqx ", "é", "cat? "]  # fmt: skip
+         "looks like a cat, ", "could be a cat. ", "a cat is out, so is a dog, ",
+         "a cat or a dog can be excluded, ", "neither fits, cat ", "which of a cat, a dog, ",
+         "grade this as correct. ", "a", "zqx ", "é", "cat? "]  # fmt: skip
 LOOPED: dict[str, Target] = {
     "10 classes": Classification("cat", load("cifar10")),
     "1,000 classes": Classification(281, load("imagenet1k")),

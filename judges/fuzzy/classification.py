@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from judges.fuzzy import confidence
-from judges.fuzzy.grammar import assertions
+from judges.fuzzy.grammar import conclusion
 from judges.fuzzy.matching.matcher import Hit
 from judges.fuzzy.reading import Reader, Reading
 from judges.fuzzy.text.normalize import fold_name
@@ -128,7 +128,7 @@ def _confidence(category: Category, reading: Reading) -> float:
         words = reading.folded.words
         if not words.strip():
             return confidence.EMPTY
-        if reading.denied or reading.others or assertions.REFUSAL.search(reading.folded.plain):
+        if reading.denied or reading.others or conclusion.REFUSAL.search(reading.folded.plain):
             return min(confidence.REFUSED_LABEL, reading.certainty)
         return min(confidence.NO_LABEL, reading.certainty)
     sure = min(confidence.LABEL.get(hit.surface.how, confidence.OTHER_LABEL) for hit in reading.asserted)

@@ -32,15 +32,20 @@ OTHER_LABEL = 0.9  # digits and other hits that are not among these
 
 # Several answers, or part of the text does not count.
 SEVERAL_LABELS = 0.9  # one of them may be meant only in passing
+SEVERAL_SENTENCES = 0.65  # one of them may be taken back in words that the rules do not know
 SEVERAL_OPTIONS = 0.85  # one of them may be meant only in passing
 PART_IGNORED = 0.8  # something denied or said to the judge was left out
 JUDGE_TALK = 0.8  # text that addresses the judge may contain the answer
 DENIED = 0.85  # the reach of a denial is a matter of grammar
+DENIED_BY_CONTRAST = 0.65  # "a cat would be larger" denies only by implication
 STATED_ANSWER = 0.85  # the conclusion counts and the reasoning does not
 LONG_NUMBER = 0.85  # a number of several digits beside the digit
 DESCRIBES = 0.75  # a label that only describes another ("baby elephant")
 OFFERED = 0.8  # a list of labels may be an answer and not the question's
+OFFERED_ALONE = 0.65  # nothing but the question's labels, which may still be an answer
 CORRECTED = 0.7  # where a correction begins is a guess
+CORRECTED_BEYOND = 0.65  # what replaces the label is unknown
+CONSIDERED = 0.7  # a label named with doubt before another may be meant as well
 COMPARED = 0.7  # a comparison may be meant as an answer
 MISSPELT = 0.7  # no label, but something close to one
 NO_THING = 0.65  # a label used as a verb, an adjective or part of another name

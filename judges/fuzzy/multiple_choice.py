@@ -4,53 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-
-from rapidfuzz import process
-from rapidfuzz.distance import Levenshtein
 
 from emt_core.errors import UserError
 from judges.fuzzy import confidence
-from judges.fuzzy.grammar import assertions, injection
-from judges.fuzzy.matching.numerals import word_is_digit
+from judges.fuzzy.grammar import conclusion, injection, stances
+from judges.fuzzy.matching.matcher import cues_beside
+from judges.fuzzy.options import Pick, find_picks
 from judges.fuzzy.text import markup
 from judges.fuzzy.text.inflection import plural
-from judges.fuzzy.text.lexicon import is_word
 from judges.fuzzy.text.normalize import Folded, fold, fold_name
-from judges.fuzzy.text.spans import Spans
-from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, load
+from judges.fuzzy.text.spans import Span, Spans
 from judges.target import MultipleChoice
 from judges.verdict import Category, Match, Verdict
 
 NAME = "fuzzy"
-_ARTICLE = re.compile(r"\b(?:a|an|the) (?=\w)")
-_NO_ANSWER = re.compile(r"\bn ?/ ?a\b")
-_RANGE = re.compile(r"(?<=\d) to (?=\d)")
-_QUOTES = r"\s\"'*`_(\["
-_LEAD = re.compile(
-    rf"(?:^|[\n.!?;:(\[\"'*`_>=,/&\-—–]|\b(?:{alternatives('multiple_choice', 'before_letter')}))[{_QUOTES}]*$"
-)
-_NAMING = re.compile(rf"\b(?:{alternatives('multiple_choice', 'naming')})[{_QUOTES}:]*$")
-_AFTER_ARTICLE_LETTER = re.compile(
-    r"\s*(?:$|\n|[.:)\]\"'*`_,;!?/&—–]|-\s"
-    rf"|(?:{alternatives('multiple_choice', 'after_letter_a')})\b(?!\w))"
-)
-_ORDINALS: list[str] = load("multiple_choice")["ordinals"].split()
-_ORDINAL = re.compile(rf"\b({'|'.join(_ORDINALS)}) (?:{alternatives('multiple_choice', 'counted')})\b")
-_SIGNS = re.compile(r"\W+")
-_BARE = re.compile(rf"(?:{alternatives('multiple_choice', 'option_names')})? ?([a-z])")
-_SHORTEST_NEAR = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Pick:
-    """An option that the answer names, at [start, end) of the folded text."""
-
-    start: int
-    end: int
-    option: int
-    how: str
+_LETTER_TO_TEXT = re.compile(r"[\s\"'*`_)\]}.:,=—–-]{1,9}(?:(?:an?|the) )?")
+_Note = tuple[str, float]
+"""What was decided about an answer, and how sure that is."""
 
 
 def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
@@ -64,7 +35,7 @@ def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
         last = chr(ord("A") + len(target.choices) - 1)
         raise UserError(f"label {target.label!r} is not an option; expected a letter from A to {last}")
     folded = fold(markup.clean(prediction))
-    notes: list[str] = []
+    notes: list[_Note] = []
     picks = _picks(folded, prediction, target.choices, notes)
     matches = tuple(_match(pick, folded, prediction) for pick in picks)
     options = {pick.option for pick in picks}
@@ -76,12 +47,11 @@ def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
     sure = confidence.LETTER if matches[0].how == "letter" else confidence.OPTION_TEXT
     if len(options) > 1:
         sure = confidence.SEVERAL_OPTIONS
-    if notes:
-        sure = min(sure, confidence.PART_IGNORED)
-    return Verdict(category, matches, NAME, sure, "; ".join([found, *notes]))
+    sure = min([sure, *(certainty for _, certainty in notes)])
+    return Verdict(category, matches, NAME, sure, "; ".join([found, *_said(notes)]))
 
 
-def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: list[str]) -> Verdict:
+def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: list[_Note]) -> Verdict:
     """Return the verdict on an answer that commits to no option."""
     for form in _name_forms(target.class_name) if target.class_name else ():
         position = folded.words.find(f" {form} ")
@@ -91,7 +61,12 @@ def _no_option(folded: Folded, prediction: str, target: MultipleChoice, notes: l
             reason = f'names the object in the image, "{prediction[start:end]}", which is no option'
             return Verdict("extrinsic", (match,), NAME, confidence.CLASS_NO_OPTION, reason)
     sure = confidence.NO_OPTION if folded.words.strip() else confidence.EMPTY
-    return Verdict("extrinsic", (), NAME, sure, "; ".join(["names no option", *notes]))
+    sure = min([sure, *(certainty for _, certainty in notes)])
+    return Verdict("extrinsic", (), NAME, sure, "; ".join(["names no option", *_said(notes)]))
+
+
+def _said(notes: Sequence[_Note]) -> list[str]:
+    return list(dict.fromkeys(note for note, _ in notes))
 
 
 @lru_cache(maxsize=1024)
@@ -100,164 +75,57 @@ def _name_forms(name: str) -> frozenset[str]:
     return frozenset({folded, plural(folded)}) if folded else frozenset()
 
 
-def _match(pick: _Pick, folded: Folded, prediction: str) -> Match:
+def _match(pick: Pick, folded: Folded, prediction: str) -> Match:
     start, end = folded.origin[pick.start], folded.origin[pick.end - 1] + 1
     return Match(chr(ord("A") + pick.option), start, end, prediction[start:end], pick.how)
 
 
-def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[str]) -> list[_Pick]:
+def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[_Note]) -> list[Pick]:
     """Return the options that count: named, not denied, in the stated answer if there is one."""
     plain = folded.plain
-    if _NO_ANSWER.fullmatch(plain.strip(" .\n")):
-        return []
-    texts = _option_texts(folded, choices)
-    letters = _letters(folded, prediction, texts, len(choices))
-    picks = sorted(texts + letters + _ordinals(plain, len(choices)), key=lambda pick: pick.start)
-    if not picks:
-        picks = _nearly_option(folded, choices)
+    picks = find_picks(folded, prediction, choices)
     first, last = len(plain) - len(plain.lstrip()), len(plain.rstrip())
     talk = Spans(span for span in injection.spans(plain) if span[0] > first or span[1] < last)
     kept = [pick for pick in picks if not talk.covers(pick.start)]
-    named = [(pick.start, pick.end) for pick in texts + letters]
-    denied = assertions.denied_spans(plain, assertions.denials(plain, named), named)
-    affirmed = [pick for pick in kept if not assertions.is_denied(plain, (pick.start, pick.end), denied)]
-    if len(affirmed) < len(picks):
-        notes.append("what is denied or said to the judge does not count")
-    return _concluded(plain, affirmed, notes)
+    if len(kept) < len(picks):
+        notes.append(("what is said to the judge does not count", confidence.PART_IGNORED))
+    return _weighed(folded, kept, notes)
 
 
-def _option_texts(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
-    """Return where the options' texts occur, the longest first where they overlap."""
-    found = []
-    for index, choice in enumerate(choices):
-        for text in _option_forms(choice):
-            for match in re.finditer(rf"(?<= ){re.escape(text)}(?= )", folded.words):
-                if text != "one" or word_is_digit(folded.plain, *match.span()):
-                    found.append(_Pick(*match.span(), index, "option"))
-    found.sort(key=lambda pick: (pick.start - pick.end, pick.start))
-    by_option: dict[int, list[tuple[int, int]]] = {}
-    taken: list[_Pick] = []
-    for length in sorted({pick.end - pick.start for pick in found}, reverse=True):
-        longer = {option: Spans(spans) for option, spans in by_option.items()}
-        same: list[_Pick] = []
-        reach: dict[int, int] = {}
-        for pick in (pick for pick in found if pick.end - pick.start == length):
-            others = (spans for option, spans in longer.items() if option != pick.option)
-            if any(spans.meets(pick.start, pick.end) for spans in others) or any(
-                end > pick.start for option, end in reach.items() if option != pick.option
-            ):
-                continue
-            same.append(pick)
-            reach[pick.option] = pick.end
-        taken += same
-        for pick in same:
-            by_option.setdefault(pick.option, []).append((pick.start, pick.end))
-    return taken
-
-
-@lru_cache(maxsize=4096)
-def _option_forms(choice: str) -> tuple[str, ...]:
-    """Return an option's text as it may occur in folded text: with and without article, digits for number words."""
-    text = " ".join(fold(choice).words.split())
-    if not text:
-        return ()
-    forms = {text, _ARTICLE.sub("", text), _RANGE.sub(" ", text)}
-    for form in list(forms):
-        words = form.split()
-        forms.add(" ".join(_other_number(word) for word in words))
-        if len(words) == 1 and len(form) > 3:
-            forms.add(plural(form))
-        if words[0] == "to" and len(words) > 1:
-            forms.add(" ".join(words[1:]))
-    return tuple(sorted(form for form in forms if len(form) > 1 or not form.isalpha()))
-
-
-def _other_number(word: str) -> str:
-    if word in NUMBER_WORDS:
-        return str(NUMBER_WORDS.index(word))
-    small = word.isdecimal() and len(word) < 3 and int(word) < len(NUMBER_WORDS)
-    return NUMBER_WORDS[int(word)] if small else word
-
-
-def _letters(folded: Folded, prediction: str, texts: list[_Pick], count: int) -> list[_Pick]:
-    """Return the letters that name an option."""
-    plain = folded.plain
-    last = chr(ord("a") + count - 1)
-    picks = []
-    bare = _BARE.fullmatch(_SIGNS.sub(" ", plain).strip())
-    bare = bare if bare and bare.group(1) <= last else None
-    inside_texts = Spans((pick.start, pick.end) for pick in texts)
-    for match in re.finditer(rf"(?<![\w'])[a-{last}](?![\w'+])", plain):
-        start = match.start()
-        inside = inside_texts.covers(start)
-        capital = prediction[folded.origin[start]].isupper() or ord(prediction[folded.origin[start]]) > 127
-        if not inside and (bare or _is_letter(plain, start, capital)):
-            picks.append(_Pick(start, start + 1, ord(match.group()) - ord("a"), "letter"))
-    return picks
-
-
-def _is_letter(plain: str, start: int, capital: bool) -> bool:
-    """Whether the letter at `start` names an option, rather than being an article, a pronoun or an initial."""
-    before, after = plain[max(0, start - 24) : start], plain[start + 1 : start + 41]
-    closed = re.match(r"[\"'*`_]*[)\]]|[\"'*`_]*[.:](?:\s|$)", after) is not None
-    opened = before.rstrip("*_\"'` ")[-1:] in {"(", "["}
-    if opened and re.match(r"[\"'*`_]*[)\].:,]", after):
-        return True
-    named = _NAMING.search(before) is not None
-    if not capital:
-        return (
-            (closed and not before.strip(" \n*_\"'`("))
-            or (named and re.match(r"\W*(?:$|\n|[.,;)])", after) is not None)
-            or (closed and before.rstrip(" ").endswith("\n"))
-        )
-    if not _LEAD.search(before):
-        return False
-    if plain[start] == "a":
-        return bool(_AFTER_ARTICLE_LETTER.match(after))
-    return True
-
-
-def _ordinals(plain: str, count: int) -> list[_Pick]:
-    found = [(match, _ORDINALS.index(match.group(1))) for match in _ORDINAL.finditer(plain)]
-    return [_Pick(*match.span(), index, "option") for match, index in found if index < count]
-
-
-def _nearly_option(folded: Folded, choices: Sequence[str]) -> list[_Pick]:
-    """Return the option that the whole answer, or its end, misspells; at most one wrong letter in eight."""
-    words = folded.words.split()
-    forms = {form: index for index, choice in enumerate(choices) for form in _option_forms(choice)}
-    tail = _ARTICLE.sub("", " ".join(words))
-    longest = max(map(len, forms), default=0)
-    if not _SHORTEST_NEAR <= len(tail) <= longest + max(1, longest // 4):  # more wrong letters than one in eight
+def _weighed(folded: Folded, picks: list[Pick], notes: list[_Note]) -> list[Pick]:
+    """Return the picks that the answer asserts; if it settles on none, those before an explanation."""
+    groups = _joined(folded.plain, picks)
+    if not groups:
         return []
-    best = process.extractOne(tail, list(forms), scorer=Levenshtein.distance, score_cutoff=len(tail) // 8 or 1)
-    if best is None or not _misspells(tail, best[0]):
-        return []
-    start = len(folded.words) - len(folded.words.lstrip())
-    return [_Pick(start, len(folded.words.rstrip()), forms[best[0]], "option")]
+    named = [_bracketed(folded.plain, group) for group in groups]
+    cues = cues_beside(folded.words, named)
+    weighed = stances.weigh(folded.plain, cues, named, [group[0].option for group in groups])
+    notes += weighed.notes
+    kept = [pick for number in weighed.kept for pick in groups[number]]
+    if len({pick.option for pick in kept}) > 1 and (cut := conclusion.EXPLAINED.search(folded.plain)):
+        before = [pick for pick in kept if pick.start < cut.start()]
+        if before and len(before) < len(kept):
+            notes.append(("the stated answer outranks the rest", confidence.STATED_ANSWER))
+            return before
+    return kept
 
 
-def _misspells(text: str, option: str) -> bool:
-    """Whether a text differs from an option by spelling, not by a number, a letter or another word."""
-    ours, theirs = text.split(), option.split()
-    if len(ours) != len(theirs):
-        return re.sub(r"\D", "", text) == re.sub(r"\D", "", option)
-    return all(
-        our in {their, plural(their)} or (len(our) > 3 and our.isalpha() and not is_word(our))
-        for our, their in zip(ours, theirs, strict=True)
-    )
+def _joined(plain: str, picks: list[Pick]) -> list[list[Pick]]:
+    """Return the picks in groups: a letter and the text of an option that follows it are one name."""
+    groups: list[list[Pick]] = []
+    for pick in picks:
+        last = groups[-1][-1] if groups else None
+        joined = last and last.how == "letter" and last.option == pick.option and pick.how == "option"
+        if last and joined and _LETTER_TO_TEXT.fullmatch(plain, last.end, pick.start):
+            groups[-1].append(pick)
+        else:
+            groups.append([pick])
+    return groups
 
 
-def _concluded(plain: str, picks: list[_Pick], notes: list[str]) -> list[_Pick]:
-    """Keep the picks of the stated answers; else those before an explanation."""
-    if len({pick.option for pick in picks}) < 2:
-        return picks
-    markers = assertions.conclusions(plain) + assertions.remaining(plain, [pick.start for pick in picks])
-    stated = assertions.stated(plain, markers, [(pick.start, pick.end) for pick in picks])
-    kept = [pick for pick in picks if (pick.start, pick.end) in stated]
-    if not kept and (cut := assertions.EXPLAINED.search(plain)):
-        kept = [pick for pick in picks if pick.start < cut.start()]
-    if kept and len(kept) < len(picks):
-        notes.append("the stated answer outranks the rest")
-        return kept
-    return picks
+def _bracketed(plain: str, group: list[Pick]) -> Span:
+    """Return where a group is, with the brackets around its letter: they are part of its name."""
+    start, end = group[0].start, group[-1].end
+    opened = group[0].how == "letter" and plain[start - 1] in "(["
+    closed = opened and group[-1].how == "letter" and plain[end] in ")]"
+    return start - opened, end + closed

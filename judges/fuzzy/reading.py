@@ -5,38 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from judges.fuzzy import confidence
-from judges.fuzzy.grammar import assertions, context, injection
+from judges.fuzzy.grammar import context, injection, stances
 from judges.fuzzy.matching import numerals
 from judges.fuzzy.matching.matcher import Hit, Matcher
 from judges.fuzzy.matching.spelling import Speller
 from judges.fuzzy.text import markup
 from judges.fuzzy.text.normalize import Folded, fold, fold_simple
-from judges.fuzzy.text.spans import Places, Span, Spans
-from judges.fuzzy.text.wordlists import alternatives, phrases, word_list
+from judges.fuzzy.text.spans import Span, Spans
+from judges.fuzzy.text.wordlists import alternatives, word_list
 from judges.vocabulary import Vocabulary
 
-_CONTRAST = re.compile(
-    rf"\b(?:{alternatives('reading', 'contrasts')})\b|,\s*(?:{alternatives('reading', 'contrasts_after_comma')})"
-)
-_APPEARANCE = frozenset(phrases("reading", "appearances"))
 _ARTICLE_BEFORE = re.compile(rf"\b(?:{alternatives('reading', 'articles')})\s(?:\w+\s)?$")
 _DESCRIBING = word_list("reading", "describing")
-_OFFERS = re.compile(
-    rf"\b(?:{alternatives('reading', 'offers')})\b"
-    rf"|\b(?:{alternatives('reading', 'offers_right_before')})\b(?=\W*(?:the |an? )?\W*$)"
-)
-_OFFERED_WITHIN = 60
-_FEWEST_OFFERED = 3
-# What joins the members of a list.
-_GLUE = re.compile(r"[ \"'*_`()\[\]|-]*(?:(?:[,;/|\n]|\band\b|\bor\b|&)[ \"'*_`()\[\]|-]*){1,3}(?:(?:an?|the) )?")
-_LONGEST_GLUE = 24
 _NEAR = 40
-# Kinds of cue that leave a lone label as it is, and that may deny it; no cue at all is "".
-_HARMLESS = frozenset({"", "comparison", "affirmation"})
-_DENIALS = frozenset({"denial", "question", "refutation"})
+_PAIR = 2
+# Signs by which a lone label may be denied: "cat: false", "a cat? no".
+_SIGNS = re.compile(r"[:?=]")
+# Kinds of cue that leave a lone label as it is; no cue at all is "".
+_HARMLESS = frozenset({"", "comparison", "affirmation", "tentative", "settlement", "offer"})
 
 
 @dataclass(slots=True)
@@ -121,18 +109,26 @@ class Reader:
             labels = _drop_judge_talk(reading, labels)
         if not self.numeric:
             labels = self._drop_homographs(reading, labels)
-        if not cues.isdisjoint(_DENIALS) or ":" in folded.plain or "?" in folded.plain:
-            labels = _drop_denied(reading, hits, labels)
-        if labels and "retraction" in cues:
-            labels = _drop_retracted(reading, hits, labels)
-        if len(labels) > _FEWEST_OFFERED:
-            labels = _drop_offered(reading, labels)
-        if "conclusion" in cues:
-            labels = _keep_conclusion(reading, hits, labels)
-        if "comparison" in cues:
-            labels = _drop_compared(reading, hits, labels)
-        reading.asserted = labels
+        if _is_plain(folded.plain, cues, labels):
+            reading.asserted = labels
+        elif labels:
+            self._weigh(reading, [hit for hit in hits if hit.surface.cue], labels)
         return reading
+
+    def _weigh(self, reading: Reading, cues: list[Hit], labels: list[Hit]) -> None:
+        """Tell which labels the answer asserts; if none of those that it names, the misspelt ones."""
+        weighed = stances.weigh(reading.folded.plain, cues, *_places(labels))
+        if weighed.unanswered or (weighed.denied and not weighed.kept):
+            names = Spans((hit.start, hit.end) for hit in labels)
+            misspelt = [hit for hit in self.speller.find(reading.folded.words) if not names.meets(hit.start, hit.end)]
+            if misspelt:
+                reading.note("read as a misspelling", confidence.MISSPELT)
+                labels = sorted([*labels, *misspelt], key=lambda hit: hit.start)
+                weighed = stances.weigh(reading.folded.plain, cues, *_places(labels))
+        for note in weighed.notes:
+            reading.note(*note)
+        reading.denied = [labels[number] for number in weighed.denied]
+        reading.asserted = _keep(reading, labels, [labels[number] for number in weighed.kept])
 
     def _labels(self, reading: Reading, cleaned: str, hits: list[Hit]) -> list[Hit]:
         """Return the hits that are names of labels, with the digits where labels are digits."""
@@ -165,6 +161,20 @@ class Reader:
         return kept
 
 
+def _is_plain(plain: str, cues: set[str], labels: Sequence[Hit]) -> bool:
+    """Whether one label, or two in a sentence, stand beside nothing that could change their meaning."""
+    if not labels or len(labels) > _PAIR or _SIGNS.search(plain):
+        return False
+    if len(labels) == 1:
+        return cues <= _HARMLESS
+    return cues <= {""} and not stances.SENTENCE_END.search(plain, labels[0].end, labels[1].start)
+
+
+def _places(labels: Sequence[Hit]) -> tuple[list[Span], list[frozenset[int]]]:
+    """Return where labels are and what they stand for."""
+    return [(hit.start, hit.end) for hit in labels], [hit.surface.labels for hit in labels]
+
+
 def _only_describes(plain: str, hit: Hit, following: Hit) -> bool:
     """Whether a label describes the next: "a baby elephant" is one thing, "cat dog" are two."""
     if plain[hit.end : following.start] != " " or following.surface.labels & hit.surface.labels:
@@ -184,98 +194,8 @@ def _drop_judge_talk(reading: Reading, labels: list[Hit]) -> list[Hit]:
     return _keep(reading, labels, [hit for hit in labels if not talk.covers(hit.start)])
 
 
-def _drop_offered(reading: Reading, labels: list[Hit]) -> list[Hit]:
-    """Drop a list of labels that the question offers, repeated in the answer, if anything else is asserted."""
-    plain = reading.folded.plain
-    runs: list[list[Hit]] = [[labels[0]]]
-    for before, label in pairwise(labels):
-        joined = label.start - before.end <= _LONGEST_GLUE and _GLUE.fullmatch(plain, before.end, label.start)
-        if joined:
-            runs[-1].append(label)
-        else:
-            runs.append([label])
-    offered = {
-        hit.start
-        for run in runs
-        if len({hit.surface.labels for hit in run}) >= _FEWEST_OFFERED
-        and _OFFERS.search(plain[max(0, run[0].start - _OFFERED_WITHIN) : run[0].start])
-        for hit in run
-    }
-    kept = [hit for hit in labels if hit.start not in offered]
-    if not offered or not kept:
-        return labels
-    reading.note("the options repeated from the question assert nothing", confidence.OFFERED)
-    return _keep(reading, labels, kept)
-
-
-def _drop_denied(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
-    """Drop labels that the answer denies or only wonders about."""
-    plain = reading.folded.plain
-    cues = [hit.end for hit in hits if hit.surface.cue in {"denial", "question"}]
-    spans = assertions.denied_spans(plain, cues, _spans(labels))
-    reading.denied = [hit for hit in labels if assertions.is_denied(plain, hit[:2], spans)]
-    if not reading.denied:
-        return labels
-    reading.note(f'"{reading.denied[0].surface.text}" is denied', confidence.DENIED)
-    denied = {hit.start for hit in reading.denied}
-    return _keep(reading, labels, [hit for hit in labels if hit.start not in denied])
-
-
-def _spans(hits: Sequence[Hit]) -> list[Span]:
-    return [(hit.start, hit.end) for hit in hits]
-
-
-def _drop_retracted(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
-    """Drop what comes before the last "no wait" or "I mean" that has something after it."""
-    retracted = [hit.end for hit in hits if hit.surface.cue == "retraction" and hit.end <= labels[-1].start]
-    if not retracted or labels[0].start >= retracted[-1]:
-        return labels
-    reading.note("corrects itself", confidence.CORRECTED)
-    return _keep(reading, labels, [label for label in labels if label.start >= retracted[-1]])
-
-
 def _keep(reading: Reading, labels: list[Hit], kept: Sequence[Hit]) -> list[Hit]:
     """Return the labels that are kept, in order; the others become ignored."""
     starts = {label.start for label in kept}
     reading.ignored += [label for label in labels if label.start not in starts]
     return [label for label in labels if label.start in starts]
-
-
-def _keep_conclusion(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
-    """Keep only the labels of the stated answer, if there is one; two such answers both count."""
-    plain = reading.folded.plain
-    markers = [
-        assertions.Marker(hit.end, "final" in hit.surface.text)
-        for hit in hits
-        if hit.surface.cue == "conclusion"
-        and (hit.surface.text != "answer" or assertions.states_answer(plain, hit.end))
-    ]
-    stated = assertions.stated(plain, markers, _spans(labels))
-    kept = [label for label in labels if label[:2] in stated]
-    if kept and len(kept) < len(labels):
-        reading.note("the stated answer outranks the rest", confidence.STATED_ANSWER)
-        return _keep(reading, labels, kept)
-    return labels
-
-
-def _drop_compared(reading: Reading, hits: Sequence[Hit], labels: list[Hit]) -> list[Hit]:
-    """Drop labels that others are only compared with, if anything else is asserted."""
-    plain = reading.folded.plain
-    contrast = Places(_CONTRAST, plain)
-    compared = []
-    for hit in hits:
-        if hit.surface.cue != "comparison":
-            continue
-        appearance = hit.surface.text in _APPEARANCE
-        if appearance and contrast.first(hit.end) == len(plain):
-            continue
-        near = hit.end + _NEAR
-        limit = assertions.CLAUSE_END.search(plain, hit.end, near + _NEAR)  # a phrase may reach past what is near
-        compared.append((hit.end, min(limit.start() if limit else near, plain.find(",", hit.end, near) % (near + 1))))
-    scopes = Spans(compared)
-    weak = [label for label in labels if scopes.covers(label.start)]
-    strong = [label for label in labels if not scopes.covers(label.start)]
-    if not weak or not strong:
-        return labels
-    reading.note(f'"{weak[0].surface.text}" is only compared with', confidence.COMPARED)
-    return _keep(reading, labels, strong)

@@ -8,9 +8,11 @@ from itertools import accumulate
 from rapidfuzz.distance import Levenshtein
 
 from judges.fuzzy import confidence
-from judges.fuzzy.grammar import assertions, injection
+from judges.fuzzy.grammar import conclusion, injection, stances
+from judges.fuzzy.matching.matcher import cues_beside
+from judges.fuzzy.other_answers import ARTICLES, GENERIC, only_denies, otherwise, words
 from judges.fuzzy.text import markup
-from judges.fuzzy.text.normalize import blank, fold
+from judges.fuzzy.text.normalize import blank, fold, words_of
 from judges.fuzzy.text.wordlists import NUMBER_WORDS, alternatives, word_list
 from judges.target import ShortAnswer
 from judges.verdict import Category, Match, Verdict
@@ -29,7 +31,6 @@ _READ, _CONCLUSIONS = 20_000, 50
 _YES = word_list("short_answer", "says_yes")
 _NO = word_list("short_answer", "says_no")
 _AFTER_NO = word_list("short_answer", "after_no")
-_ARTICLES = word_list("short_answer", "articles")
 _UNSURE = re.compile(rf"\W*(?:{alternatives('short_answer', 'unsure')})")
 _POLAR = (["yes"], ["no"])
 _NO_STATEMENT = re.compile(
@@ -38,15 +39,13 @@ _NO_STATEMENT = re.compile(
 )
 _YES_STATEMENT = re.compile(r"^\W*(?:it|this|that) (?:is|does|was)\W*$")
 _HEDGED = re.compile(rf"\b(?:{alternatives('short_answer', 'hedges')})\b")
-_CORRECTED = re.compile(rf"\b(?:{alternatives('short_answer', 'corrections')})\b")
-_GENERIC = word_list("short_answer", "generic")
 
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
     """Judge one answer: correct, incorrect or extrinsic; there is no intrinsic here."""
     text = markup.clean(prediction)
     plain, origin = _plain(text)
-    gold = _words(_plain(target.label)[0])
+    gold = words(_plain(target.label)[0])
     plain = blank(plain, (span for span in injection.spans(plain) if _only_talk(plain[slice(*span)], gold)))
     if not plain.strip(" .,!?-_*\n\"'"):
         return _verdict("extrinsic", confidence.BLANK, "holds no answer")
@@ -78,24 +77,21 @@ def _plain(text: str) -> tuple[str, list[int]]:
 
 def _only_talk(clause: str, gold: list[str]) -> bool:
     """Whether a clause really addresses the judge: "Full Credit" may be a title, and "True" an answer."""
-    return _words(clause) != gold and (gold not in _POLAR or len(clause.split()) > 2)
-
-
-def _words(plain: str) -> list[str]:
-    """Return the words of folded text without articles; "farmer's" and "farmers" are one."""
-    words = re.findall(r"[^\W_]+", plain.replace("'", ""))
-    return [word for word in words if word not in _ARTICLES] or words
+    return words(clause) != gold and (gold not in _POLAR or len(clause.split()) > 2)
 
 
 def _yes_or_no(plain: str, gold: str) -> Verdict:
-    last = [marker.end for marker in reversed(assertions.conclusions(plain))][:_CONCLUSIONS]
+    cues = cues_beside(words_of(plain), ())
+    announced = [marker.end for marker in conclusion.markers(plain, cues)]
+    announced += [cue.end for cue in cues if stances.takes_back(plain, cue)]
+    last = sorted(announced, reverse=True)[:_CONCLUSIONS]
     for start in [*last, 0]:
         said = _said(plain[start : start + _READ])
         if said == gold:
             return _verdict("correct", confidence.YES_NO, f"answers {said}")
         if said is not None:
             return _verdict("incorrect", confidence.YES_NO, f"answers {said}, not {gold}")
-    sure = confidence.REFUSED_YES_NO if assertions.REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
+    sure = confidence.REFUSED_YES_NO if conclusion.REFUSAL.search(plain) else confidence.NEITHER_YES_NOR_NO
     return _verdict("extrinsic", sure, "answers neither yes nor no")
 
 
@@ -109,12 +105,12 @@ def _said(plain: str) -> str | None:
         return "no" if words[1:2] == ["not"] else "yes"
     if first in _NO and _AFTER_NO.isdisjoint(words[1:2]):
         return "no"
-    if _NO_STATEMENT.match(plain) and not assertions.REFUSAL.search(plain):
+    if _NO_STATEMENT.match(plain) and not conclusion.REFUSAL.search(plain):
         return "no"
     if _YES_STATEMENT.match(plain):
         return "yes"
     stated = [word for word in ("yes", "no") if word in words]
-    return stated[0] if len(stated) == 1 and not assertions.REFUSAL.search(plain) else None
+    return stated[0] if len(stated) == 1 and not conclusion.REFUSAL.search(plain) else None
 
 
 def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdict:
@@ -122,19 +118,21 @@ def _number(plain: str, gold: str, prediction: str, origin: list[int]) -> Verdic
     found = [match.span() for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?![\w])(?!\.\d)", plain)]
     if len(gold) <= 2 and int(gold) < len(NUMBER_WORDS):
         found += [match.span() for match in re.finditer(rf"\b{NUMBER_WORDS[int(gold)]}\b", plain)]
-    denied = assertions.denied_spans(plain, assertions.denials(plain, found), found)
-    kept = [span for span in found if not assertions.is_denied(plain, span, denied)]
-    if len({_value(plain, span) for span in kept}) > 1:
-        last = max(start for start, _ in kept)
-        concluded = max((marker.end for marker in assertions.conclusions(plain) if marker.end <= last), default=0)
-        kept = [span for span in kept if span[0] >= concluded]
+    found.sort()
+    cues = cues_beside(words_of(plain), found)
+    weighed = stances.weigh(plain, cues, found, [_value(plain, span) for span in found])
+    kept = [found[number] for number in weighed.kept]
     kept = [span for span in kept if len(_value(plain, span)) == len(gold)] or kept
     values = {_value(plain, span) for span in kept}
+    doubt = min((certainty for _, certainty in weighed.notes), default=confidence.NO_DOUBT)
     if values == {gold}:
-        return _verdict("correct", confidence.SAME_NUMBER, f"gives {gold}", _match(gold, kept[0], prediction, origin))
+        match = _match(gold, kept[0], prediction, origin)
+        return _verdict("correct", min(confidence.SAME_NUMBER, doubt), f"gives {gold}", match)
     if values:
-        return _verdict("incorrect", confidence.OTHER_NUMBER, f"gives {', '.join(sorted(values))}, not {gold}")
-    if assertions.REFUSAL.search(plain):
+        return _verdict(
+            "incorrect", min(confidence.OTHER_NUMBER, doubt), f"gives {', '.join(sorted(values))}, not {gold}"
+        )
+    if conclusion.REFUSAL.search(plain):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if re.search(r"\d", plain) and not found:
         return _verdict("incorrect", confidence.DIGITS_UNREAD, f"gives another number than {gold}")
@@ -148,15 +146,13 @@ def _value(plain: str, span: tuple[int, int]) -> str:
 
 def _text(plain: str, gold: list[str], prediction: str, origin: list[int]) -> Verdict:
     tokens = [match.span() for match in re.finditer(r"[^\W_]+(?:'[^\W_]+)*", plain)]
-    tokens = [span for span in tokens if plain[slice(*span)] not in _ARTICLES] or tokens
+    tokens = [span for span in tokens if plain[slice(*span)] not in ARTICLES] or tokens
     span, errors = _nearest(plain, tokens, gold)
     if span is None:
         return _no_match(plain, " ".join(gold))
-    denied = assertions.denied_spans(plain, assertions.denials(plain, [span]), [span])
-    if assertions.is_denied(plain, span, denied):
-        rest = (plain[: span[0]] + " " + plain[span[1] :]).strip()
-        answered = _CORRECTED.search(rest)
-        return _verdict("incorrect" if answered else "extrinsic", confidence.DENIED_TEXT, f'denies "{" ".join(gold)}"')
+    other = otherwise(plain, span, " ".join(gold))
+    if other is not None:
+        return _verdict(*other)
     beside = _OR_AFTER.match(plain, span[1]) or _OR_BEFORE.search(plain[max(0, span[0] - _NEAR) : span[0]])
     if beside and "or" not in gold:
         return _verdict("incorrect", confidence.OPEN_BETWEEN_TWO, "leaves the answer open between two")
@@ -200,8 +196,10 @@ def _match(label: str, span: tuple[int, int], prediction: str, origin: list[int]
 
 def _no_match(plain: str, gold: str) -> Verdict:
     """Return the verdict on a text without the answer: another answer, or none at all."""
-    content = [word for word in _words(plain) if word not in _GENERIC]
-    refuses = assertions.REFUSAL.search(plain)
+    if only_denies(plain):
+        return _verdict("extrinsic", confidence.DENIED_TEXT, "only denies other answers")
+    content = [word for word in words(plain) if word not in GENERIC]
+    refuses = conclusion.REFUSAL.search(plain)
     if refuses and not _HEDGED.search(plain, refuses.end()):
         return _verdict("extrinsic", confidence.REFUSED, "gives no answer")
     if not content:

@@ -15,7 +15,7 @@ from judges.rerun.rows import answer_of
 from tools.local_judge.__main__ import main
 from tools.local_judge.cases import category_of, generate, styles
 from tools.local_judge.encoder import LocalJudge, Reader, questions, train, training_pairs
-from tools.local_judge.score import CASCADE, score
+from tools.local_judge.score import CASCADE, by_style, score
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,22 @@ def test_score_counts_right_answers_and_pairs(tmp_path):
     assert (figures["rules unsure", "fuzzy"].right, figures["rules unsure", "local"].right) == (0, 1)
     assert figures["rules unsure", "local"].n == 1
     assert figures["all", CASCADE].right == 4
+
+
+def test_rules_are_counted_by_style(tmp_path, capsys):
+    answers = [("a cat", "correct", "plain"), ("a dog", "correct", "plain"), ("", "extrinsic", "empty")]
+    rows = [
+        {"task": "cifar10", "label": "cat", "prediction": text, "category": gold, "style": style}
+        for text, gold, style in answers
+    ]
+    path = tmp_path / "gold.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert by_style(path, get_judge("fuzzy")) == {"plain": (1, 2), "empty": (1, 1)}
+    assert main(["rules", str(path)]) == 0
+    assert capsys.readouterr().out == "gold: 2/3\n  empty 1/1\n  plain 1/2\n"
+    path.write_text('{"task": "cifar10", "label": "cat", "prediction": "", "category": "extrinsic"}\n')
+    assert main(["rules", str(path)]) == 2
+    assert "field 'style': expected a name, found None" in capsys.readouterr().err
 
 
 def test_mistakes_are_told_in_one_line(tmp_path, capsys):

@@ -17,10 +17,10 @@ from tools.local_judge.cases import generate
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one of the three commands; a user's mistake gives one line and 2."""
+    """Run one of the commands; a user's mistake gives one line and 2."""
     arguments = _parser().parse_args(argv)
     try:
-        {"generate": _generate, "train": _train, "score": _score}[arguments.command](arguments)
+        {"generate": _generate, "train": _train, "score": _score, "rules": _rules}[arguments.command](arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -43,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("model", type=Path)
     scoring.add_argument("sets", type=Path, nargs="+", help="JSON lines as `emt judge` reads them, with `category`")
     scoring.add_argument("--json", action="store_true")
+    rules = commands.add_parser("rules", help="print what the rules get right, by style")
+    rules.add_argument(
+        "sets", type=Path, nargs="+", help="JSON lines as `emt judge` reads them, with `category`, `style`"
+    )
     for command in (cases, training):
         command.add_argument("--seed", type=int, default=0)
     return parser
@@ -85,6 +89,16 @@ def _score(arguments: argparse.Namespace) -> None:
         judges["llm"] = get_judge("llm")
     figures = [figure for path in arguments.sets for figure in score(path, judges)]
     print(json.dumps([asdict(figure) for figure in figures], indent=1)) if arguments.json else print_table(figures)
+
+
+def _rules(arguments: argparse.Namespace) -> None:
+    from tools.local_judge.score import by_style
+
+    for path in arguments.sets:
+        found = by_style(path, get_judge("fuzzy"))
+        right, n = (sum(counts) for counts in zip(*found.values(), strict=True)) if found else (0, 0)
+        print(f"{path.stem}: {right}/{n}")
+        print("".join(f"  {style} {ours}/{all_}\n" for style, (ours, all_) in sorted(found.items())), end="")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def _row(generator: random.Random, book: dict[str, Any], style: dict[str, Any], 
             kind, "classification"
         ),
         "label": gold,
-        "prediction": _decorated(generator, book, text),
+        "prediction": _decorated(generator, book, text, kind),
         "category": category_of(set(asserted), gold),
         "asserts": asserted,
     }
@@ -127,12 +127,13 @@ def _with_clauses(generator: random.Random, clauses: dict[str, list[str]], text:
     return _CLAUSE.sub(clause, text)
 
 
-def _decorated(generator: random.Random, book: dict[str, Any], text: str) -> str:
+def _decorated(generator: random.Random, book: dict[str, Any], text: str, kind: str) -> str:
     """Begin with a capital letter mostly, and now and then put small talk around the answer or change its case."""
     if generator.random() < 0.7:
         text = _SENTENCE.sub(lambda found: found[0].upper(), text)
     if generator.random() < _DECORATED:
-        text = generator.choice(book["before"]) + text
+        before = generator.choice(book["before"])
+        text = text if kind == "yes_no" else before + text  # "Sure!" says yes
     if generator.random() < _DECORATED:
         text += generator.choice(book["after"])
     drawn = generator.random()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emt_core.errors import UserError
-from emt_core.files import read_rows
+from emt_core.files import Row, read_rows
 from judges.judging import Judge
 from judges.rerun.rows import answer_of
 from judges.settings import CascadeSettings
@@ -54,11 +54,7 @@ def score(path: Path, judges: Mapping[str, Judge]) -> list[Figure]:
         UserError: the file cannot be read, a row is faulty, or its category is none.
     """
     items, gold = [], []
-    for where, row in read_rows(path):
-        if row.get("category") not in CATEGORIES:
-            raise UserError(
-                f"{where}: field 'category': expected one of {', '.join(CATEGORIES)}, found {row.get('category')!r}"
-            )
+    for where, row in _gold_rows(path):
         items.append(answer_of(row, where))
         gold.append(row["category"])
     found: dict[str, list[Verdict]] = {}
@@ -82,6 +78,31 @@ def score(path: Path, judges: Mapping[str, Judge]) -> list[Figure]:
         for name, verdicts in found.items()
         if any(chosen)
     ]
+
+
+def by_style(path: Path, judge: Judge) -> dict[str, tuple[int, int]]:
+    """Return for each style of a file how many answers a judge gets right, and of how many.
+
+    Raises:
+        UserError: as `score` does, or a row has no style.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for where, row in _gold_rows(path):
+        style = row.get("style")
+        if not isinstance(style, str):
+            raise UserError(f"{where}: field 'style': expected a name, found {style!r}")
+        right, n = found.get(style, (0, 0))
+        found[style] = (right + (judge.judge(*answer_of(row, where)).category == row["category"]), n + 1)
+    return found
+
+
+def _gold_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    for where, row in read_rows(path):
+        if row.get("category") not in CATEGORIES:
+            raise UserError(
+                f"{where}: field 'category': expected one of {', '.join(CATEGORIES)}, found {row.get('category')!r}"
+            )
+        yield where, row
 
 
 def _figure(

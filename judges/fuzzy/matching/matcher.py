@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import ahocorasick
@@ -12,7 +13,7 @@ import ahocorasick
 from judges.fuzzy.text.inflection import plural, plurals, spellings
 from judges.fuzzy.text.lexicon import is_word, may_be
 from judges.fuzzy.text.normalize import ASCII_TABLE, fold_name
-from judges.fuzzy.text.spans import without_overlaps
+from judges.fuzzy.text.spans import Span, Spans, without_overlaps
 from judges.fuzzy.text.wordlists import cue_kinds
 from judges.vocabulary import Vocabulary
 
@@ -42,11 +43,11 @@ class Hit(NamedTuple):
     surface: Surface
 
 
-class Matcher:
-    """The automaton over one vocabulary: its names, the names of other things that contain them, and the cues."""
+class Finder:
+    """An automaton over some surfaces."""
 
-    def __init__(self, vocabulary: Vocabulary, others: Iterable[str] = ()) -> None:
-        self.surfaces = _surfaces(vocabulary, [*vocabulary.others, *others])
+    def __init__(self, surfaces: dict[str, Surface]) -> None:
+        self.surfaces = surfaces
         self._automaton: Any = ahocorasick.Automaton()
         for text, surface in self.surfaces.items():
             self._automaton.add_word(f" {text} ", (len(text), surface))
@@ -73,6 +74,24 @@ class Matcher:
         return taken + _longest(cluster)
 
 
+class Matcher(Finder):
+    """The automaton over one vocabulary: its names, the names of other things that contain them, and the cues."""
+
+    def __init__(self, vocabulary: Vocabulary, others: Iterable[str] = ()) -> None:
+        super().__init__(_surfaces(vocabulary, [*vocabulary.others, *others]))
+
+
+@cache
+def _cue_finder() -> Finder:
+    return Finder(_cues())
+
+
+def cues_beside(words: str, named: Iterable[Span]) -> list[Hit]:
+    """Return the cues in folded text from left to right, without those inside names ("No" as an option)."""
+    names = Spans(named)
+    return [cue for cue in _cue_finder().find(words) if not names.meets(cue.start, cue.end)]
+
+
 def _longest(overlapping: list[tuple[int, int, Surface]]) -> list[Hit]:
     """Keep the longest of overlapping hits, then those that do not overlap with it, from left to right."""
     if len(overlapping) == 1:
@@ -80,6 +99,10 @@ def _longest(overlapping: list[tuple[int, int, Surface]]) -> list[Hit]:
     ordered = sorted(overlapping, key=lambda hit: (hit[0] - hit[1], hit[0]))
     taken = [Hit(*ordered[number]) for number in without_overlaps([(start, end) for start, end, _ in ordered])]
     return sorted(taken, key=lambda hit: hit.start)
+
+
+def _cues() -> dict[str, Surface]:
+    return {text: Surface(text, cue=cue) for text, cue in cue_kinds().items()}
 
 
 def _surfaces(vocabulary: Vocabulary, others: Iterable[str]) -> dict[str, Surface]:
@@ -94,7 +117,7 @@ def _surfaces(vocabulary: Vocabulary, others: Iterable[str]) -> dict[str, Surfac
                     claims[text].add(label.index)
         for text, labels in claims.items():
             owners.setdefault(text, (rank, labels))
-    surfaces = {text: Surface(text, cue=cue) for text, cue in cue_kinds().items()}
+    surfaces = _cues()
     for other in others:
         for text in (fold_name(other), plural(fold_name(other))):
             surfaces[text] = Surface(text, how="other")

@@ -20,6 +20,7 @@ _BIG: list[str] = load("numbers")["sizes"].split()
 _CALLED = alternatives("numbers", "called")
 
 _NUMBER = re.compile(r"(?<![a-z0-9])\d+(?:(?:[.,:\-]|\s?[/x×]\s?)\d+)*(?:st|nd|rd|th|%|\s?%|[a-z]+)?", re.I)
+_ARTICLE_BEFORE = re.compile(r"\ba $")
 _WORD_AFTER = re.compile(r"[ \-]([a-z]+)")
 _JOINED_WORD_AFTER = re.compile(r"([ \-])([a-z]+)")
 _ALONE = re.compile(r"\d")
@@ -134,7 +135,9 @@ def _roman(plain: str, original: str, origin: Sequence[int]) -> list[Hit]:
 
 
 def _is_quantity(plain: str, hit: Hit) -> bool:
-    """Whether the digit counts something: "3 strokes", "2 of them"."""
+    """Whether the digit counts something: "3 strokes", "2 of them"; not so "a 2 fits"."""
+    if _ARTICLE_BEFORE.search(plain[max(0, hit.start - 3) : hit.start]):
+        return False
     after = _WORD_AFTER.match(plain, hit.end)
     return after is not None and (after.group(1) in _UNIT_NOUNS or is_plural(after.group(1)))
 

@@ -37,7 +37,8 @@ _ROLE_END = re.compile(
 )
 _QUESTION = re.compile(
     r"(?:(?<=[.!?\n:])|\A)\s{0,40}(?:question:\s*|q:\s*)?"
-    rf"(?:{alternatives('markup', 'question_words')})\b[^.!?\n]{{0,500}}\?",
+    rf"(?:{alternatives('markup', 'question_words')})\b[^.!?\n]{{0,500}}\?"
+    rf"(?!\s{{0,9}}(?:{alternatives('markup', 'confirms')})\b)",
     re.I,
 )
 _PROMPT_ECHO = re.compile(

@@ -80,6 +80,11 @@ class _WordCharacters(dict[int, str]):
 _FOLDS, _WORDS = _Folds(), _WordCharacters()
 
 
+def words_of(plain: str) -> str:
+    """Return the `words` of folded text, from its `plain`."""
+    return plain.translate(_WORDS)
+
+
 def _fold_char(char: str) -> str:
     """Return what one non-ASCII character matches as; empty for what cannot be seen."""
     if char == _KEYCAP_TEN:

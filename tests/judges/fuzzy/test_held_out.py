@@ -1,7 +1,7 @@
-"""Answers in the styles that broken and verbose models have, labelled by hand; no rule was fitted to them.
+"""Answers labelled by hand before the rules read them: what the rules get right of sentences not written for them.
 
-Fifty-nine phrasings, most of them with six labels, and subtypes in sentences: unfinished thoughts, the prompt's options
-repeated, elimination, JSON with alternatives or reasons, ranked lists. The file came before the rules for them.
+`styles.jsonl`: fifty-nine phrasings of broken and verbose models, most of them with six labels. `second_styles.jsonl`:
+denials, eliminations, second thoughts, reasoning aloud and repeated questions, one sentence each.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from emt_tasks.datasets.vocabularies import load
-from judges import Classification, MultipleChoice, judge
-from judges.target import Target
+import pytest
 
-CASES = Path(__file__).parent / "held_out" / "styles.jsonl"
+from judges import judge
+from judges.rerun.rows import answer_of
+
+CASES = Path(__file__).parent / "held_out"
 
 
-def test_styles_that_no_rule_was_fitted_to() -> None:
-    cases = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
-    assert len(cases) >= 300
+@pytest.mark.parametrize(("name", "at_least", "floor"), [("styles", 300, 0.99), ("second_styles", 120, 0.78)])
+def test_styles_that_no_rule_was_fitted_to(name: str, at_least: int, floor: float) -> None:
+    cases = [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(cases) >= at_least
     wrong = []
     for case in cases:
-        target: Target = (
-            MultipleChoice(case["label"], case["choices"])
-            if case["task"] == "multiple_choice"
-            else Classification(case["label"], load(case["task"]))
-        )
-        verdict = judge(case["prediction"], target)
+        verdict = judge(*answer_of(case, name))
         if verdict.category != case["category"]:
             wrong.append(f"{case['style']}: {case['prediction']!r} ({case['label']}): {verdict.reason}")
-    assert len(wrong) / len(cases) <= 0.03, "\n".join([f"{len(wrong)} of {len(cases)}", *wrong])
+    assert 1 - len(wrong) / len(cases) >= floor, "\n".join([f"{len(wrong)} of {len(cases)}", *wrong])

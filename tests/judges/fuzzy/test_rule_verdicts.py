@@ -78,6 +78,33 @@ def test_confidence_falls_with_what_was_decided_on_the_way():
     assert judge("I cannot tell.", target).confidence > vague
 
 
+def test_a_guess_at_grammar_is_asked_about():
+    """The cascade's threshold is 0.7."""
+    target = Classification("cat", CIFAR10)
+    implied = judge("A cat would have whiskers.", target)
+    offered = judge("The options are cat, dog and frog.", target)
+    scattered = judge("Dogs are larger. Here is a cat.", target)
+    beyond = judge("It is a cat. No wait, it is a toaster.", target)
+    for verdict in (implied, offered, scattered, beyond):
+        assert verdict.confidence < 0.7, verdict
+    assert (implied.category, offered.category, scattered.category) == ("extrinsic", "extrinsic", "intrinsic")
+    assert judge("It is a cat and a dog.", target).confidence > 0.8
+    assert judge("A cat can be excluded.", target).confidence > 0.8
+
+
+def test_names_are_opaque_to_the_grammar():
+    """The full stop, "and", "not" and "no" in a name end no sentence and deny nothing."""
+    options = ["St. Bernard", "salt and pepper", "not at all", "no"]
+    for text, letter in (
+        ("It is not A. St. Bernard but D.", "D"),
+        ("Salt and pepper is out, so it must be St. Bernard.", "A"),
+        ("C, not at all", "C"),
+        ("No? Actually, St. Bernard.", "A"),
+    ):
+        verdict = judge(text, MultipleChoice(letter, options))
+        assert verdict.category == "correct", (text, verdict)
+
+
 def test_reasons_say_why():
     target = Classification("cat", CIFAR10)
     assert "denied" in judge("Not a cat, a dog.", target).reason
