@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.files import Row
 from judges.llm.panel import majority
 from judges.rerun.agreement import Opinion, paired
@@ -70,7 +70,7 @@ def panel_reliability(rows: Iterable[Row]) -> Reliability | None:
             continue
         judges = tuple(str(vote.get("judge")) for vote in cast)
         if names not in (None, judges):
-            raise UserError(f"votes of different panels: {', '.join(names or ())} and {', '.join(judges)}")
+            raise UserError(f"votes of different panels: {listed(names or ())} and {listed(judges)}")
         names = judges
         votes.append([vote.get("category") for vote in cast])
     if names is None:

@@ -10,7 +10,7 @@ import pytest
 from emt_core.errors import UserError
 from emt_tasks.datasets.vocabularies import find, load
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SIZES = {"mnist": 10, "cifar10": 10, "cifar100": 100, "miniimagenet": 100, "imagenet1k": 1000, "flowers102": 102}
 
 
@@ -112,11 +112,11 @@ def test_unknown_names():
         load("cifar")
 
 
-@pytest.mark.parametrize("tool", ["build_vocabularies.py", "build_lexicon.py"])
+@pytest.mark.parametrize("tool", ["build_vocabularies", "build_lexicon"])
 def test_committed_files_are_what_the_builder_makes(tool):
     if not Path("/usr/share/wordnet/data.noun").is_file():
         pytest.skip("needs WordNet 3.0's database: apt-get install wordnet-base")
     run = subprocess.run(
-        [sys.executable, ROOT / "tools" / tool, "--check"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", f"tools.{tool}", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
