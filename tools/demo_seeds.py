@@ -16,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from emt_tasks.commands.demo import tell_story
-from emt_tasks.commands.demo_words import FINETUNED_ON, Ending, percent
+from emt_tasks.commands.demo_words import FINETUNED_ON, Ending
 
-HEADER = "| seed | recipe | new task | same question, other images | other questions, same images | both other | gate |"
 TASKS = (FINETUNED_ON, "demo_shapes", "demo_digits_qa", "demo_shapes_qa")
+HEADER = f"| seed | recipe | {' | '.join(TASKS)} | gate |"
 
 
 def run(folder: Path, seeds: Iterable[int], *, overwrite: bool = False) -> Iterator[tuple[int, list[Ending]]]:
@@ -32,10 +32,10 @@ def run(folder: Path, seeds: Iterable[int], *, overwrite: bool = False) -> Itera
 
 
 def row(seed: int, ending: Ending) -> str:
-    """Return a row of the table: accuracy before and after on each task."""
+    """Return a row of the table: percent right before and after on each task, and the gate's outcome."""
     scores = {task.task: task.scores for task in ending.result.comparison.tasks}
     shown = [
-        f"{percent(found.base.estimate)} → {percent(found.candidate.estimate)}" if (found := scores.get(task)) else "-"
+        f"{found.base.estimate:.1f} → {found.candidate.estimate:.1f}" if (found := scores.get(task)) else "-"
         for task in TASKS
     ]
     return f"| {seed} | {ending.name} | {' | '.join(shown)} | {ending.result.outcome} |"

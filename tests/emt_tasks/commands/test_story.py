@@ -175,6 +175,13 @@ def test_every_outcome_is_told_in_whole_sentences(ending, one, other):
         assert f"the {found.name}" in told[1].lower() or (not found.learned and found.result.outcome == "not inferior")
 
 
+def test_a_row_of_the_table_over_seeds(ending):
+    assert demo_seeds.HEADER == "| seed | recipe | demo_digits | demo_shapes | demo_digits_qa | demo_shapes_qa | gate |"
+    assert demo_seeds.row(3, ending("high rate", LEARNED | LOST)) == (
+        "| 3 | high rate | 50.0 → 98.0 | 98.0 → 98.0 | 98.0 → 48.0 | 98.0 → 98.0 | forgetting |"
+    )
+
+
 def test_words_of_one_that_chose_the_class_name(tmp_path):
     lured = [sample | {"class_name_chosen": float(number < 100)} for number, sample in enumerate(samples(100))]
     task = compare(
