@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint format demo bench constraints clean
+.PHONY: help setup test test-slow lint format demo demo-seeds constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,9 @@ test-slow: $(READY)  ## the tests that take minutes
 
 demo: $(READY)  ## fine-tune a small model in three ways, gate each, and write a report: two minutes on a CPU
 	$(BIN)/emt demo --output out/demo --overwrite
+
+demo-seeds: $(READY)  ## the demo with five seeds: a table of what each learned, kept and lost; ten minutes
+	$(BIN)/python -m tools.demo_seeds out/demo-seeds --overwrite
 
 lint: $(READY)  ## ruff, mypy, and whether the reference pages are up to date
 	$(BIN)/ruff format --check .

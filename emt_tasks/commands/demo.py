@@ -1,4 +1,4 @@
-"""`emt demo`: a small model learns digits three times, and the gate says what each of the three forgot.
+"""`emt demo`: a small model learns to name digits in three ways, and the gate says what each of them forgot.
 
 Everything is real and works as for large models: lmms-eval, the recipes, the gate, the report. It runs in one
 process, since importing lmms-eval takes longer than evaluating here.
@@ -11,9 +11,8 @@ import shutil
 import sys
 import time
 import webbrowser
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +20,7 @@ import typer
 from rich.console import Console
 
 from emt_core.folders import check_folder, clear, mark
+from emt_tasks.commands.demo_words import FINETUNED_ON, Ending, in_words, percent
 from emt_tasks.tasks.evaluator import EvaluationSettings
 from emt_tasks.tasks.evaluator import evaluate as evaluate_model
 from finetune.recipes.files import read
@@ -30,10 +30,7 @@ from leaderboards.report.candidates import parse_candidates
 from leaderboards.report.page import compare_all, write_report
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from leaderboards.comparison.forgetting import TaskComparison
-    from leaderboards.gate.decide import GateResult, Outcome
+    from leaderboards.gate.decide import GateResult
     from leaderboards.report.candidates import Candidate
 
 demo = typer.Typer()
@@ -46,7 +43,6 @@ RECIPES = {
 """Recipe: its short name, and what it does in words."""
 
 TASKS = "demo_matrix"
-FINETUNED_ON, SAME_IMAGES = "demo_digits", "demo_digits_qa"
 MARGIN = 5.0
 """Percentage points: with 400 documents per task, a margin of 2 is lost in the noise."""
 
@@ -60,15 +56,6 @@ The same with your own model:
   emt check --base BASE --candidate FINETUNED  a folder or hub name each; evaluates both, gate and report
   emt finetune forgetting_single part=projector rate=1e-5 --dry-run
                                                a recipe of a paper on a large model: what it would do"""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """One recipe's outcome: its short name, what it does, and the gate's result on its last checkpoint."""
-
-    name: str
-    about: str
-    result: GateResult
 
 
 @demo.command(
@@ -150,86 +137,9 @@ def evaluate(model: Path, folder: Path, console: Console) -> Path:
     """Evaluate a checkpoint as `emt eval` does; returns the run's folder."""
     results = evaluate_model(EvaluationSettings(str(model), (TASKS,), batch_size=100), folder)
     right = {task.removeprefix("demo_"): results["results"][task]["accuracy,none"] for task in results["configs"]}
-    shown = ", ".join(f"{task} {_percent(100 * share)}" for task, share in right.items())
+    shown = ", ".join(f"{task} {percent(100 * share)}" for task, share in right.items())
     console.print(f"      {folder.name}: right in {shown}", style="dim")
     return folder
-
-
-def in_words(endings: Sequence[Ending]) -> Iterator[str]:
-    """Yield what happened, line by line, all of it from the gate's results."""
-    for ending in endings:
-        yield ""
-        yield f"{ending.name} ({ending.about}): {_WORD[ending.result.outcome]}"
-        tasks = {task.task: task for task in ending.result.comparison.tasks}
-        yield f"  {_change(tasks[FINETUNED_ON])}: what it was trained on"
-        yield f"  {_change(tasks[SAME_IMAGES])}: the same images, asked in other words"
-        for unit in ending.result.units:
-            if unit.outcome == "forgetting" and unit.name in tasks and unit.name != SAME_IMAGES:
-                yield f"  {_change(tasks[unit.name])}: forgotten too{_distracted(tasks[unit.name])}"
-        if _outcome(ending, SAME_IMAGES) == "forgetting":
-            yield f"  {_lost_to(tasks[SAME_IMAGES])}"
-    yield ""
-    yield _moral(endings)
-
-
-_WORD = {"forgetting": "FAILS the gate", "not inferior": "passes the gate", "undecided": "undecided"}
-
-
-def _moral(endings: Sequence[Ending]) -> str:
-    """Say how the recipes that forgot differ from those that did not."""
-    failed = _those(endings, "forgetting")
-    passed = _those(endings, "not inferior")
-    if not failed:
-        return f"No recipe is shown to have forgotten more than {MARGIN:g} points anywhere."
-    said = f"{_listed(failed)} forgot more than {MARGIN:g} points"
-    unable = [
-        ending.name
-        for ending in endings
-        if _outcome(ending, SAME_IMAGES) == "forgetting" and _outcome(ending, FINETUNED_ON) == "not inferior"
-    ]
-    if unable:
-        one = len(unable) == 1
-        who = _listed(unable) if unable != failed else "It" if one else "They"
-        verbs = ("knows", "follows") if one else ("know", "follow")
-        said += f". {who} still {verbs[0]} the digits, but no longer {verbs[1]} questions about the very same images"
-    return said + (f". {_listed(passed)} did not forget: how you fine-tune makes the difference." if passed else ".")
-
-
-def _those(endings: Sequence[Ending], outcome: Outcome) -> list[str]:
-    return [ending.name for ending in endings if ending.result.outcome == outcome]
-
-
-def _outcome(ending: Ending, task: str) -> Outcome | None:
-    return next((unit.outcome for unit in ending.result.units if unit.name == task), None)
-
-
-def _change(task: TaskComparison) -> str:
-    if task.scores is None:
-        return f"{task.task}: no answer could be scored"
-    base, candidate = task.scores.base.estimate, task.scores.candidate.estimate
-    return f"{task.task}: {_percent(base)} right before, {_percent(candidate)} after"
-
-
-def _distracted(task: TaskComparison) -> str:
-    """Say how often the wrong option that is the class's name was chosen, if the task has one."""
-    if task.distracted is None:
-        return ""
-    base, candidate = (_percent(side.estimate) for side in (task.distracted.base, task.distracted.candidate))
-    return f"; the class's name, a wrong option, was chosen in {base} before, {candidate} after"
-
-
-def _lost_to(task: TaskComparison) -> str:
-    """Say what became of the answers that were right before."""
-    flips = task.flips
-    kinds = {
-        "leakage": "name a digit where an option was asked for",
-        "extrinsic": "are no option at all",
-        "incorrect": "are another option",
-        "intrinsic": "are several options",
-        "unscored": "could not be judged",
-    }
-    parts = [f"{flips.lost_to[kind]} {words}" for kind, words in kinds.items() if flips.lost_to.get(kind)]
-    return f"of the {flips.lost} answers lost there, {_listed(parts)}"
 
 
 def _compare(reference: Path, output: Path) -> list[Ending]:
@@ -280,11 +190,3 @@ def _peak_gigabytes() -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes here
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} %"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])) if parts else "none"
