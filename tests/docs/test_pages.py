@@ -117,7 +117,7 @@ def world(tmp_path_factory) -> Path:
             ("runs/base", "runs/tuned", mine),
             (f"{evaluations}/step-000000", f"{evaluations}/step-000391", emt),
             ("runs/emt/encoder", "runs/emt/unused", emt),
-            ("emt-demo/base", "emt-demo/full_low/evaluations/step-000044", demo),
+            ("emt-demo/base", "emt-demo/full_low/evaluations/step-000132", demo),
         )
     ):
         scratch = tmp_path_factory.mktemp(f"runs{number}")
