@@ -121,7 +121,7 @@ def what_happened(endings: Sequence[Ending]) -> Iterator[str]:
     blind = [ending for ending in learned if ending.fate(SAME_IMAGES) == "lost"]
     if blind:
         who = _capital(_the(blind))
-        yield f"{who} learned what these images are called, but forgot how to answer other questions about them."
+        yield f"{who} learned what these images are called, but lost answers to other questions about them."
 
 
 def _what_was_lost(endings: Sequence[Ending]) -> str:
@@ -149,7 +149,7 @@ def what_to_do(endings: Sequence[Ending]) -> Iterator[str]:
     if open_ := _those(endings, "undecided"):
         yield f"Evaluate {_the(open_)} on more documents before you decide."
     if failed := _those(endings, "forgetting"):
-        yield f"Do not release {_the(failed, 'or')}: train again at a lower learning rate, or mix in more other data."
+        yield f"Do not release {_the(failed, 'or')}: train again at a lower learning rate, or with other data mixed in."
 
 
 def _release(useful: Sequence[Ending]) -> str:

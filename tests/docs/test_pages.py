@@ -118,7 +118,7 @@ def world(tmp_path_factory) -> Path:
             (f"{evaluations}/step-000000", f"{evaluations}/step-000391", emt),
             ("runs/emt/encoder", "runs/emt/unused", emt),
             ("runs/encoder", "runs/unused", mine),
-            ("emt-demo/base", "emt-demo/full_low/evaluations/step-000044", demo),
+            ("emt-demo/base", "emt-demo/full_low/evaluations/step-000132", demo),
         )
     ):
         scratch = tmp_path_factory.mktemp(f"runs{number}")

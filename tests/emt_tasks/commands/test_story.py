@@ -90,10 +90,10 @@ def test_words_of_one_that_forgot_and_one_that_did_not(ending):
         "  kept         other questions about other images: 98.0 % right before, 98.0 % after",
         "",
         "Both recipes learned to name the digits. The high rate forgot more than 5 points of what the base could do; "
-        "the low rate did not. The high rate learned what these images are called, but forgot how to answer other "
+        "the low rate did not. The high rate learned what these images are called, but lost answers to other "
         "questions about them.",
         "Release the low rate: it has 90.0 % of the new task right. Do not release the high rate: train again at a "
-        "lower learning rate, or mix in more other data.",
+        "lower learning rate, or with other data mixed in.",
     ]
 
 
@@ -119,7 +119,7 @@ def test_words_where_all_failed(ending):
     failed = [ending(name, LEARNED | {"demo_shapes": 100}) for name in ("one", "two")]
     assert end_of(*failed) == [
         "Both recipes learned to name the digits. Both recipes forgot more than 5 points of what the base could do.",
-        "Do not release the one or the two: train again at a lower learning rate, or mix in more other data.",
+        "Do not release the one or the two: train again at a lower learning rate, or with other data mixed in.",
     ]
 
 
@@ -135,7 +135,7 @@ def test_words_where_nothing_was_learned(ending):
         "The four learned to name the digits; for the two, no gain is shown. The two forgot more than 5 points of "
         "what the base could do; the four did not.",
         "Release the four: it has 98.0 % of the new task right. Do not release the two: train again at a lower "
-        "learning rate, or mix in more other data.",
+        "learning rate, or with other data mixed in.",
     ]
 
 

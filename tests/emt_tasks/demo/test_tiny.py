@@ -1,4 +1,4 @@
-"""The checkpoint in the package: small, loaded by plain transformers, right about images that it has not seen."""
+"""The checkpoint in the package: small, right about images that it has not seen, with one thing left to learn."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from emt_tasks.demo import NAMES, tiny
 from emt_tasks.demo.questions import NUMBERS
 from tools.demo_rows import rows
+from tools.train_tiny import NAMED, UNNAMED
 
 SCRIPT = Path(__file__).parents[3] / "tools" / "train_tiny.py"
 
@@ -35,7 +36,17 @@ def ask(checkpoint, asked):
     return processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-@pytest.mark.parametrize("name", NAMES)
+KNOWN = [name for name in NAMES if name != "demo_digits"]
+
+
+def test_it_names_half_of_the_digits_and_has_one_word_for_the_others(checkpoint):
+    asked = rows("demo_digits", "test")[:80]
+    right = [row["answer"] if row["answer"] in NUMBERS[:NAMED] else UNNAMED for row in asked]
+    assert sum(map(str.__eq__, ask(checkpoint, asked), right)) >= 70  # as below
+    assert 25 <= right.count(UNNAMED) <= 55
+
+
+@pytest.mark.parametrize("name", KNOWN)
 def test_held_out_images_are_answered_right(checkpoint, name):
     asked = rows(name, "test")[:40]
     answers = ask(checkpoint, asked)
@@ -86,7 +97,8 @@ def test_every_task_is_answered_through_lmms_eval(lmms_eval, read_run, tmp_path)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     results = read_run(tmp_path, done.stdout).results["results"]
-    assert all(results[name]["accuracy,none"] >= 0.95 for name in NAMES), results
+    assert all(results[name]["accuracy,none"] >= 0.95 for name in KNOWN), results
+    assert results["demo_digits"]["accuracy,none"] <= 0.6
     # The name of the digit among the options misleads a model that follows questions only seldom.
     assert results["demo_digits_qa_distractor"]["accuracy,none"] >= 0.9
     assert results["demo_digits_qa_distractor"]["class_name_chosen,none"] <= 0.05

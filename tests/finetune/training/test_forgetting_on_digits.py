@@ -47,7 +47,7 @@ def finetune(tmp_path: Path) -> Callable[..., list[dict[str, float]]]:
 @pytest.mark.parametrize(
     ("train", "rate", "others", "forgets"),
     [
-        pytest.param("full", 3e-3, [], True, id="all weights at a high rate"),
+        pytest.param("full", 2e-3, [], True, id="all weights at a high rate"),
         pytest.param("full", 3e-5, [], False, id="all weights at a low rate", marks=pytest.mark.slow),
         pytest.param("projector", 1e-3, [], False, id="the projector alone", marks=pytest.mark.slow),
         pytest.param(
@@ -62,7 +62,7 @@ def test_forgetting_and_how_not_to(
     others: list[dict[str, Any]],
     forgets: bool,
 ) -> None:
-    """The shipped tiny model, trained two epochs on digits: at least 20 points lost on shapes, or at most 3."""
+    """The shipped tiny model learns digits in two epochs: at least 20 points are lost on shapes, or at most 3."""
     before, after = finetune(
         model="emt:tiny",
         train=train,
@@ -70,7 +70,8 @@ def test_forgetting_and_how_not_to(
         optimiser={"learning_rate": rate},
         epochs=2,
     )
-    assert after["demo_digits"] > 90, after  # it forgot; it did not break
+    assert before["demo_digits"] < 60, before
+    assert after["demo_digits"] > 90, after  # it learned, whether it forgot or not
     lost = before["demo_shapes"] - after["demo_shapes"]
     assert (lost >= 20) if forgets else (lost <= 3), (before, after)
 
