@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -34,7 +35,7 @@ def judge_choice(prediction: str, target: MultipleChoice) -> Verdict:
     if not 0 <= gold < len(target.choices):
         last = chr(ord("A") + len(target.choices) - 1)
         raise UserError(f"label {target.label!r} is not an option; expected a letter from A to {last}")
-    folded = fold(markup.clean(prediction))
+    folded = fold(markup.clean(prediction, target.choices))
     notes: list[_Note] = []
     picks = _picks(folded, prediction, target.choices, notes)
     matches = tuple(_match(pick, folded, prediction) for pick in picks)
@@ -85,11 +86,23 @@ def _picks(folded: Folded, prediction: str, choices: Sequence[str], notes: list[
     plain = folded.plain
     picks = find_picks(folded, prediction, choices)
     first, last = len(plain) - len(plain.lstrip()), len(plain.rstrip())
-    talk = Spans(span for span in injection.spans(plain) if span[0] > first or span[1] < last)
+    said = (span for span in injection.spans(plain) if span[0] > first or span[1] < last)
+    talk = Spans(span for span in said if not _quotes_option(plain, span, picks))
     kept = [pick for pick in picks if not talk.covers(pick.start)]
     if len(kept) < len(picks):
         notes.append(("what is said to the judge does not count", confidence.PART_IGNORED))
     return _weighed(folded, kept, notes)
+
+
+def _quotes_option(plain: str, clause: Span, picks: Sequence[Pick]) -> bool:
+    """Whether more than half of a clause is an option of several words: "he scored 20 points in the first half"."""
+    start, end = clause
+    inside = picks[bisect_left(picks, start, key=_start) : bisect_left(picks, end, key=_start)]
+    return any(2 * (pick.end - pick.start) > end - start and " " in plain[pick.start : pick.end] for pick in inside)
+
+
+def _start(pick: Pick) -> int:
+    return pick.start
 
 
 def _weighed(folded: Folded, picks: list[Pick], notes: list[_Note]) -> list[Pick]:

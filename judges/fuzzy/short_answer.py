@@ -26,6 +26,7 @@ _OR_AFTER = re.compile(r"\W{0,3}\s*(?:or|/)\s+\w")
 _OR_BEFORE = re.compile(r"\w\s+or\s+(?:the |a |an )?$")
 _NO_DIGIT = re.compile(r"\D")
 _NEAR = 20
+_PAIR = 2
 # Of an answer without end, so many characters are read after each of so many conclusions, the last ones.
 _READ, _CONCLUSIONS = 20_000, 50
 _YES = word_list("short_answer", "says_yes")
@@ -43,7 +44,7 @@ _HEDGED = re.compile(rf"\b(?:{alternatives('short_answer', 'hedges')})\b")
 
 def judge_short_answer(prediction: str, target: ShortAnswer) -> Verdict:
     """Judge one answer: correct, incorrect or extrinsic; there is no intrinsic here."""
-    text = markup.clean(prediction)
+    text = markup.clean(prediction, [target.label])
     plain, origin = _plain(text)
     gold = words(_plain(target.label)[0])
     plain = blank(plain, (span for span in injection.spans(plain) if _only_talk(plain[slice(*span)], gold)))
@@ -77,7 +78,10 @@ def _plain(text: str) -> tuple[str, list[int]]:
 
 def _only_talk(clause: str, gold: list[str]) -> bool:
     """Whether a clause really addresses the judge: "Full Credit" may be a title, and "True" an answer."""
-    return words(clause) != gold and (gold not in _POLAR or len(clause.split()) > 2)
+    said = words(clause)
+    shared = sum(word in gold for word in said)
+    quotes = shared > _PAIR and 2 * shared > len(said)
+    return said != gold and not quotes and (gold not in _POLAR or len(clause.split()) > 2)
 
 
 def _yes_or_no(plain: str, gold: str) -> Verdict:

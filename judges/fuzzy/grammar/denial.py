@@ -28,6 +28,9 @@ _LIST_GOES_ON = re.compile(r"\b(?:or|nor|and)\b")
 _STATEMENT = re.compile(rf"(?: that| if| whether)?(?: {_words('subjects')})?(?: ?(?:{_words('verbs')}))?(?= )")
 # "too small for ..."
 _TOO = re.compile(r" [\w-]+(?: [\w-]+)? (?:for|to be)\b")
+# Where the words that rule a name out end: with their clause, or before a reason.
+_CLOSED = rf"(?=\s*(?:$|[.,;:!?\n)\]\"'*—–]|-{{1,2}}\s)|\s+(?:{_words('after_denial')})\b)"
+_CLOSE = re.compile(_CLOSED)
 _ADVERBS = rf"(?:(?:{_words('adverbs')}) ){{0,2}}"
 _DENIED_AFTER = re.compile(
     # What joins a name to its verb: a bracket, or the options that follow it.
@@ -41,16 +44,16 @@ _DENIED_AFTER = re.compile(
     rf"(?:{_words('nots')})\s+(?:be\s+)?{_ADVERBS}(?:{_words('confirmed')})"
     # "... is wrong", "a cat can be excluded"
     rf"|(?:(?:(?P<is>{_words('verbs_of_one')})|{_words('verbs_before_false')})\s+)?{_ADVERBS}(?:be\s+)?{_ADVERBS}"
-    rf"(?:{_words('ruled_out')})\b"
+    rf"(?:{_words('ruled_out')})\b{_CLOSED}"
     # "... makes no sense"
-    rf"|{_ADVERBS}(?:(?P<does>{_words('fails_alone')})|{_words('fails')})\b"
+    rf"|{_ADVERBS}(?:(?P<does>{_words('fails_alone')})|{_words('fails')})\b{_CLOSED}"
     # "a cat this is not"
     rf"|(?:{_words('inverted')})(?=\s*(?:[.,;\n]|$))"
     # "a cat would have longer legs": so it is none
     rf"|(?P<unlike>{_words('would')})\s?{_ADVERBS}(?:(?:{_words('nots')}) (?:{_words('would_be')})\b"
     rf"|(?:{_words('would_have')}) (?!been|to)"
     rf"|(?:{_words('would_be')})\s+(?:an? |the )?{_ADVERBS}"
-    rf"(?:{_words('different')}|(?!(?:{_words('not_comparative')})\b)\w{{2,12}}er)\b))"
+    rf"(?:{_words('different')}|(?!(?:{_words('not_comparative')})\b)\w{{2,12}}er)\b(?! to\b)))"
 )
 _DENYING = frozenset({"denial", "question", "doubt"})
 _WORD = re.compile(r"\w+")
@@ -81,7 +84,7 @@ def denied(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequenc
     scopes = _scopes(plain, [cue for cue in cues if not used.meets(cue.start, cue.end)], named)
     found = {number: False for number, (start, _) in enumerate(named) if scopes.covers(start)}
     found |= {number: match["unlike"] is not None for number, match in after.items()}
-    for number in _rejected(cues, named, keys):
+    for number in _rejected(plain, cues, named, keys):
         found.setdefault(number, False)
     return found
 
@@ -165,12 +168,12 @@ def _after(plain: str, named: Sequence[Span]) -> dict[int, re.Match[str]]:
     return found
 
 
-def _rejected(cues: Sequence[Hit], named: Sequence[Span], keys: Sequence[Hashable]) -> set[int]:
+def _rejected(plain: str, cues: Sequence[Hit], named: Sequence[Span], keys: Sequence[Hashable]) -> set[int]:
     """Return the names that "neither fits", "that is wrong" or "none of these" is about: two, one, or all before."""
     ends = [end for _, end in named]
     found: set[int] = set()
     for cue in cues:
-        if cue.surface.cue not in _REACH:
+        if cue.surface.cue not in _REACH or (cue.surface.cue == "rejects one" and not _CLOSE.match(plain, cue.end)):
             continue
         reached: set[Hashable] = set()
         for number in range(bisect_left(ends, cue.start + 1) - 1, -1, -1):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ahocorasick
 
 from judges.fuzzy.text.inflection import plural, plurals, spellings
-from judges.fuzzy.text.lexicon import is_word, may_be
+from judges.fuzzy.text.lexicon import FUNCTION_WORDS, is_word, may_be
 from judges.fuzzy.text.normalize import ASCII_TABLE, fold_name
 from judges.fuzzy.text.spans import Span, Spans, without_overlaps
 from judges.fuzzy.text.wordlists import cue_kinds
@@ -142,7 +142,8 @@ def _forms(name: str, how: str) -> set[str]:
         texts = {text for text in texts if " " in text or not is_word(text)}
     # "Prince of Wales' feathers": the apostrophe leaves a second blank.
     texts |= {text.replace("s ", "s  ", 1) for text in texts if "s " in text and " s " not in text}
-    forms = texts.union(*(plurals(text) for text in texts if not text[-1].isdigit()))
+    # "does" is no deer.
+    forms = texts | set().union(*(plurals(text) for text in texts if not text[-1].isdigit())) - FUNCTION_WORDS
     last = folded.split()[-1]
     if how == "name" and len(last) > 4 and last.endswith("s") and not last.endswith(("ss", "us", "is", "as", "os")):
         forms.add(folded[:-1])

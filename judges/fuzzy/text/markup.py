@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from judges.fuzzy.text.normalize import blank
 from judges.fuzzy.text.wordlists import alternatives, word_list
+
+_MOST = 0.7
+"""The share of a question that an answer has to be for the question to be that answer."""
 
 # ASCII text without any of these needs no cleaning and has no blanks to join.
 SUSPICIOUS = re.compile(r"[<>{}\[\]\\`~@?:\t\n\v\f\r]|  |www\.")
@@ -52,8 +56,11 @@ _ANSWER_KEYS = word_list("markup", "answer_keys")
 _OTHER_KEYS = word_list("markup", "other_keys")
 
 
-def clean(text: str) -> str:
-    """Return the text at its original length, with all wrapping blanked."""
+def clean(text: str, answers: Iterable[str] = ()) -> str:
+    """Return the text at its original length, with all wrapping blanked.
+
+    Questions are blanked too, unless one is itself among the possible `answers`: "Who Moved My Cheese?"
+    """
     if not SUSPICIOUS.search(text):
         return text
     text = _blank_all(_HIDDEN, text, keep_if_empty=True)
@@ -68,8 +75,16 @@ def clean(text: str) -> str:
         text = _blank_json(text)
     text = _blank_all(_PROMPT_ECHO, text, keep_if_empty=True)
     if "?" in text:
-        text = _blank_all(_QUESTION, text)
+        known = [answer.casefold().rstrip("? ") for answer in answers]
+        asked = (match for match in _QUESTION.finditer(text) if not _is_answer(match.group(), known))
+        text = blank(text, (match.span() for match in asked))
     return text
+
+
+def _is_answer(question: str, known: Iterable[str]) -> bool:
+    """Whether a question is part of a known answer, or is one with few words around it."""
+    text = question.strip().casefold()
+    return any(text in answer or (answer in text and len(answer) > _MOST * len(text)) for answer in known)
 
 
 def _blank_all(pattern: re.Pattern[str], text: str, *, keep_if_empty: bool = False) -> str:
