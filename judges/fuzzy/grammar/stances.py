@@ -14,7 +14,7 @@ from judges.fuzzy.grammar.denial import denied
 from judges.fuzzy.grammar.mentions import Mentions
 from judges.fuzzy.matching.matcher import Hit
 from judges.fuzzy.text.spans import Span
-from judges.fuzzy.text.wordlists import alternatives, word_list
+from judges.fuzzy.text.wordlists import alternatives, phrases
 
 
 def _words(key: str) -> str:
@@ -22,7 +22,7 @@ def _words(key: str) -> str:
     return alternatives("stances", key)
 
 
-_TURNS_IF_FIRST = word_list("stances", "turns_if_first")
+_TURNS_IF_FIRST = frozenset(phrases("stances", "turns_if_first"))
 _AFTER_NO = re.compile(r"\s?[,:—-]")
 _BEFORE_NO_WITHIN = 16
 _BEFORE_NO = re.compile(r"[.!?;:\n,—-][\s\"'*_]{0,4}(?:(?:hmm?|ah|oh|well|but|uh|um),? )?$")
