@@ -102,11 +102,16 @@ def told_what_fits(model: Any, recipe: Recipe, batch: TrainingBatch) -> Iterator
     """
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
         work = Workload.of(model, recipe, batch)
         raise UserError(f"out of memory ({one_line(error):.120}): {advice(work, recipe, _available())}") from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or this machine, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def advice(work: Workload, recipe: Recipe, available: int) -> str:

@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from emt_core.errors import UserError, one_line
 from emt_tasks.models.likelihood import TOKEN_FIELDS
 from finetune.data.collate import IGNORED, TrainingBatch
+from finetune.training.memory import is_out_of_memory
 
 Losses = Callable[[TrainingBatch, bool], torch.Tensor]
 """Gives the losses of a batch's answer tokens; the flag says whether it is packed."""
@@ -59,6 +60,8 @@ def check_packing(losses: Losses, batch: TrainingBatch, *, exact: bool) -> None:
     try:
         padded, packed, beside = losses(batch, False), losses(batch, True), losses(other, True)
     except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"batch.packing: not with this architecture ({one_line(error):.120}); set it to false"
         ) from error
@@ -107,8 +110,8 @@ def _positions(model: nn.Module, inputs: Mapping[str, torch.Tensor], kept: torch
     method = next((found for m in model.modules() if (found := getattr(m, "get_rope_index", None)) is not None), None)
     if method is None:
         return plain
-    wanted = {name: wish.default for name, wish in inspect.signature(method).parameters.items() if name != "kwargs"}
     own = plain.expand(3, 1, -1)
-    if all(name in inputs for name, default in wanted.items() if default is inspect.Parameter.empty):
-        own = method(**{name: inputs[name] for name in wanted if name in inputs})[0][:, kept].unsqueeze(1).to(plain)
+    if "mm_token_type_ids" in inputs or "image_grid_thw" in inputs:  # there are images
+        known = {name: inputs[name] for name in inspect.signature(method).parameters if name in inputs}
+        own = method(**known)[0][:, kept].unsqueeze(1).to(plain)
     return torch.cat([plain.unsqueeze(0), own])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from emt_core.errors import UserError
-from finetune.data.collate import TrainingBatch
+from finetune.data.collate import IGNORED, TrainingBatch
 from finetune.data.conversations import TrainingExample, Turn
 from finetune.model.building import make_collator
 from finetune.recipes.files import read
@@ -21,6 +23,7 @@ from finetune.training.loss import answer_losses
 from finetune.training.packing import check_packing, pack
 from finetune.training.run import finetune
 from tests.support import tiny_checkpoints
+from tests.support.small_configs import small_config
 
 PACKS = {"fast_vlm", "llava", "llava_onevision", "idefics3", "qwen2_5_vl"}
 """The others read images both ways (Gemma 3, PaliGemma), count positions by the mask (OPT), or have an encoder (T5)."""
@@ -118,3 +121,48 @@ def test_a_run_is_refused_before_its_first_step(
     ):
         finetune(recipe)
     assert not list((tmp_path / "run").glob("step-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_no_family_packs_wrongly() -> None:
+    """In text, each family that can be built small packs other batches rightly too, or is refused."""
+    states: Counter[str] = Counter()
+    for family in sorted(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
+        try:
+            config = small_config(family)
+            with torch.device("meta"):
+                size = sum(weights.numel() for weights in AutoModelForImageTextToText.from_config(config).parameters())
+            if size > 10**8:
+                states["not small"] += 1
+                continue
+            model: Any = AutoModelForImageTextToText.from_config(config).eval()
+            torch.nn.init.normal_(model.get_output_embeddings().weight, std=0.3)
+            answer_losses(model, model.get_output_embeddings(), rows_of_text(0))
+        except Exception:  # noqa: BLE001 - a family that cannot be so small, or that takes no text alone
+            states["not built or read"] += 1
+            continue
+        try:
+            check(model, rows_of_text(0))
+        except UserError:
+            states["refused"] += 1
+            continue
+        for seed in range(1, 4):
+            losses = [
+                answer_losses(model, model.get_output_embeddings(), rows_of_text(seed), packing=packing)[0].detach()
+                for packing in (False, True)
+            ]
+            torch.testing.assert_close(*losses, atol=1e-3, rtol=0, msg=lambda said, of=family: f"{of}: {said}")
+        states["packed"] += 1
+    assert states["packed"] >= 40, states
+    assert states["refused"] >= 5, states  # those with linear attention
+
+
+def rows_of_text(seed: int) -> TrainingBatch:
+    """Three rows of 9, 14 and 12 random tokens, all but the first five of which are learned."""
+    ids = torch.randint(20, 150, (3, 14), generator=torch.Generator().manual_seed(seed))
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for row, length in enumerate((9, 14, 12)):
+        mask[row, :length] = 1
+        labels[row, 4 : length - 1] = ids[row, 5:length]
+    return TrainingBatch({"input_ids": ids, "attention_mask": mask}, labels, torch.arange(3))
