@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+import torch
+from transformers import AutoModelForImageTextToText
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 WORDS = 160
+_MOST_WEIGHTS = 10**8
 
 _WIDTHS = dict.fromkeys(("hidden_size", "d_model", "embed_dim", "out_hidden_size"), 256)
 _INNER = dict.fromkeys(("intermediate_size", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff"), 48)
@@ -23,6 +28,19 @@ _SIZES = {
     **_WIDTHS, **_INNER, **_LAYERS, **_HEADS, **_EXPERTS,
 }  # fmt: skip
 """Heads of 128 are what the sections of multimodal rotary positions add up to."""
+
+
+def small_models() -> Iterator[tuple[str, Any]]:
+    """Yield a small random model of each family of image-text-to-text models that can be built so small."""
+    for family in sorted(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
+        try:
+            config = small_config(family)
+            with torch.device("meta"):
+                model = AutoModelForImageTextToText.from_config(config)
+            if sum(weights.numel() for weights in model.parameters()) <= _MOST_WEIGHTS:
+                yield family, AutoModelForImageTextToText.from_config(config).eval()
+        except Exception:  # noqa: BLE001 - its default configuration, or one so small, gives no model
+            continue
 
 
 def small_config(family: str) -> Any:
