@@ -115,8 +115,11 @@ class Chat:
                 error = f"the limit of {self._limit.most} calls is reached"
                 return self._answered(key, Reply(None, error, over_limit=True))
             self.calls += 1
-            future = self._workers.submit(partial(self._answer, self._client, key, request))
+            future = self._workers.submit(partial(self._answer, self._client, request))
             self._asked[key] = future
+            if request.plain is not None:
+                # Where the server takes no schema, this call answers the plain request too.
+                self._asked.setdefault(request.plain.key(self.model), future)
             return future
 
     def wants_schema(self) -> bool:
@@ -162,7 +165,7 @@ class Chat:
         self._asked[key] = future
         return future
 
-    def _answer(self, client: OpenAI, key: str, request: ChatRequest) -> Reply:
+    def _answer(self, client: OpenAI, request: ChatRequest) -> Reply:
         """Ask the server, unless it was given up on, and count the outcome; runs in a worker."""
         limit = self.settings.give_up_after
         with self._lock:
@@ -182,11 +185,8 @@ class Chat:
                 return reply
             self._failures_in_a_row = 0
             self._schema.save(self._cache)
-            answered = request.key(self.model)
             if self._cache and reply.text is not None and request.well_formed(reply.text):
-                self._cache.put(answered, reply.text, model=self.model, prompt=request.version)
-            if key in self._asked:
-                self._asked.setdefault(answered, self._asked[key])
+                self._cache.put(request.key(self.model), reply.text, model=self.model, prompt=request.version)
         return reply
 
     def _reply(self, client: OpenAI, request: ChatRequest) -> tuple[Reply, ChatRequest]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
 from emt_core.errors import UserError
-from judges import Classification, ShortAnswer, find_vocabulary
+from judges import Classification, ShortAnswer, find_vocabulary, get_judge
 from judges.llm.judge import category_judge, paper_judge
 from judges.llm.prompts import CategoryPrompt, categories
 from judges.llm.structured import response_format
@@ -183,6 +184,27 @@ def test_threads_share_one_question_across_the_fallback(server, build):
         found = list(pool.map(lambda _: judge.judge("a tabby", CAT).category, range(40)))
     assert set(found) == {"correct"}
     assert len(server.requests) == 2
+
+
+def test_a_question_that_comes_while_the_fallback_waits_shares_its_reply(server, build):
+    fell_back, asked = Event(), Event()
+
+    def behave(_number, request):
+        if "response_format" in request:
+            return Response(400, json.dumps({"error": {"message": "Unknown parameter: 'response_format'"}}), JSON)
+        fell_back.set()
+        asked.wait(10)
+        return reply("VERDICT: correct")
+
+    server.behave = behave
+    judge = build(cache=None)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(judge.judge, "a tabby", CAT)
+        assert fell_back.wait(10)
+        second = judge.ask("a tabby", CAT, get_judge("fuzzy").judge("a tabby", CAT))
+        asked.set()
+        assert (first.result().category, second.result().text) == ("correct", "VERDICT: correct")
+    assert formats(server) == [True, False]
 
 
 def test_the_papers_prompt_stays_text(server, build):
