@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint format demo demo-seeds constraints clean
+.PHONY: help setup test test-slow lint format demo demo-seeds evidence constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ demo: $(READY)  ## fine-tune a small model in three ways, gate each, and write a
 
 demo-seeds: $(READY)  ## the demo with five seeds: a table of what each learned, kept and lost; ten minutes
 	$(BIN)/python -m tools.demo_seeds out/demo-seeds --overwrite
+
+evidence: $(READY)  ## the papers' claims on a small real model: hours; DATA=folder LARGE=folder [SEEDS=2 WORK=out/evidence]
+	$(BIN)/python -m tools.evidence $(or $(WORK),out/evidence) --data $(DATA) --large $(LARGE) --seeds $(or $(SEEDS),2)
 
 lint: $(READY)  ## ruff, mypy, and whether the reference pages are up to date
 	$(BIN)/ruff format --check .

@@ -102,6 +102,7 @@ def recipes_page() -> str:
         name = file.relative_to(recipe_file.FOLDER).with_suffix("").as_posix()
         parts.append(f"### {name}\n\n```text\n{_header(file)}\n```\n")
     parts.append("## Fields\n")
+    sections: list[type[BaseModel]]
     sections = [recipe.Recipe, recipe.Part, recipe.Lora, recipe.Mixture, recipe.SourceEntry, recipe.Optimiser,
                 recipe.Schedule, recipe.Batching, recipe.Save, recipe.Evaluate]  # fmt: skip
     parts += [_section(section) for section in sections]

@@ -41,8 +41,8 @@ def build(wordnet: WordNet) -> dict[str, object]:
             if _WORD.fullmatch(word) and word not in letters:
                 letters[word] = set()
     groups: dict[str, list[str]] = defaultdict(list)
-    for word, found in letters.items():
-        groups["".join(letter for letter in "nvar" if letter in found) or "-"].append(word)
+    for word, seen in letters.items():
+        groups["".join(letter for letter in "nvar" if letter in seen) or "-"].append(word)
     words = {group: _by_initial(groups[group]) for group in sorted(groups)}
     return {"provenance": {"builder": "tools/build_lexicon.py", "words": WORDNET_SOURCE}, "words": words}
 

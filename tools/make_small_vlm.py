@@ -75,7 +75,7 @@ def _questions(work: Path) -> None:
     names: dict[str, str] = {}
     for data, split in (("cifar10", "train"), ("imagenet1k", "validation")):
         things += _things(work, data, split, names)
-    _write(work / "questions.jsonl", lambda: questions.image_rows(things, wordnet, seed=0))
+    _write(work / "questions.jsonl", lambda: questions.image_rows(things, work / "images", wordnet, seed=0))
     _write(
         work / "texts.jsonl",
         lambda: [

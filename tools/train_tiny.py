@@ -388,7 +388,7 @@ def optimise(groups: list[dict[str, Any]], losses: list[Callable[[], Tensor]], s
         total = 0.0
         for part in losses:
             loss = part()
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.item()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()

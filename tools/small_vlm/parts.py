@@ -14,7 +14,7 @@ import torch
 
 from tools import make_smollm2
 
-SIZE = 128
+SIZE = 160
 """Pixels of an image's side; the tower makes one token of 32 × 32 pixels."""
 
 TOKENS = (SIZE // 32) ** 2

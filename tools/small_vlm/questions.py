@@ -1,7 +1,7 @@
 """What the small model is aligned on besides its data sets' own questions: rows of conversations, made from labels.
 
-About images: captions, yes or no, multiple choice, and what kind of thing it is (by WordNet). Without images: what a
-word means (WordNet's glosses) and what the language model itself answered before, which keep its abilities.
+About images: captions, colours, yes or no, multiple choice, and what kind of thing it is (by WordNet). Without images:
+what a word means (WordNet's glosses) and what the language model itself answered before, which keep its abilities.
 """
 
 from __future__ import annotations
@@ -9,12 +9,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
 
 from tools.wordnet import Synset, WordNet
 
 LETTERS = "ABCD"
 CAPTIONS = ("Describe the image briefly.", "What does this picture show?", "Give a short caption.")
 MEANINGS = ("What is {a}?", "What does the word {name} mean?", "Explain in one sentence what {a} is.")
+COLOURS = {"black": (0, 0, 0), "white": (255, 255, 255), "grey": (128, 128, 128), "red": (190, 30, 45),
+           "orange": (235, 140, 50), "yellow": (225, 205, 80), "green": (70, 130, 60), "blue": (70, 120, 190),
+           "brown": (120, 80, 50)}  # fmt: skip
 Row = dict[str, str]
 
 
@@ -28,15 +34,15 @@ class Thing:
     others: tuple[str, ...]
 
 
-def image_rows(things: Sequence[Thing], wordnet: WordNet, seed: int) -> Iterator[Row]:
-    """Yield one question of each kind about each image."""
+def image_rows(things: Sequence[Thing], images: Path, wordnet: WordNet, seed: int) -> Iterator[Row]:
+    """Yield one question of each kind about each image; the kinds that do not fit an image are left out."""
     rng = random.Random(seed)
     for thing in things:
-        for kind in (_caption, _yes_or_no, _choice):
+        for kind in (_caption, _yes_or_no, which):
             yield {"image": thing.image, **kind(thing, rng)}
-        kinds = _kind(thing, wordnet, rng)
-        if kinds is not None:
-            yield {"image": thing.image, **kinds}
+        for fitting in (which_kind(thing, wordnet, rng), _colour(images / thing.image)):
+            if fitting is not None:
+                yield {"image": thing.image, **fitting}
 
 
 def word_rows(names: dict[str, str], wordnet: WordNet, seed: int) -> Iterator[Row]:
@@ -67,11 +73,13 @@ def _yes_or_no(thing: Thing, rng: random.Random) -> Row:
     )
 
 
-def _choice(thing: Thing, rng: random.Random) -> Row:
+def which(thing: Thing, rng: random.Random) -> Row:
+    """Ask which of four names an image shows."""
     return _row(*multiple_choice("What is in the image?", thing.name, rng.sample(thing.others, 3), rng))
 
 
-def _kind(thing: Thing, wordnet: WordNet, rng: random.Random) -> Row | None:
+def which_kind(thing: Thing, wordnet: WordNet, rng: random.Random) -> Row | None:
+    """Ask what kind of thing an image shows; None if WordNet puts it in none of four."""
     kinds = {"n00015388": "an animal", "n03575240": "an object", "n00017222": "a plant", "n07555863": "food"}
     found = next(
         (kinds[one.wnid] for one in _above(wordnet, wordnet.synsets[thing.wnid[1:]]) if one.wnid in kinds), None
@@ -80,6 +88,18 @@ def _kind(thing: Thing, wordnet: WordNet, rng: random.Random) -> Row | None:
         return None
     others = [kind for kind in kinds.values() if kind != found]
     return _row(*multiple_choice("What kind of thing is in the image?", found, others, rng))
+
+
+def _colour(file: Path) -> Row | None:
+    """Ask for the colour nearest to at least half of an image's pixels."""
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in COLOURS.values() for value in colour])
+    with Image.open(file) as image:
+        small = image.convert("RGB").resize((16, 16)).quantize(palette=palette, dither=Image.Dither.NONE)
+    count, number = max(small.getcolors() or [])
+    if 2 * count < small.width * small.height or not isinstance(number, int):
+        return None
+    return _row("What is the main colour of the image? Answer in one word.", list(COLOURS)[number].capitalize())
 
 
 def multiple_choice(question: str, right: str, wrong: Sequence[str], rng: random.Random) -> tuple[str, str]:

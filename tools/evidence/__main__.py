@@ -1,0 +1,60 @@
+"""Put the papers' claims to the small model, and write docs/evidence.md; hours on a CPU, and resumable.
+
+    python -m tools.evidence WORK --data DIR --large DIR [--seeds N]
+
+`--data` has test images of cifar10 and mnist, imagenet1k's validation and imagewikiqa's test images, as $EMT_DATA_DIR
+would; `--large` training images of cifar10 and mnist. `--page` only writes the page, of what is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tools import make_small_vlm
+from tools.evidence import data, encoder, page, runs
+from tools.evidence.results import ENCODER, Results
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what is not done, then write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("work", type=Path, help="keeps models and runs")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--large", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=2, help="of each fine-tuning: 0, 1, …")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")
+    parser.add_argument("--page", action="store_true", help="run nothing")
+    options = parser.parse_args(argv)
+    work, settings = options.work.resolve(), runs.read()
+    folder = work / "evidence" / "runs"
+    if not options.page:
+        _run(work, folder, options)
+    results = Results(folder, options.seeds)
+    for name, found in page.write(results, settings, options.seeds, options.docs).items():
+        print(f"{name}\t{found.verdict}\t{settings['claims'][name]['title']}")
+    return 0
+
+
+def _run(work: Path, folder: Path, options: argparse.Namespace) -> None:
+    model = work / "small-vlm"
+    if not model.is_dir():
+        make_small_vlm.main(
+            [str(model), "--data", str(options.data), "--large", str(options.large), "--work", str(work)]
+        )
+    sets, tasks = data.prepare(work, options.data, options.large)
+    os.environ |= {"EMT_DATA_DIR": str(sets), "EMT_INCLUDE": str(tasks)}
+    settings = runs.read()
+    runs.evaluate_base(model, runs.base_tasks(settings), folder)
+    (head,) = work.glob("*/*.pth")
+    encoder.measure(model, head, sets, folder / f"{ENCODER}.json")
+    for experiment in runs.experiments(settings, work, options.seeds):
+        runs.run(experiment, model, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The page's figures, in the papers' form: SVG by matplotlib, the same for the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.evidence.claims import EMT, NAMED, Matrix
+from tools.evidence.results import BASE, ENCODER, Model, Results
+
+QUADRANTS = {
+    "idt_oodi": "same question, other images",
+    "oodt_idi": "other questions, same images",
+    "oodt_oodi": "other questions, other images",
+}
+GRID = {"projector-low": "projector, low", "projector-high": "projector, high", "llm-low": "LLM, low",
+        "llm-high": "LLM, high", "full-low": "full, low", "full-high": "full, high"}  # fmt: skip
+SHARES = {"llm-high": 0, "hybrid-10": 10, "hybrid-30": 30, "hybrid-70": 70}
+_COLOURS = ("#2457c5", "#d1492e", "#17703f", "#9a4fb5", "#b07400", "#1f7a8c")
+_STYLE = Path(__file__).with_suffix(".mplstyle")
+_BASE = Model(BASE)
+
+
+def draw(results: Results, matrix: Matrix, folder: Path) -> dict[str, str]:
+    """Draw every figure whose runs are there; return the file names by claim."""
+    figures: dict[str, tuple[str, Sequence[Model], Callable[[Results, Matrix, Any], None]]] = {
+        "a": ("encoder", [Model(ENCODER)], _encoder),
+        "c": ("epochs", [Model(f"emt-{how}-{data}") for how in ("linear", "lora") for data in ("cifar10", "mnist")],
+              _epochs),
+        "f": ("matrix", [Model(name) for name in GRID], _matrix),
+        "h": ("distractor", [Model("llm-high")], _distractor),
+        "i": ("hybrid", [Model(name) for name in SHARES], _hybrid),
+    }  # fmt: skip
+    return {claim: _drawn(results, matrix, folder / f"{name}.svg", function)
+            for claim, (name, models, function) in figures.items() if results.there(*models)}  # fmt: skip
+
+
+def _drawn(results: Results, matrix: Matrix, file: Path, function: Callable[[Results, Matrix, Any], None]) -> str:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    with pyplot.style.context(_STYLE):
+        figure = pyplot.figure(layout="constrained")
+        function(results, matrix, figure)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, metadata={"Date": None})
+        pyplot.close(figure)
+    return file.name
+
+
+def _encoder(results: Results, _matrix: Matrix, figure: Any) -> None:
+    figure.set_size_inches(5, 2.8)
+    _bars(figure.subplots(), [NAMED[task] for task in EMT], {
+        "the vision encoder": [results.mean(Model(ENCODER), task) for task in EMT],
+        "the model": [results.mean(_BASE, task) for task in EMT],
+    })  # fmt: skip
+
+
+def _epochs(results: Results, _matrix: Matrix, figure: Any) -> None:
+    """Figures 6 and 7 of the paper: accuracy after each epoch."""
+    figure.set_size_inches(8, 2.8)
+    panels = [(how, data) for how in ("linear", "lora") for data in ("cifar10", "mnist")]
+    for axes, (how, data) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+        models = [_BASE, *(Model(f"emt-{how}-{data}", epoch) for epoch in range(3))]
+        for task in EMT:
+            axes.plot(range(4), [results.mean(model, task) for model in models], marker="o", ms=4, label=NAMED[task])
+        how_shown = {"linear": "projector", "lora": "LoRA"}[how]
+        axes.set(title=f"{how_shown} on {NAMED[f'emt_{data}']}", xlabel="epoch", xticks=range(4), ylim=(-2, 102))
+    figure.axes[0].set_ylabel("correct, %")
+    figure.axes[0].legend(fontsize=8)
+
+
+def _matrix(results: Results, matrix: Matrix, figure: Any) -> None:
+    """Figure 2 of the paper: the new task to the right, what was known before up."""
+    figure.set_size_inches(8, 3.2)
+    for axes, (quadrant, title) in zip(figure.subplots(1, 3, sharey=True), QUADRANTS.items(), strict=True):
+        start = _point(results, matrix, _BASE, quadrant)
+        for number, (name, shown) in enumerate(GRID.items()):
+            end = _point(results, matrix, Model(name), quadrant)
+            marker = "osD"[number // 2]
+            filled = "full" if number % 2 else "none"
+            axes.plot(*zip(start, end, strict=True), marker=marker, markevery=[1], fillstyle=filled, ms=6, lw=1,
+                      color=_COLOURS[number // 2], label=shown)  # fmt: skip
+        axes.plot(*start, marker="*", ms=11, color="black", ls="", label="before")
+        axes.set(title=title, xlabel="new task, %", ylim=(-2, 102))
+    figure.axes[0].set_ylabel("correct, %")
+    figure.axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _distractor(results: Results, _matrix: Matrix, figure: Any) -> None:
+    """Figure 3 of the paper: with and without the class name among the options, before and after."""
+    figure.set_size_inches(5, 2.8)
+    plain, distractor = "evidence_kinds", "evidence_kinds_distractor"
+    models = {"before": _BASE, "after": Model("llm-high")}
+    _bars(figure.subplots(), ["without class name", "with class name", "class name chosen"], {
+        when: [results.mean(model, plain), results.mean(model, distractor),
+               results.mean(model, distractor, "class name chosen")]
+        for when, model in models.items()
+    })  # fmt: skip
+
+
+def _hybrid(results: Results, matrix: Matrix, figure: Any) -> None:
+    """Figure 4 of the paper: the share of other data, from none to most."""
+    figure.set_size_inches(4.5, 3.2)
+    axes = figure.subplots()
+    points = [_point(results, matrix, Model(name), "oodt_idi") for name in SHARES]
+    axes.plot(*zip(*points, strict=True), color=_COLOURS[0], lw=1)
+    for size, (point, share) in enumerate(zip(points, SHARES.values(), strict=True), start=1):
+        axes.plot(*point, marker="o", ms=4 + 2 * size, color=_COLOURS[0], alpha=0.4 + 0.15 * size)
+        axes.annotate(f"{share} %", point, textcoords="offset points", xytext=(8, 4))
+    axes.plot(*_point(results, matrix, _BASE, "oodt_idi"), marker="*", ms=11, color="black", ls="", label="before")
+    axes.set(xlabel="new task, %", ylabel="other questions, same images, %")
+    axes.legend()
+
+
+def _point(results: Results, matrix: Matrix, model: Model, quadrant: str) -> tuple[float, float]:
+    def mean(name: str) -> float:
+        return sum(results.mean(model, task) for task in matrix[name]) / len(matrix[name])
+
+    return mean("idt_idi"), mean(quadrant)
+
+
+def _bars(axes: Any, places: Sequence[str], groups: Mapping[str, Sequence[float]]) -> None:
+    width = 0.8 / len(groups)
+    for number, (label, values) in enumerate(groups.items()):
+        bars = axes.bar([place + (number - (len(groups) - 1) / 2) * width for place in range(len(places))], values,
+                        width, label=label)  # fmt: skip
+        axes.bar_label(bars, fmt="%.0f", fontsize=8)
+    axes.set(xticks=range(len(places)), xticklabels=places, ylabel="%", ylim=(0, 109))
+    axes.legend(fontsize=8)

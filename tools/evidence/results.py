@@ -1,0 +1,160 @@
+"""Scores of runs, document by document, and the intervals of what is said of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from emt_core.runs import Run, read_run
+from leaderboards.comparison.samples import Samples, read_samples
+from leaderboards.statistics import Interval, MeanOfSamples, PairedSample
+
+Scores = NDArray[np.float64]
+Measure = Literal["accuracy", "hallucinated", "class name chosen"]
+Verdict = Literal["holds", "does not hold", "cannot be told"]
+
+BASE, ENCODER, LAST = "base", "encoder", -1
+
+MEASURES: Mapping[Measure, Callable[[pl.DataFrame], pl.Series]] = {
+    "accuracy": lambda frame: frame["score"].fill_null(0.0),
+    "hallucinated": lambda frame: frame["category"].is_in(["intrinsic", "extrinsic"]).cast(pl.Float64),
+    "class name chosen": lambda frame: frame["distracted"].fill_null(0.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that was evaluated: a run by its name, at the step of a checkpoint (the n-th; the last one is -1)."""
+
+    name: str
+    checkpoint: int = LAST
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Something that a claim comes down to: a number, in percentage points, above or below a bound."""
+
+    text: str
+    found: Interval
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the whole 95 % interval is on the right side of the bound, or on the wrong one, or on both."""
+        lower, upper = self.found.lower, self.found.upper
+        if lower is None or upper is None:
+            return "cannot be told"
+        bound = self.above if self.above is not None else self.below or 0.0
+        right, wrong = lower > bound, upper < bound
+        if self.above is None:
+            right, wrong = upper < bound, lower > bound
+        return "holds" if right else "does not hold" if wrong else "cannot be told"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about a claim: it holds if all of its statements do, and does not if one does not.
+
+    All of a conjunction's intervals having 95 % is enough for the whole (intersection-union test: Berger,
+    Technometrics 24 (1982) 295-300).
+    """
+
+    statements: tuple[Statement, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the whole claim."""
+        found = {statement.verdict for statement in self.statements}
+        if found == {"holds"}:
+            return "holds"
+        return "does not hold" if "does not hold" in found else "cannot be told"
+
+
+class Results:
+    """All runs' scores; those of several seeds are averaged document by document.
+
+    Args:
+        folder: has the base's run, and for each experiment and seed a folder of evaluations.
+        seeds: how many seeds to look for; one that is not there does not count.
+    """
+
+    def __init__(self, folder: Path, seeds: int) -> None:
+        self.folder, self._seeds = folder, seeds
+        self._run = lru_cache(maxsize=None)(read_run)
+        self._samples: dict[tuple[Path, str], Samples] = {}
+        file = folder / f"{ENCODER}.json"
+        self._encoder: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def runs(self, model: Model) -> list[Path]:
+        """The folders of a model's runs, one for each seed."""
+        if model.name == BASE:
+            return [self.folder / BASE] if (self.folder / BASE).is_dir() else []
+        found = []
+        for seed in range(self._seeds):
+            name = f"{model.name}-{seed}"
+            if (self.folder / f"{name}.done").exists():
+                found.append(sorted((self.folder / name / "evaluations").iterdir())[model.checkpoint])
+        return found
+
+    def there(self, *models: Model) -> bool:
+        """Whether all of these have been run."""
+        return all(self._encoder if model.name == ENCODER else self.runs(model) for model in models)
+
+    def scores(self, model: Model, task: str, measure: Measure = "accuracy") -> Scores:
+        """A measure of each document, (documents,), from 0 to 1.
+
+        Raises:
+            LookupError: the model has not been run, or not on this task.
+        """
+        if model.name == ENCODER:
+            return np.asarray(self._encoder[task], np.float64)
+        rows = [MEASURES[measure](self._frame(self._run(run), task)).to_numpy() for run in self.runs(model)]
+        if not rows:
+            raise LookupError(f"{model.name} has not been run")
+        mean: Scores = np.mean(rows, axis=0)
+        return mean
+
+    def mean(self, model: Model, task: str, measure: Measure = "accuracy") -> float:
+        """Percent."""
+        return 100 * float(self.scores(model, task, measure).mean())
+
+    def more(self, one: Model, other: Model, tasks: Sequence[str], measure: Measure = "accuracy") -> Interval:
+        """By how many points one model's measure is above another's, in the mean over tasks.
+
+        The interval is paired by document, as the gate's (`leaderboards.statistics`).
+        """
+        parts = [self._pair(self.scores(one, task, measure), self.scores(other, task, measure)) for task in tasks]
+        return MeanOfSamples(tuple(parts)).drop().scaled(100)
+
+    def extra(self, changed: tuple[Model, Model], tasks: tuple[str, str]) -> Interval:
+        """By how many points more the first task fell than the second, from the first model to the second.
+
+        Both tasks ask about the same documents.
+        """
+        before, after = ([self.scores(model, task) for task in tasks] for model in changed)
+        falls = (before[0] - after[0]) - (before[1] - after[1])
+        mean, error = float(falls.mean()), float(falls.std(ddof=1)) / len(falls) ** 0.5
+        # A difference of differences is in no interval for proportions; of 400 documents its mean is normal.
+        return Interval(mean, mean - 1.96 * error, mean + 1.96 * error, len(falls), 0.95, "normal").scaled(100)
+
+    @staticmethod
+    def _pair(one: Scores, other: Scores) -> PairedSample:
+        found = PairedSample.from_scores(one, other)
+        if found is None:
+            raise ValueError("no documents")
+        return found
+
+    def _frame(self, run: Run, task: str) -> pl.DataFrame:
+        key = (run.path, task)
+        if key not in self._samples:
+            self._samples[key] = read_samples(run.tasks[task])
+        return self._samples[key].frame

@@ -1,0 +1,115 @@
+"""Train and evaluate what the claims rest on, by the project's own commands; what is done is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emt_core.errors import UserError
+from emt_core.runs import is_run
+
+FILE = Path(__file__).with_name("evidence.yaml")
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One fine-tuning of the small model: a shipped recipe, its overrides, and what is evaluated at its checkpoints."""
+
+    name: str
+    recipe: str
+    overrides: Mapping[str, Any]
+    tasks: tuple[str, ...]
+    seed: int
+
+    def command(self, model: Path, output: Path) -> list[str]:
+        """The arguments of `emt` that run it."""
+        settings = {
+            **self.overrides,
+            "model": model,
+            "seed": self.seed,
+            "evaluate.tasks": f"[{','.join(self.tasks)}]",
+            "evaluate.at_start": "false",
+            "evaluate.batch_size": 32,
+            "output": output,
+        }
+        return ["finetune", self.recipe, *(f"{key}={_plain(value)}" for key, value in settings.items())]
+
+
+def read(file: Path = FILE) -> dict[str, Any]:
+    """Read the YAML file of runs and claims."""
+    found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return found
+
+
+def experiments(settings: Mapping[str, Any], work: Path, seeds: int) -> Iterator[Experiment]:
+    """Yield all fine-tunings, one seed after the other, so that an early stop leaves one of each."""
+    for seed in range(seeds):
+        for group in settings["runs"].values():
+            for name, own in group["each"].items():
+                chosen = {key: value for key, value in own.items() if key != "recipe"} | group["set"]
+                overrides = {
+                    key: value.replace("${work}", str(work)) if isinstance(value, str) else value
+                    for key, value in chosen.items()
+                }
+                yield Experiment(name, own["recipe"], overrides, tuple(group["tasks"]), seed)
+
+
+def base_tasks(settings: Mapping[str, Any]) -> list[str]:
+    """All tasks of all runs, each once, and what only the base is asked."""
+    tasks = [task for group in settings["runs"].values() for task in group["tasks"]]
+    return list(dict.fromkeys([*tasks, "imagewikiqa"]))
+
+
+def run(experiment: Experiment, model: Path, folder: Path) -> Path:
+    """Fine-tune and evaluate, or go on where that was stopped; return the folder of evaluations.
+
+    Raises:
+        UserError: the command failed; says where it wrote why.
+    """
+    output = folder / f"{experiment.name}-{experiment.seed}"
+    done = output.with_suffix(".done")
+    if not done.exists():
+        resume = ["--resume"] if output.is_dir() else []
+        emt([*experiment.command(model, output), *resume], output.with_suffix(".log"))
+        done.touch()
+    return output / "evaluations"
+
+
+def evaluate_base(model: Path, tasks: list[str], folder: Path) -> Path:
+    """Evaluate the model before any fine-tuning; return the run's folder."""
+    output = folder / BASE
+    if not is_run(output):
+        arguments = ["eval", model, "--tasks", ",".join(tasks), "--batch-size", 32, "--output", output]
+        emt([*map(str, arguments), "--model-args", "attn_implementation=eager"], output.with_suffix(".log"))
+    return output
+
+
+def emt(arguments: list[str], log: Path) -> None:
+    """Run `emt` in a process of its own, whose memory is then free again.
+
+    Raises:
+        UserError: it failed; the last line that it wrote is quoted.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    print(f"emt {' '.join(arguments)}  > {log}", file=sys.stderr, flush=True)
+    with log.open("a", encoding="utf-8") as file:
+        command = [sys.executable, "-m", "emt_tasks", *arguments]
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=os.environ, check=False).returncode
+    if code:
+        last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+        raise UserError(f"emt {arguments[0]} failed ({log}): {last[:300]}")
+
+
+def _plain(value: Any) -> str:
+    """A value as an override has it: YAML, where braces would begin a mapping."""
+    bare = isinstance(value, str | Path) and "{" not in str(value)
+    return str(value) if bare else json.dumps(value)
