@@ -1,7 +1,7 @@
 """Log-likelihoods of many continuations of one prompt, with the prompt and its image computed once.
 
-The prompt runs through the model once; its key-value cache is then repeated for each batch of continuations.
-Models whose forward pass takes no cache run the whole sequence for each continuation instead.
+The prompt runs through the model once; the continuations then run behind its key-value cache, as one tree where the
+model can take that. Models whose forward pass takes no cache run the whole sequence for each continuation instead.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from emt_tasks.models.parts import is_encoder_decoder
+from emt_tasks.models.trie import ROOT, Tokens, Trie, layer_windows, run_prompts, run_tree
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +31,14 @@ TOKEN_FIELDS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_
 IMAGES_SEEN = "cross_attention_mask"
 """Mllama's input that says for each token which images it sees, `(rows, tokens, images, tiles)`."""
 
-Tokens = tuple[int, ...]
+Way = Literal["tree", "copies of the cache", "whole passes"]
+WAYS: tuple[Way, ...] = get_args(Way)
+"""How many continuations of one prompt can be scored, the quickest first."""
+
+_TRIED = 8
+"""How many continuations of the first prompt are compared with whole passes."""
+
+_CANNOT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +95,15 @@ class ContinuationTokenizer:
 
 
 class Scorer:
-    """Scores continuations with one model.
+    """Scores continuations with one model, in the quickest way that is exact for it.
+
+    With the first prompt that has several continuations each way is tried, and compared with whole passes: the
+    continuations as a tree behind the prompt's cache (`emt_tasks.models.trie`); batches of continuations on copies of
+    the cache; whole passes. What cannot be had is said once.
 
     Args:
         model: an image-text-to-text model in evaluation mode.
-        batch_size: continuations per batch.
+        batch_size: continuations per batch, where they are no tree.
         pad_token_id: fills the ends of short rows; its value does not matter.
     """
 
@@ -102,22 +115,31 @@ class Scorer:
         self._is_encoder_decoder = is_encoder_decoder(model)
         self._answer_type = answer_type(model)
         takes_cache = "past_key_values" in self._parameters and not self._is_encoder_decoder
-        self.reuses_prompt: bool | None = None if takes_cache else False
-        """Whether the prompt is computed once: None until the first prompt with several continuations."""
+        self.way: Way | None = None if takes_cache else "whole passes"
+        """How continuations of one prompt are scored: None until the first prompt with several."""
+        self._windows = False
+        self._trie = lru_cache(maxsize=4)(Trie)
 
-    def score(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
-        """Score continuations of one prompt.
+    @property
+    def takes_rows(self) -> bool:
+        """Whether several prompts can be scored together: in a tree, and no padding pushes tokens out of a window."""
+        return self.way == "tree" and not self._windows
+
+    def score(self, inputs: Any, continuations: Sequence[Sequence[Tokens]]) -> list[list[Score]]:
+        """Score several continuations behind each prompt.
 
         Args:
-            inputs: model inputs of a batch of one, without padding.
-            continuations: tokens; any number, each scored once.
+            inputs: model inputs, padded on the right; of one prompt, unless this scorer takes rows.
+            continuations: tokens, any number for each prompt; those that occur anywhere are scored once for all.
         """
-        unique = sorted(set(continuations), key=lambda tokens: (len(tokens), tokens))
-        if self.reuses_prompt is None and len(unique) > 1:
-            self.reuses_prompt = self._can_reuse(inputs, [unique[0], unique[-1]])
-        scorer = self._behind_cache if self.reuses_prompt and len(unique) > 1 else self._repeated
-        scores = dict(zip(unique, scorer(inputs, unique), strict=True))
-        return [scores[tokens] for tokens in continuations]
+        unique = sorted({tokens for row in continuations for tokens in row}, key=lambda tokens: (len(tokens), tokens))
+        if len(unique) == 1:
+            found = [[score] for score in self.score_rows(inputs, unique * len(continuations))]
+        else:
+            self.way = self.way or self._quickest_way(inputs, unique)
+            found = self._by(self.way, inputs, unique)
+        places = {tokens: place for place, tokens in enumerate(unique)}
+        return [[row[places[tokens]] for tokens in wanted] for row, wanted in zip(found, continuations, strict=True)]
 
     def score_rows(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
         """Score one continuation for each prompt by running prompt and continuation through the model.
@@ -171,25 +193,69 @@ class Scorer:
             scores += _scores(logits, chunk)
         return scores
 
-    def _can_reuse(self, inputs: Any, continuations: Sequence[Tokens]) -> bool:
-        """Test whether scores on the cache equal those of full passes."""
-        expected = self._repeated(inputs, continuations)
-        try:
-            found = self._behind_cache(inputs, continuations)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            _log.warning("the prompt is run again for each label: %s cannot reuse it (%s)", _name(self.model), error)
-            return False
+    def _in_tree(self, inputs: Any, continuations: Sequence[Tokens]) -> list[list[Score]]:
+        """Run prompts once, then all continuations as one tree."""
+        forget_positions(self.model)
+        prompt = run_prompts(self.model, inputs, "logits_to_keep" in self._parameters)
+        trie = self._trie(tuple(continuations))
+        rows, device = len(prompt.kept), prompt.kept.device
+        behind, token = torch.tensor(trie.edges, device=device).unbind(-1)
+        nll = torch.empty(rows, len(trie.edges), device=device)
+        missed = torch.empty(rows, len(trie.edges), device=device)
+
+        def look(logits: torch.Tensor, nodes: range) -> None:
+            logits = logits.float()
+            (chosen,) = torch.where((behind >= nodes.start) & (behind < nodes.stop))
+            places = behind[chosen] - nodes.start
+            nll[:, chosen] = logits.logsumexp(-1)[:, places] - logits[:, places, token[chosen]]
+            missed[:, chosen] = (logits.argmax(-1)[:, places] != token[chosen]).float()
+
+        look(prompt.logits.unsqueeze(1), range(ROOT, ROOT + 1))
+        run_tree(self.model, prompt, trie, look)
+        self._windows = any(layer_windows(self.model, prompt.cache).values())
+        owner, edge = torch.tensor(trie.paths, device=device).unbind(-1)
+        sums, misses = (
+            torch.zeros(rows, len(continuations), dtype=torch.float64, device=device)
+            .index_add_(1, owner, values[:, edge].double())
+            .tolist()
+            for values in (nll, missed)
+        )
+        return [[Score(*pair) for pair in zip(row, (miss == 0 for miss in missing), strict=True)]
+                for row, missing in zip(sums, misses, strict=True)]  # fmt: skip
+
+    def _by(self, way: Way, inputs: Any, continuations: Sequence[Tokens]) -> list[list[Score]]:
+        if way == "tree":
+            return self._in_tree(inputs, continuations)
+        return [(self._behind_cache if way == "copies of the cache" else self._repeated)(inputs, continuations)]
+
+    def _quickest_way(self, inputs: Any, continuations: Sequence[Tokens]) -> Way:
+        """Return the first way whose scores equal those of whole passes, on some continuations from short to long."""
+        step = max(1, (len(continuations) - 1) // (_TRIED - 1))
+        tried = sorted({*continuations[::step], continuations[-1]}, key=continuations.index)
+        expected = self._repeated(inputs, tried)
+        for way in WAYS[:-1]:
+            try:
+                (found,) = self._by(way, inputs, tried)
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except _CANNOT as error:
+                why = f"({error})"
+            else:
+                if all(self._equal(*scores) for scores in zip(found, expected, tried, strict=True)):
+                    if way != "tree":
+                        _log.warning(
+                            "labels are scored in batches: %s cannot take them as a tree %s", _name(self.model), why
+                        )
+                    return way
+                why = "(its scores are others)"
+        _log.warning("the prompt is run again for each label: %s cannot reuse it %s", _name(self.model), why)
+        return WAYS[-1]
+
+    def _equal(self, one: Score, other: Score, tokens: Tokens) -> bool:
         exact = self.model.dtype == torch.float32
-        for one, other, tokens in zip(found, expected, continuations, strict=True):
-            allowed = 1e-3 if exact else 0.2 * len(tokens)  # half precision: about 1e-2 of noise per logit
-            if abs(one.nll - other.nll) > allowed:
-                _log.warning(
-                    "the prompt is run again for each label: %s does not reuse it correctly", _name(self.model)
-                )
-                return False
-        return True
+        # Half precision: about 1e-2 of noise per logit. float32 carries 6e-8 of a value, and sums reach hundreds.
+        allowed = 1e-4 + 5e-6 * abs(other.nll) if exact else 0.2 * len(tokens)
+        return abs(one.nll - other.nll) <= allowed
 
 
 def answer_type(model: Any) -> int:

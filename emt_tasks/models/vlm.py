@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import chain
@@ -22,7 +22,7 @@ from emt_tasks.models import loading
 from emt_tasks.models.batching import Batch, Collator, batches, prefetch
 from emt_tasks.models.documents import Request, continuation, load_images
 from emt_tasks.models.generation import GenerationSettings, count_tokens, cut, new_tokens, stopping
-from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer, Tokens
+from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer
 from emt_tasks.models.parts import base_model, is_encoder_decoder, part_for
 from emt_tasks.models.prompting import Prompter
 
@@ -238,16 +238,28 @@ class EmtVLM(lmms):  # type: ignore[misc]
         scores: dict[int, Score] = {}
         with self._inference() as model, self._progress(len(todo)) as progress:
             scorer = cache(partial(Scorer, batch_size=self.batch_size, pad_token_id=self._tokenizer.pad_token_id))
-            firsts = ([group[0]] for group in sorted(several, key=lambda group: -len(todo[group[0]].context)))
-            alone = batches(todo, self.batch_size, [None] * len(todo), single)
             prepare = partial(self._prepare, todo, "right")
-            for batch in chain.from_iterable(prefetch(prepare, chain(firsts, alone))):
-                numbers = batch.numbers
-                if len(numbers) == 1:
-                    numbers = same_prompt[todo[numbers[0]].prompt_key]
-                found = self._score(scorer(part_for(model, batch.inputs)), batch, [texts[n] for n in numbers])
-                scores.update(zip(numbers, found, strict=True))
-                progress.update(len(numbers))
+
+            def score(numbers: Iterable[list[int]], *, shared: bool) -> bool:
+                """Score batches; `shared`: each number stands for its group, and all have the same labels."""
+                many = False
+                for batch in chain.from_iterable(prefetch(prepare, numbers)):
+                    chosen = scorer(part_for(model, batch.inputs))
+                    groups = [same_prompt[todo[n].prompt_key] if shared else [n] for n in batch.numbers]
+                    found = self._score(chosen, batch, [[texts[n] for n in group] for group in groups], shared=shared)
+                    for group, one in zip(groups, found, strict=True):
+                        scores.update(zip(group, one, strict=True))
+                        progress.update(len(group))
+                    many = chosen.takes_rows
+                return many
+
+            score(batches(todo, self.batch_size, [None] * len(todo), single), shared=False)
+            firsts = {group[0]: tuple(texts[number] for number in group) for group in several}
+            longest = sorted(firsts, key=lambda number: -len(todo[number].context))
+            # The first group alone shows how this model can score many labels.
+            size = self.batch_size if score(([number] for number in longest[:1]), shared=True) else 1
+            keys = [firsts.get(number) for number in range(len(todo))]
+            score(batches(todo, size, keys, longest[1:]), shared=True)
         return [(scores[number].nll, scores[number].greedy) for number in range(len(todo))]
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> NoReturn:
@@ -277,15 +289,15 @@ class EmtVLM(lmms):  # type: ignore[misc]
             for answer, before, after in zip(answers, read, written, strict=True)
         ]
 
-    def _score(self, scorer: Scorer, batch: Batch, continuations: list[str]) -> list[Score]:
-        """Score many continuations of one prompt, or one continuation of each prompt in a batch."""
+    def _score(self, scorer: Scorer, batch: Batch, texts: list[list[str]], *, shared: bool) -> list[list[Score]]:
+        """Score the continuations of each prompt of a batch; `shared`: several for each."""
         inputs = _moved(batch.inputs, scorer.model)
-        if len(batch.prompts) == 1:
-            return scorer.score(inputs, self._continuations(batch.prompts[0], batch.border, continuations))
-        tokens: list[Tokens] = []
-        for prompt, text in zip(batch.prompts, continuations, strict=True):
-            tokens += self._continuations(prompt, batch.border, [text])
-        return scorer.score_rows(inputs, tokens)
+        tokens = [
+            self._continuations(prompt, batch.border, own) for prompt, own in zip(batch.prompts, texts, strict=True)
+        ]
+        if shared:
+            return scorer.score(inputs, tokens)
+        return [[score] for score in scorer.score_rows(inputs, [row for (row,) in tokens])]
 
     @contextmanager
     def _inference(self) -> Iterator[Any]:

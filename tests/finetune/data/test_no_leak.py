@@ -56,7 +56,7 @@ def test_a_label_is_scored_token_by_token(architecture: str, tiny: Callable[[str
     inputs = collator._prompts([prompt], [[picture]], "here")
     scorer = Scorer(model, 4, processor.tokenizer.pad_token_id or 0)
     with torch.no_grad():
-        first, both = scorer.score(inputs, [(30,), (30, 40)])
+        first, both = scorer.score(inputs, [[(30,), (30, 40)]])[0]
         after = append(inputs, [(30,)], 0, answer_type(model))
         second = -model(**after).logits[0, -1].log_softmax(-1)[40].item()
     assert both.nll == pytest.approx(first.nll + second, abs=1e-3)
