@@ -22,8 +22,11 @@ Tokens = tuple[int, ...]
 ROOT = -1
 """The parent of first tokens: the prompt's end, whose logits come from the prompt's own pass."""
 
-_LOGITS = 2**25
-"""How many logits one pass may make: 128 MiB in float32."""
+_LOGITS = 2**22
+"""How many logits one pass may make in any case: 16 MiB in float32."""
+
+_WIDE = 4
+"""The prompt's own pass has about so many numbers in memory for each of its tokens and each inner unit of a layer."""
 
 
 @dataclass
@@ -106,7 +109,7 @@ def run_prompts(model: Any, inputs: Any, keeps_logits: bool) -> Prompt:
 
 
 def run_tree(model: Any, prompt: Prompt, trie: Trie, look: Callable[[torch.Tensor, range], None]) -> None:
-    """Run the tree's inner nodes behind prompts, in as few passes as the memory for logits allows.
+    """Run the tree's inner nodes behind prompts, in as few passes as logits allow in the memory of the prompt's pass.
 
     Args:
         model: the model that ran the prompts.
@@ -119,7 +122,10 @@ def run_tree(model: Any, prompt: Prompt, trie: Trie, look: Callable[[torch.Tenso
     """
     windows = layer_windows(model, prompt.cache)
     rows = len(prompt.kept)
-    most = max(1, _LOGITS // (rows * prompt.logits.shape[-1]))
+    text = model.config.get_text_config()
+    inner = getattr(text, "intermediate_size", None) or getattr(text, "hidden_size", 0)
+    logits = max(_LOGITS, prompt.kept.numel() * _WIDE * inner if isinstance(inner, int) else 0)
+    most = max(1, logits // (rows * prompt.logits.shape[-1]))
     device = prompt.kept.device
     for nodes in trie.chunks(most):
         tokens = torch.tensor([trie.tokens[node] for node in nodes], device=device)
