@@ -45,9 +45,10 @@ def weights(output: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.usefixtures("data_dir")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "train",
-    ["full", pytest.param({"llm": {"lora": {"rank": 4}}, "projector": {}}, marks=pytest.mark.slow)],
+    ["full", {"llm": {"lora": {"rank": 4}}, "projector": {}}],
     ids=["full", "LoRA and projector"],
 )
 def test_weights_spread_over_processes_train_as_in_one(

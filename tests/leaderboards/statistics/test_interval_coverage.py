@@ -45,7 +45,7 @@ def test_retention_interval_covers(n: int, model: str) -> None:
     assert 0.93 <= np.mean([(i.lower or 0) <= truth <= (i.upper or np.inf) for i in intervals]) <= 0.97
 
 
-@pytest.mark.parametrize("n", [100, 1000])
+@pytest.mark.parametrize("n", [100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_partial_credit_interval_covers(n: int) -> None:
     generator = np.random.default_rng(n)
     base = generator.beta(4, 2, size=(FEWER_PAIRS // 2, n))
