@@ -11,7 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+from tqdm import tqdm
 
 from tools import make_small_vlm
 from tools.evidence import data, encoder, page, runs
@@ -27,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--large", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2, help="of each fine-tuning: 0, 1, …")
+    parser.add_argument("--jobs", type=int, default=1, help="fine-tunings at a time, which share the cores")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")
     parser.add_argument("--page", action="store_true", help="run nothing")
     options = parser.parse_args(argv)
@@ -52,8 +56,12 @@ def _run(work: Path, folder: Path, options: argparse.Namespace) -> None:
     runs.evaluate_base(model, runs.base_tasks(settings), folder)
     (head,) = work.glob("*/*.pth")
     encoder.measure(model, head, sets, folder / f"{ENCODER}.json")
-    for experiment in runs.experiments(settings, work, options.seeds):
-        runs.run(experiment, model, folder)
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        todo = [pool.submit(runs.run, experiment, model, folder)
+                for experiment in runs.experiments(settings, work, options.seeds)]  # fmt: skip
+        for done in tqdm(as_completed(todo), total=len(todo), desc="Fine-tunings"):
+            done.result()
 
 
 if __name__ == "__main__":

@@ -64,9 +64,11 @@ def _epochs(results: Results, _matrix: Matrix, figure: Any) -> None:
     figure.set_size_inches(8, 2.8)
     panels = [(how, data) for how in ("linear", "lora") for data in ("cifar10", "mnist")]
     for axes, (how, data) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
-        models = [_BASE, *(Model(f"emt-{how}-{data}", epoch) for epoch in range(3))]
+        steps = results.steps(f"emt-{how}-{data}")
+        epochs = [0.0, *(3 * step / steps[-1] for step in steps)]
+        models = [_BASE, *(Model(f"emt-{how}-{data}", number) for number in range(len(steps)))]
         for task in EMT:
-            axes.plot(range(4), [results.mean(model, task) for model in models], marker="o", ms=4, label=NAMED[task])
+            axes.plot(epochs, [results.mean(model, task) for model in models], marker="o", ms=4, label=NAMED[task])
         how_shown = {"linear": "projector", "lora": "LoRA"}[how]
         axes.set(title=f"{how_shown} on {NAMED[f'emt_{data}']}", xlabel="epoch", xticks=range(4), ylim=(-2, 102))
     figure.axes[0].set_ylabel("correct, %")

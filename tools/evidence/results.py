@@ -105,6 +105,11 @@ class Results:
                 found.append(sorted((self.folder / name / "evaluations").iterdir())[model.checkpoint])
         return found
 
+    def steps(self, name: str) -> list[int]:
+        """The steps at which a fine-tuning was evaluated, by its first seed's folders."""
+        (first, *_) = self.runs(Model(name))
+        return sorted(int(folder.name.rpartition("-")[2]) for folder in first.parent.iterdir())
+
     def there(self, *models: Model) -> bool:
         """Whether all of these have been run."""
         return all(self._encoder if model.name == ENCODER else self.runs(model) for model in models)
