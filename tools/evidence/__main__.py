@@ -11,14 +11,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
+import yaml
 from tqdm import tqdm
 
 from tools import make_small_vlm
 from tools.evidence import data, encoder, page, runs
-from tools.evidence.results import ENCODER, Results
+from tools.evidence.results import BASE, ENCODER, Model, Results
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -39,9 +42,24 @@ def main(argv: list[str] | None = None) -> int:
     if not options.page:
         _run(work, folder, options)
     results = Results(folder, options.seeds)
+    report(results, settings, folder, options.docs / page.REPORT)
     for name, found in page.write(results, settings, options.seeds, options.docs).items():
         print(f"{name}\t{found.verdict}\t{settings['claims'][name]['title']}")
     return 0
+
+
+def report(results: Results, settings: Mapping[str, Any], folder: Path, out: Path) -> None:
+    """Write the whole report on the matrix, of each fine-tuning's first seed; without samples: the data is others'."""
+    group = settings["runs"]["matrix"]
+    models = [Model(name) for name in group["each"] if results.there(Model(name))]
+    if not models or not results.there(Model(BASE)):
+        return
+    matrix = folder / "matrix.yaml"
+    matrix.write_text(yaml.safe_dump(settings["matrix"]), encoding="utf-8")
+    named = [f"{model.name}={results.runs(model)[0]}" for model in models]
+    about = ["--tasks", ",".join(group["tasks"]), "--matrix", str(matrix), "--finetuned-on", group["tasks"][0]]
+    base = str(results.runs(Model(BASE))[0])
+    runs.emt(["report", base, *named, *about, "--flips", "0", "-o", str(out), "--overwrite"], folder / "report.log")
 
 
 def _run(work: Path, folder: Path, options: argparse.Namespace) -> None:
@@ -54,7 +72,7 @@ def _run(work: Path, folder: Path, options: argparse.Namespace) -> None:
     os.environ |= {"EMT_DATA_DIR": str(sets), "EMT_INCLUDE": str(tasks)}
     settings = runs.read()
     runs.evaluate_base(model, runs.base_tasks(settings), folder)
-    (head,) = work.glob("*/*.pth")
+    (head,) = work.rglob("*.pth")
     encoder.measure(model, head, sets, folder / f"{ENCODER}.json")
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
     with ThreadPoolExecutor(options.jobs) as pool:

@@ -11,6 +11,7 @@ from tools.evidence import claims as tests
 from tools.evidence.figures import draw
 from tools.evidence.results import BASE, ENCODER, Finding, Model, Results, Statement
 
+REPORT = "evidence-report.html"
 NOTE = "<!-- Written by python -m tools.evidence; change tools/evidence instead. -->"
 _INTRODUCTION = """# Evidence
 
@@ -71,7 +72,10 @@ def _models(results: Results, settings: Mapping[str, Any]) -> str:
     for model in models:
         if results.there(model):
             rows.append(f"| {model.name} | {' | '.join(_score(results, model, task) for task in tasks)} |")
-    return "## All numbers\n\nPercent correct, after the last step.\n\n" + "\n".join(rows)
+    return (
+        f"## All numbers\n\nPercent correct, after the last step. The 2×2 matrix as [a whole report]({REPORT}).\n\n"
+        + "\n".join(rows)
+    )
 
 
 def _score(results: Results, model: Model, task: str) -> str:

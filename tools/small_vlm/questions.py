@@ -45,6 +45,23 @@ def image_rows(things: Sequence[Thing], images: Path, wordnet: WordNet, seed: in
                 yield {"image": thing.image, **fitting}
 
 
+def choice_rows(things: Sequence[Thing], wordnet: WordNet, seed: int) -> Iterator[Row]:
+    """Yield the questions with lettered options about each image, in other words than `image_rows` draws."""
+    rng = random.Random(seed)
+    for thing in things:
+        kind = which_kind(thing, wordnet, rng)
+        for row in (which(thing, rng), which(thing, rng), *([] if kind is None else [kind])):
+            yield {"image": thing.image, **row}
+
+
+def letter_rows(names: Sequence[str], count: int, seed: int) -> Iterator[Row]:
+    """Yield questions without images that teach what a letter stands for."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        name, *others = rng.sample(names, 4)
+        yield _row(*multiple_choice(f"Which option is {name}?", name, others, rng))
+
+
 def word_rows(names: dict[str, str], wordnet: WordNet, seed: int) -> Iterator[Row]:
     """Yield what each name means; `names` has their WordNet ids."""
     rng = random.Random(seed)
