@@ -45,12 +45,13 @@ _CANNOT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeErr
 class Score:
     """How likely a continuation is.
 
-    `nll` is its negative log-likelihood in nats, summed over its tokens; `greedy` says whether each of its tokens is
-    the model's first choice.
+    `nll` is its negative log-likelihood in nats, summed over its `tokens`; `greedy` says whether each of them is the
+    model's first choice.
     """
 
     nll: float
     greedy: bool
+    tokens: int
 
 
 class ContinuationTokenizer:
@@ -220,8 +221,10 @@ class Scorer:
             .tolist()
             for values in (nll, missed)
         )
-        return [[Score(*pair) for pair in zip(row, (miss == 0 for miss in missing), strict=True)]
-                for row, missing in zip(sums, misses, strict=True)]  # fmt: skip
+        return [
+            [Score(nll, miss == 0, len(tokens)) for nll, miss, tokens in zip(*row, continuations, strict=True)]
+            for row in zip(sums, misses, strict=True)
+        ]
 
     def _by(self, way: Way, inputs: Any, continuations: Sequence[Tokens]) -> list[list[Score]]:
         if way == "tree":
@@ -325,7 +328,7 @@ def _scores(logits: torch.Tensor, continuations: Sequence[Tokens]) -> list[Score
     logits = logits[:, :longest].float()
     nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=-100, reduction="none")
     greedy = ((logits.argmax(-1) == targets) | (targets == -100)).all(-1)
-    return [Score(*pair) for pair in zip(nll.sum(-1).tolist(), greedy.tolist(), strict=True)]
+    return [Score(*found) for found in zip(nll.sum(-1).tolist(), greedy.tolist(), map(len, continuations), strict=True)]
 
 
 def _name(model: Any) -> str:

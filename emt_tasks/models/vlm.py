@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import chain
@@ -217,50 +217,60 @@ class EmtVLM(lmms):  # type: ignore[misc]
                     progress.update(len(batch.numbers))
                 yield from (results[number] for number in numbers)
 
-    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, dict[str, Any]]]:
         """Score requests with the arguments `(context, continuation, doc_to_visual, doc_id, task, split)`.
 
-        Requests about the same document with the same prompt share one pass over prompt and image.
+        Requests about the same document with the same prompt share one pass over prompt and image; where the model can
+        score labels as a tree, several documents with the same labels share a pass too.
 
         Returns:
-            For each request, in order, the negative log-likelihood of its continuation in nats, summed over
-            its tokens, and whether greedy decoding would write it. Lower is better: lmms-eval's own multiple choice
-            takes the smallest, as its models return losses.
+            For each request, in order, the negative log-likelihood of its continuation in nats, summed over its tokens
+            (lower is better: lmms-eval's own multiple choice takes the smallest, as its models return losses); and what
+            else is known: `tokens`, `greedy`, whether greedy decoding would write it, and `prior`, the same behind the
+            prompt without the image, for prompts that several documents share.
         """
         todo = [Request.from_arguments(instance.args) for instance in requests]
         texts = [continuation(request, self.task_dict) for request in todo]
-        same_prompt: dict[Any, list[int]] = {}
+        groups: dict[Any, list[int]] = {}
         for number, request in enumerate(todo):
-            same_prompt.setdefault(request.prompt_key, []).append(number)
-        several = [group for group in same_prompt.values() if len(group) > 1]
-        single = [group[0] for group in same_prompt.values() if len(group) == 1]
-
-        scores: dict[int, Score] = {}
+            groups.setdefault(request.prompt_key, []).append(number)
+        members = {group[0]: group for group in groups.values()}
+        labels = {first: tuple(texts[number] for number in group) for first, group in members.items()}
+        several = sorted((first for first in labels if len(labels[first]) > 1), key=lambda n: -len(todo[n].context))
+        alone = [first for first in labels if len(labels[first]) == 1]
         with self._inference() as model, self._progress(len(todo)) as progress:
             scorer = cache(partial(Scorer, batch_size=self.batch_size, pad_token_id=self._tokenizer.pad_token_id))
             prepare = partial(self._prepare, todo, "right")
+            scores: dict[int, Score] = {}
 
-            def score(numbers: Iterable[list[int]], *, shared: bool) -> bool:
-                """Score batches; `shared`: each number stands for its group, and all have the same labels."""
+            def score(batch: Batch) -> tuple[Scorer, list[list[Score]]]:
+                chosen = scorer(part_for(model, batch.inputs))
+                return chosen, self._score(chosen, batch, [labels[number] for number in batch.numbers])
+
+            def score_all(numbers: Iterable[list[int]]) -> bool:
+                """Score batches of prompts; return whether more than one prompt with several labels could be one."""
                 many = False
                 for batch in chain.from_iterable(prefetch(prepare, numbers)):
-                    chosen = scorer(part_for(model, batch.inputs))
-                    groups = [same_prompt[todo[n].prompt_key] if shared else [n] for n in batch.numbers]
-                    found = self._score(chosen, batch, [[texts[n] for n in group] for group in groups], shared=shared)
-                    for group, one in zip(groups, found, strict=True):
-                        scores.update(zip(group, one, strict=True))
-                        progress.update(len(group))
+                    chosen, found = score(batch)
+                    for number, row in zip(batch.numbers, found, strict=True):
+                        scores.update(zip(members[number], row, strict=True))
+                        progress.update(len(row))
                     many = chosen.takes_rows
                 return many
 
-            score(batches(todo, self.batch_size, [None] * len(todo), single), shared=False)
-            firsts = {group[0]: tuple(texts[number] for number in group) for group in several}
-            longest = sorted(firsts, key=lambda number: -len(todo[number].context))
-            # The first group alone shows how this model can score many labels.
-            size = self.batch_size if score(([number] for number in longest[:1]), shared=True) else 1
-            keys = [firsts.get(number) for number in range(len(todo))]
-            score(batches(todo, size, keys, longest[1:]), shared=True)
-        return [(scores[number].nll, scores[number].greedy) for number in range(len(todo))]
+            score_all(batches(todo, self.batch_size, [None] * len(todo), alone))
+            size = self.batch_size if score_all([first] for first in several[:1]) else 1
+            score_all(batches(todo, size, [labels.get(number) for number in range(len(todo))], several[1:]))
+            priors: dict[int, float] = {}
+            for sharing in _sharing_a_prompt(todo, labels, several):
+                for batch in self._without_image(todo, sharing[0]):
+                    _, (row,) = score(batch)
+                    for number in sharing:
+                        priors.update(zip(members[number], (one.nll for one in row), strict=True))
+        return [
+            (one.nll, {"greedy": one.greedy, "tokens": one.tokens, "prior": priors.get(number)})
+            for number, one in sorted(scores.items())
+        ]
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> NoReturn:
         """Not supported: no task of this project has several rounds."""
@@ -289,13 +299,20 @@ class EmtVLM(lmms):  # type: ignore[misc]
             for answer, before, after in zip(answers, read, written, strict=True)
         ]
 
-    def _score(self, scorer: Scorer, batch: Batch, texts: list[list[str]], *, shared: bool) -> list[list[Score]]:
-        """Score the continuations of each prompt of a batch; `shared`: several for each."""
+    def _without_image(self, todo: Sequence[Request], number: int) -> list[Batch]:
+        """Return a prompt without its image; nothing where the model takes no such prompt."""
+        try:
+            return self._collate(todo, [number], {number: []}, "right")
+        except UserError:
+            return []
+
+    def _score(self, scorer: Scorer, batch: Batch, labels: list[tuple[str, ...]]) -> list[list[Score]]:
+        """Score the labels of each prompt of a batch."""
         inputs = _moved(batch.inputs, scorer.model)
         tokens = [
-            self._continuations(prompt, batch.border, own) for prompt, own in zip(batch.prompts, texts, strict=True)
+            self._continuations(prompt, batch.border, own) for prompt, own in zip(batch.prompts, labels, strict=True)
         ]
-        if shared:
+        if any(len(row) > 1 for row in tokens):
             return scorer.score(inputs, tokens)
         return [[score] for score in scorer.score_rows(inputs, [row for (row,) in tokens])]
 
@@ -315,6 +332,16 @@ class EmtVLM(lmms):  # type: ignore[misc]
 
     def _progress(self, total: int) -> Any:
         return tqdm(total=total, disable=self.rank != 0, desc="emt_vlm")
+
+
+def _sharing_a_prompt(
+    todo: Sequence[Request], labels: Mapping[int, tuple[str, ...]], numbers: Sequence[int]
+) -> list[list[int]]:
+    """Group requests about different images with the same prompt and the same labels; those alone are left out."""
+    groups: dict[Any, list[int]] = {}
+    for number in numbers:
+        groups.setdefault((todo[number].task, todo[number].context, labels[number]), []).append(number)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _moved(inputs: Any, model: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emt_tasks.datasets.catalog import Dataset
-from emt_tasks.tasks.scoring import choose_likeliest, chosen_judge, sample
-from judges import Target
+from emt_tasks.tasks.scoring import LabelScore, choose_likeliest, chosen_judge, closed_set, sample
+from judges import Target, Verdict
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table
@@ -86,8 +86,13 @@ class ClosedTask(DatasetTask):
 
     def score_closed(self, document: Document, results: Sequence[Any]) -> dict[str, Any]:
         """Score by which choice is likeliest."""
-        verdict = choose_likeliest(results, self.choices(document), self.right_choices(document))
-        return sample(verdict, self.judged_against(document)) | self.origin(document)
+        verdict, told = self.likeliest(document, results)
+        return sample(verdict, self.judged_against(document)) | told | self.origin(document)
+
+    def likeliest(self, document: Document, results: Sequence[Any]) -> tuple[Verdict, dict[str, Any]]:
+        """Return the verdict on the likeliest choice, and what else the choices' likelihoods tell."""
+        asked = [LabelScore.read(result) for result in results], self.choices(document), self.right_choices(document)
+        return choose_likeliest(*asked), {"closed_set": closed_set(*asked)}
 
 
 def column(table: Table, name: str) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError
 from emt_tasks.tasks.documents import ClosedTask, Document, column
-from emt_tasks.tasks.scoring import choose_likeliest, chosen_judge, sample
+from emt_tasks.tasks.scoring import chosen_judge, sample
 from judges import MultipleChoice, Verdict
 from judges.judging import Judge
 from judges.rerun.rows import class_name_chosen
@@ -117,8 +117,8 @@ class MultipleChoiceTask(ClosedTask):
     def score_distractor_closed(self, document: Document, results: Sequence[Any]) -> dict[str, Any]:
         """Score as `score_closed`, and say whether the likeliest letter is the class name's."""
         target = self._target(document, self.with_distractor(document))
-        verdict = choose_likeliest(results, self.choices(document), self.right_choices(document))
-        return self._distracted(document, verdict, target)
+        verdict, told = self.likeliest(document, results)
+        return self._distracted(document, verdict, target) | told
 
     def _class_name(self, document: Document) -> str:
         column = self.dataset.columns.class_name

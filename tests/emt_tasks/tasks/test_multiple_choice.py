@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from emt_core.errors import UserError
 from emt_tasks.datasets.catalog import get
 from emt_tasks.tasks.hooks import task_of
 from emt_tasks.tasks.multiple_choice import ChoiceQuestion, parse
+from emt_tasks.tasks.scoring import LabelScore, choose_likeliest, closed_set
 
 TASK = task_of(get("imagewikiqa"))
 
@@ -112,3 +114,31 @@ def test_closed_scores_take_the_likeliest_letter():
     sample = TASK.score_distractor_closed(STRETCHER, losses)
     assert (sample["accuracy"], sample["class_name_chosen"]) == (0, 1)
     assert sample["cluster"] == "images/1.JPEG"
+    assert sample["closed_set"]["by_pmi"] is None
+
+
+def test_what_a_closed_set_tells_by_hand():
+    """Probabilities 0.5, 0.25, 0.25; for each token b loses least, and c gains most over its prior."""
+    scores = [
+        LabelScore.read((math.log(2), {"greedy": True, "tokens": 1, "prior": math.log(2)})),
+        LabelScore.read((math.log(4), {"greedy": False, "tokens": 4, "prior": math.log(8)})),
+        LabelScore.read(str((math.log(4), {"greedy": False, "tokens": 2, "prior": math.log(16)}))),
+    ]
+    assert closed_set(scores, "abc", {2}) == {
+        "top": [["a", 0.5], ["b", 0.25], ["c", 0.25]],
+        "rank": 3,
+        "wrong": "a",
+        "by_mean": "b",
+        "by_pmi": "c",
+    }
+    assert closed_set(scores, "abc", {0})["wrong"] == "b"
+    verdict = choose_likeliest(scores, "abc", {0})
+    assert (verdict.category, verdict.confidence) == ("correct", 0.5)
+
+
+def test_models_that_tell_less_leave_it_open():
+    """The encoder and other models of lmms-eval return a loss and whether it is the first choice."""
+    told = closed_set([LabelScore.read((1.0, True)), LabelScore.read("(2.0, False)")], "ab", {1})
+    assert (told["rank"], told["by_mean"], told["by_pmi"]) == (2, None, None)
+    with pytest.raises(UserError, match="not a pair"):
+        LabelScore.read("cat")
