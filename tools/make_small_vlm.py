@@ -23,9 +23,6 @@ from tools.small_vlm.parts import assemble
 from tools.wordnet import WordNet
 
 RECIPES = Path(__file__).parent / "small_vlm"
-LETTERED = 4000
-"""How many questions teach what a letter stands for."""
-
 REPLAYED = 100
 """How many names the language model is asked about before its alignment."""
 
@@ -80,7 +77,6 @@ def _questions(work: Path) -> None:
         things += _things(work, data, split, names)
     _write(work / "questions.jsonl", lambda: questions.image_rows(things, work / "images", wordnet, seed=0))
     _write(work / "choices.jsonl", lambda: questions.choice_rows(things, wordnet, seed=2))
-    _write(work / "letters.jsonl", lambda: questions.letter_rows(sorted(names), LETTERED, seed=3))
     _write(
         work / "texts.jsonl",
         lambda: [

@@ -63,7 +63,7 @@ def _questions(data_set: str, labels: Sequence[int], wordnet: WordNet) -> dict[s
     for task, ask in asks.items():
         rng = random.Random(1)  # the alignment's is another: letters are in another order
         rows = [(number, ask(thing, rng), thing.name) for number, thing in enumerate(things)]
-        made[task] = [(number, row["question"], row["answer"], name) for number, row, name in rows if row is not None]
+        made[task] = [(number, row["question"], row["letter"], name) for number, row, name in rows if row is not None]
     return made
 
 

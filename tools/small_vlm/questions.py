@@ -54,14 +54,6 @@ def choice_rows(things: Sequence[Thing], wordnet: WordNet, seed: int) -> Iterato
             yield {"image": thing.image, **row}
 
 
-def letter_rows(names: Sequence[str], count: int, seed: int) -> Iterator[Row]:
-    """Yield questions without images that teach what a letter stands for."""
-    rng = random.Random(seed)
-    for _ in range(count):
-        name, *others = rng.sample(names, 4)
-        yield _row(*multiple_choice(f"Which option is {name}?", name, others, rng))
-
-
 def word_rows(names: dict[str, str], wordnet: WordNet, seed: int) -> Iterator[Row]:
     """Yield what each name means; `names` has their WordNet ids."""
     rng = random.Random(seed)
@@ -92,7 +84,7 @@ def _yes_or_no(thing: Thing, rng: random.Random) -> Row:
 
 def which(thing: Thing, rng: random.Random) -> Row:
     """Ask which of four names an image shows."""
-    return _row(*multiple_choice("What is in the image?", thing.name, rng.sample(thing.others, 3), rng))
+    return multiple_choice("What is in the image?", thing.name, rng.sample(thing.others, 3), rng)
 
 
 def which_kind(thing: Thing, wordnet: WordNet, rng: random.Random) -> Row | None:
@@ -104,7 +96,7 @@ def which_kind(thing: Thing, wordnet: WordNet, rng: random.Random) -> Row | None
     if found is None:
         return None
     others = [kind for kind in kinds.values() if kind != found]
-    return _row(*multiple_choice("What kind of thing is in the image?", found, others, rng))
+    return multiple_choice("What kind of thing is in the image?", found, others, rng)
 
 
 def _colour(file: Path) -> Row | None:
@@ -119,12 +111,16 @@ def _colour(file: Path) -> Row | None:
     return _row("What is the main colour of the image? Answer in one word.", list(COLOURS)[number].capitalize())
 
 
-def multiple_choice(question: str, right: str, wrong: Sequence[str], rng: random.Random) -> tuple[str, str]:
-    """Return a question with lettered options in random order, and the right letter."""
+def multiple_choice(question: str, right: str, wrong: Sequence[str], rng: random.Random) -> Row:
+    """Return a question with lettered options in random order, with the right one and its letter.
+
+    The answer is the option's text: what a letter stands for is more than the language model learns from so little.
+    """
     options = [right, *wrong]
     rng.shuffle(options)
     lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
-    return "\n".join([question, *lines, "Choose A, B, C, or D."]), LETTERS[options.index(right)]
+    asked = "\n".join([question, *lines, "Answer with one of these options."])
+    return {**_row(asked, right), "letter": LETTERS[options.index(right)]}
 
 
 def _above(wordnet: WordNet, synset: Synset) -> Iterator[Synset]:
