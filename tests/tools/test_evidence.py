@@ -74,7 +74,7 @@ def folder(tmp_path_factory):
         name, right = f"{experiment.name}-{experiment.seed}", 40 - 10 * experiment.seed
         for step in (32, 63, 94) if experiment.name.startswith("emt") else (60,):
             made = {task: samples(right, hallucinated=30, chosen=20) for task in experiment.tasks}
-            write_run(folder / name / "evaluations", made, name=f"step-{step:06d}")
+            write_run(folder / name / "evaluated", made, name=f"step-{step:06d}")
         (folder / f"{name}.done").touch()
     probed = {task: [float(doc < 80) for doc in range(DOCUMENTS)] for task in claims.EMT}
     (folder / f"{ENCODER}.json").write_text(json.dumps(probed))

@@ -83,7 +83,7 @@ class Results:
     """All runs' scores; those of several seeds are averaged document by document.
 
     Args:
-        folder: has the base's run, and for each experiment and seed a folder of evaluations.
+        folder: has the base's run, and for each experiment and seed a folder `evaluated`.
         seeds: how many seeds to look for; one that is not there does not count.
     """
 
@@ -102,7 +102,7 @@ class Results:
         for seed in range(self._seeds):
             name = f"{model.name}-{seed}"
             if (self.folder / f"{name}.done").exists():
-                found.append(sorted((self.folder / name / "evaluations").iterdir())[model.checkpoint])
+                found.append(sorted((self.folder / name / "evaluated").iterdir())[model.checkpoint])
         return found
 
     def steps(self, name: str) -> list[int]:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,7 @@ class Experiment:
             **self.overrides,
             "model": model,
             "seed": self.seed,
-            "evaluate.tasks": f"[{','.join(self.tasks)}]",
-            "evaluate.at_start": "false",
-            "evaluate.batch_size": 32,
+            "evaluate.tasks": "[]",
             "output": output,
         }
         return ["finetune", self.recipe, *(f"{key}={_plain(value)}" for key, value in settings.items())]
@@ -70,27 +68,35 @@ def base_tasks(settings: Mapping[str, Any]) -> list[str]:
 
 
 def run(experiment: Experiment, model: Path, folder: Path) -> Path:
-    """Fine-tune and evaluate, or go on where that was stopped; return the folder of evaluations.
+    """Fine-tune and evaluate, or go on where that was stopped; return the folder of evaluations, one for each step.
 
     Raises:
         UserError: the command failed; says where it wrote why.
     """
     output = folder / f"{experiment.name}-{experiment.seed}"
-    done = output.with_suffix(".done")
+    log, done = output.with_suffix(".log"), output.with_suffix(".done")
     if not done.exists():
         resume = ["--resume"] if output.is_dir() else []
-        emt([*experiment.command(model, output), *resume], output.with_suffix(".log"))
+        emt([*experiment.command(model, output), *resume], log)
+        for checkpoint in sorted(output.glob("checkpoint-*")):
+            step = checkpoint.name.rpartition("-")[2]
+            evaluate(checkpoint, experiment.tasks, folder / output.name / "evaluated" / f"step-{step}", log)
         done.touch()
-    return output / "evaluations"
+    return output / "evaluated"
 
 
-def evaluate_base(model: Path, tasks: list[str], folder: Path) -> Path:
+def evaluate_base(model: Path, tasks: Sequence[str], folder: Path) -> Path:
     """Evaluate the model before any fine-tuning; return the run's folder."""
     output = folder / BASE
+    evaluate(model, tasks, output, output.with_suffix(".log"))
+    return output
+
+
+def evaluate(model: Path, tasks: Sequence[str], output: Path, log: Path) -> None:
+    """Evaluate a checkpoint, unless that is done: in bfloat16, twice as fast on a CPU."""
     if not is_run(output):
         arguments = ["eval", model, "--tasks", ",".join(tasks), "--batch-size", 32, "--output", output]
-        emt([*map(str, arguments), "--model-args", "attn_implementation=eager"], output.with_suffix(".log"))
-    return output
+        emt([*map(str, arguments), "--model-args", "attn_implementation=eager,dtype=bfloat16"], log)
 
 
 def emt(arguments: list[str], log: Path) -> None:
