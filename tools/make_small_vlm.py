@@ -23,6 +23,9 @@ from tools.small_vlm.parts import assemble
 from tools.wordnet import WordNet
 
 RECIPES = Path(__file__).parent / "small_vlm"
+SHAPES = 1000
+"""How many drawn shapes the model sees."""
+
 REPLAYED = 100
 """How many names the language model is asked about before its alignment."""
 
@@ -71,12 +74,13 @@ def _train(recipe: Path, work: Path) -> Path:
 def _questions(work: Path) -> None:
     """Write images, the questions about them, and rows of text."""
     wordnet = WordNet()
-    things: list[questions.Thing] = []
-    names: dict[str, str] = {}
-    for data, split in (("cifar10", "train"), ("imagenet1k", "validation")):
-        things += _things(work, data, split, names)
+    cifar10, imagenet = _things(work, "cifar10", "train"), _things(work, "imagenet1k", "validation")
+    things, shapes = [*cifar10, *imagenet], _things(work, "demo_shapes", "train", SHAPES)
+    objects = [*questions.sorted_things(imagenet[::2], wordnet), *shapes]  # the other half is there to ask about
+    names = {thing.name: thing.wnid for thing in things}
     _write(work / "questions.jsonl", lambda: questions.image_rows(things, work / "images", wordnet, seed=0))
     _write(work / "choices.jsonl", lambda: questions.choice_rows(things, wordnet, seed=2))
+    _write(work / "objects.jsonl", lambda: questions.object_rows(objects, seed=4))
     _write(
         work / "texts.jsonl",
         lambda: [
@@ -86,15 +90,14 @@ def _questions(work: Path) -> None:
     )
 
 
-def _things(work: Path, data: str, split: str, names: dict[str, str]) -> list[questions.Thing]:
-    """Save a data set's images, and return them; adds the names of its labels."""
+def _things(work: Path, data: str, split: str, most: int | None = None) -> list[questions.Thing]:
+    """Save a data set's images, at most so many of them, and return them."""
     from emt_tasks.datasets import vocabularies
     from finetune.data.sources import open_source
     from finetune.recipes.schema import SourceEntry
 
-    ids = {label.name: str(label.wnid) for label in vocabularies.load(data).labels}
-    names |= ids
-    source = open_source(SourceEntry(data=data, split=split, answer="{label}"))
+    ids = {label.name: label.wnid or "" for label in vocabularies.load(data).labels}
+    source = open_source(SourceEntry(data=data, split=split, answer="{label}", limit=most))
     found = []
     for number in range(len(source)):
         example = source[number]

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from emt_tasks.tasks.multiple_choice import parse
@@ -40,6 +41,14 @@ def test_a_colour_is_that_of_at_least_half_of_the_image(tmp_path, colour, share,
     image.save(tmp_path / "0.png")
     row = questions._colour(tmp_path / "0.png")
     assert (row and row["answer"]) == named
+
+
+def test_the_sorts_are_the_test_sets_vocabulary():
+    rows = yaml.safe_load((FOLDER.parent / "evidence" / "tasks" / "datasets.yaml").read_text())
+    assert rows["evidence_things"]["vocabulary"] == list(questions.SORTS)
+    tasks = (FOLDER.parent / "evidence" / "tasks").glob("evidence_*.yaml")
+    asked = [line for file in tasks for line in file.read_text().splitlines() if line.startswith("doc_to_text: ")]
+    assert asked.count(f'doc_to_text: "{questions.QUESTION}"') == 3
 
 
 @pytest.mark.parametrize("recipe", ["align_projector", "align_llm"])

@@ -72,8 +72,7 @@ def _run(work: Path, folder: Path, options: argparse.Namespace) -> None:
     os.environ |= {"EMT_DATA_DIR": str(sets), "EMT_INCLUDE": str(tasks)}
     settings = runs.read()
     runs.evaluate_base(model, runs.base_tasks(settings), folder)
-    (head,) = work.rglob("*.pth")
-    encoder.measure(model, head, sets, folder / f"{ENCODER}.json")
+    encoder.measure(model, [sets, tasks], folder / f"{ENCODER}.json")
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
     with ThreadPoolExecutor(options.jobs) as pool:
         todo = [pool.submit(runs.run, experiment, model, folder)

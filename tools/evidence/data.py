@@ -1,23 +1,28 @@
-"""What the evidence is measured on: test images of the data sets, and lettered questions about them."""
+"""What the evidence is measured on: test images of the data sets, and questions about them."""
 
 from __future__ import annotations
 
+import io
 import random
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from emt_tasks.datasets import vocabularies
+from PIL import Image
+
 from tools.small_vlm import questions
 from tools.small_vlm.questions import Row, Thing
 from tools.wordnet import WordNet
 
 DOCUMENTS = 400
-"""Of each set of questions, and of ImageNet: enough to tell a change of five points."""
+"""Of each set of questions: enough to tell a change of five points."""
 
-_PREFIX = {"cifar10": "", "imagenet1k": "imagenet_"}
+THINGS = "evidence_things"
+"""ImageNet's images by the sort of thing, those that the alignment asks about in `train` and the others in `test`."""
+
 _TASKS = Path(__file__).parent / "tasks"
+Ask = Callable[[Thing, random.Random], Row | None]
 
 
 def prepare(work: Path, data: Path, large: Path) -> tuple[Path, Path]:
@@ -28,59 +33,80 @@ def prepare(work: Path, data: Path, large: Path) -> tuple[Path, Path]:
         data: has test images of CIFAR-10 and MNIST, and ImageNet.
         large: has more training images of CIFAR-10 and MNIST.
     """
-    import pyarrow.parquet as pq
-
     sets = work / "evidence" / "data"
     for name in ("cifar10", "mnist"):
         _link(large / name / "train.parquet", sets / name / "train.parquet")
         _link(data / name / "test.parquet", sets / name / "test.parquet")
-    _sample(data / "imagenet1k" / "validation.parquet", sets / "imagenet1k" / "validation.parquet")
-    _sample(data / "imagewikiqa" / "test.parquet", sets / "imagewikiqa" / "test.parquet")
+    for name, split in (("imagenet1k", "validation"), ("imagewikiqa", "test")):
+        _sample(data / name / f"{split}.parquet", sets / name / f"{split}.parquet")
     tasks = work / "evidence" / "tasks"
     shutil.copytree(_TASKS, tasks, dirs_exist_ok=True)
     wordnet = WordNet()
-    for data_set, file, column in (("cifar10", "test", "img"), ("imagenet1k", "validation", "image")):
-        table = pq.read_table(sets / data_set / f"{file}.parquet")
-        images, labels = table[column].to_pylist(), table["label"].to_pylist()
-        for task, made in _questions(data_set, labels, wordnet).items():
-            _write(tasks / task / "test.parquet", images, made)
+    cifar10 = _labelled(sets / "cifar10" / "test.parquet", "cifar10", "img")
+    imagenet = _labelled(data / "imagenet1k" / "validation.parquet", "imagenet1k", "image")
+    for split, half in (("train", imagenet[::2]), ("test", imagenet[1::2])):
+        known = _sorted(half, wordnet)
+        _write(tasks / THINGS / f"{split}.parquet", [(image, {"label": thing.name}) for image, thing in known])
+    asked: dict[str, tuple[Sequence[tuple[Any, Thing]], Ask]] = {
+        "evidence_choices": (cifar10, questions.which),
+        "evidence_kinds": (cifar10, lambda thing, rng: questions.which_kind(thing, wordnet, rng)),
+        "evidence_things_choices": (known, questions.which),
+        "evidence_shapes_choices": (_shapes(), questions.which),
+    }
+    for task, (pairs, ask) in asked.items():
+        rng = random.Random(1)  # the alignment's are others: the options come in another order
+        rows = ((image, thing, ask(thing, rng)) for image, thing in pairs[:DOCUMENTS])
+        _write(tasks / task / "test.parquet", [
+            (image, {"question": row["question"], "label": row["letter"], "name": thing.name})
+            for image, thing, row in rows if row is not None
+        ])  # fmt: skip
     return sets.resolve(), tasks.resolve()
 
 
-def _questions(data_set: str, labels: Sequence[int], wordnet: WordNet) -> dict[str, list[tuple[int, str, str, str]]]:
-    """Return each task's questions: the image's number, the question, the right letter, and the class name."""
-    known = vocabularies.load(data_set).labels
-    names = [label.name for label in known]
-    things = [
-        Thing("", names[label], str(known[label].wnid), tuple(other for other in names if other != names[label]))
-        for label in labels[:DOCUMENTS]
-    ]
-    asks: dict[str, Callable[[Thing, random.Random], Row | None]]
-    asks = {f"evidence_{_PREFIX[data_set]}choices": questions.which}
-    if data_set == "cifar10":
-        asks["evidence_kinds"] = lambda thing, rng: questions.which_kind(thing, wordnet, rng)
-    made = {}
-    for task, ask in asks.items():
-        rng = random.Random(1)  # the alignment's is another: letters are in another order
-        rows = [(number, ask(thing, rng), thing.name) for number, thing in enumerate(things)]
-        made[task] = [(number, row["question"], row["letter"], name) for number, row, name in rows if row is not None]
-    return made
+def _labelled(file: Path, vocabulary: str, column: str) -> list[tuple[Any, Thing]]:
+    """Return a table's images, each with its label."""
+    import pyarrow.parquet as pq
+
+    from emt_tasks.datasets import vocabularies
+
+    labels = vocabularies.load(vocabulary).labels
+    names = [label.name for label in labels]
+    table = pq.read_table(file)
+
+    def thing(label: int) -> Thing:
+        others = tuple(name for name in names if name != names[label])
+        return Thing("", names[label], labels[label].wnid or "", others)
+
+    pairs = zip(table[column].to_pylist(), table["label"].to_pylist(), strict=True)
+    return [(image, thing(label)) for image, label in pairs]
 
 
-def _write(file: Path, images: Sequence[Any], made: Sequence[tuple[int, str, str, str]]) -> None:
-    """Write questions about images as a table, unless it is there."""
+def _sorted(pairs: Sequence[tuple[Any, Thing]], wordnet: WordNet) -> list[tuple[Any, Thing]]:
+    """Return the images of things that are of some sort, named by it."""
+    found = []
+    for image, thing in pairs:
+        found += [(image, by_sort) for by_sort in questions.sorted_things([thing], wordnet)]
+    return found
+
+
+def _shapes() -> list[tuple[Any, Thing]]:
+    """Return the test images of drawn shapes."""
+    from emt_tasks.datasets import catalog
+
+    (file,) = catalog.get("demo_shapes").load_arguments("test")["data_files"].values()
+    return _labelled(Path(file), "demo_shapes", "image")
+
+
+def _write(file: Path, rows: Sequence[tuple[Any, dict[str, str]]]) -> None:
+    """Write images with texts as a table, unless it is there."""
     if file.is_file():
         return
-    from datasets import Dataset, Features, Image, Value
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageColumn
 
-    text = Value("string")
-    features = Features({"image": Image(), "question": text, "label": text, "name": text})
-    columns = {
-        "image": [images[number] for number, *_ in made],
-        "question": [question for _, question, _, _ in made],
-        "label": [letter for _, _, letter, _ in made],
-        "name": [name for *_, name in made],
-    }
+    texts = rows[0][1]
+    features = Features({"image": ImageColumn(), **dict.fromkeys(texts, Value("string"))})
+    columns = {"image": [image for image, _ in rows], **{name: [row[name] for _, row in rows] for name in texts}}
     file.parent.mkdir(parents=True, exist_ok=True)
     Dataset.from_dict(columns, features=features).to_parquet(file)
 
@@ -100,3 +126,8 @@ def _sample(source: Path, file: Path) -> None:
     table = Dataset.from_parquet(str(source), cache_dir=str(file.parent / "cache"))
     file.parent.mkdir(parents=True, exist_ok=True)
     table.shuffle(seed=0).select(range(min(DOCUMENTS, len(table)))).to_parquet(file)
+
+
+def open_image(stored: dict[str, Any]) -> Image.Image:
+    """Return an image as a table stores it."""
+    return Image.open(io.BytesIO(stored["bytes"])).convert("RGB")

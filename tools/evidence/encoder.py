@@ -1,8 +1,7 @@
-"""What the small model's vision tower knows by itself: linear probes of its features, and its own head for ImageNet."""
+"""What the small model's vision tower knows by itself: linear probes of its features."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,22 +11,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from emt_tasks.datasets import vocabularies
+from tools.evidence.data import THINGS, open_image
 
-PROBED = {"emt_cifar10": ("cifar10", "img"), "emt_mnist": ("mnist", "image")}
+PROBED = {"emt_cifar10": ("cifar10", "img"), "emt_mnist": ("mnist", "image"), THINGS: (THINGS, "image")}
 TRAINING_IMAGES = 3000
 _BATCH = 50
 
 
-def measure(model: Path, head: Path, data: Path, out: Path) -> Path:
+def measure(model: Path, folders: Sequence[Path], out: Path) -> Path:
     """Write which test documents of each task the encoder gets right; do nothing if that is there.
 
     Args:
         model: the small model, whose tower is frozen.
-        head: the tower's pretrained weights, as they were downloaded; the last two are its classifier's.
-        data: the folder of data sets.
+        folders: where the data sets are.
         out: a JSON file; maps a task to 0 or 1 for each document.
     """
     if out.is_file():
@@ -41,15 +38,11 @@ def measure(model: Path, head: Path, data: Path, out: Path) -> Path:
     processor = AutoProcessor.from_pretrained(model).image_processor
     right: dict[str, list[int]] = {}
     for task, (name, column) in PROBED.items():
-        train, test = (_features(tower, processor, data / name / f"{split}.parquet", column, count)
+        (folder,) = (folder / name for folder in folders if (folder / name).is_dir())
+        train, test = (_features(tower, processor, folder / f"{split}.parquet", column, count)
                        for split, count in (("train", TRAINING_IMAGES), ("test", None)))  # fmt: skip
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500)).fit(*train)
         right[task] = (probe.predict(test[0]) == test[1]).astype(int).tolist()
-    features, labels = _features(tower, processor, data / "imagenet1k" / "validation.parquet", "image", None)
-    weights, bias = list(torch.load(head, map_location="cpu", weights_only=True).values())[-2:]
-    names = np.array([label.name for label in vocabularies.load("imagenet1k").labels])
-    said = (torch.from_numpy(features) @ weights.T + bias).argmax(-1).numpy()
-    right["imagenet_vqa"] = (names[said] == names[labels]).astype(int).tolist()  # two names repeat
     out.write_text(json.dumps(right), encoding="utf-8")
     return out
 
@@ -57,14 +50,12 @@ def measure(model: Path, head: Path, data: Path, out: Path) -> Path:
 @torch.inference_mode()
 def _features(
     tower: Any, processor: Any, file: Path, column: str, count: int | None
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Return the mean over positions of each image's features, (images, channels), and the labels."""
     table = pq.read_table(file).slice(0, count)
     found = []
     for images in _batches(table[column].to_pylist()):
-        pixels = processor(
-            [Image.open(io.BytesIO(image["bytes"])).convert("RGB") for image in images], return_tensors="pt"
-        )["pixel_values"]
+        pixels = processor(list(map(open_image, images)), return_tensors="pt")["pixel_values"]
         maps = tower(pixels).last_hidden_state
         found.append(maps.flatten(2).mean(-1).numpy())
     return np.concatenate(found), table["label"].to_numpy()

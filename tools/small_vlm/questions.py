@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -21,6 +21,27 @@ MEANINGS = ("What is {a}?", "What does the word {name} mean?", "Explain in one s
 COLOURS = {"black": (0, 0, 0), "white": (255, 255, 255), "grey": (128, 128, 128), "red": (190, 30, 45),
            "orange": (235, 140, 50), "yellow": (225, 205, 80), "green": (70, 130, 60), "blue": (70, 120, 190),
            "brown": (120, 80, 50)}  # fmt: skip
+QUESTION = "Which object does the photo show?"
+"""How the sorts below and drawn shapes are asked for, and CIFAR-10 never is: what a fine-tuning may teach."""
+
+SORTS = {
+    "clothing": ("n03051540", "n03497657"),
+    "container": ("n03094503",),
+    "insect": ("n02159955",),
+    "musical instrument": ("n03800933",),
+    "furniture": ("n03405725",),
+    "snake": ("n01726692",),
+    "fish": ("n02512053",),
+    "fruit": ("n13134947",),
+    "building": ("n02913152",),
+    "tool": ("n04451818",),
+    "monkey": ("n02484322", "n02469914"),
+    "vegetable": ("n07707451",),
+    "lizard": ("n01674464",),
+    "ball": ("n02778669",),
+}
+"""Sorts of things, none of them in CIFAR-10, with what WordNet puts them under: a third of ImageNet's classes."""
+
 Row = dict[str, str]
 
 
@@ -43,6 +64,29 @@ def image_rows(things: Sequence[Thing], images: Path, wordnet: WordNet, seed: in
         for fitting in (which_kind(thing, wordnet, rng), _colour(images / thing.image)):
             if fitting is not None:
                 yield {"image": thing.image, **fitting}
+
+
+def object_rows(things: Sequence[Thing], seed: int) -> Iterator[Row]:
+    """Yield the question for an object, and one with options, about each image."""
+    rng = random.Random(seed)
+    for thing in things:
+        for row in (_row(QUESTION, thing.name), which(thing, rng)):
+            yield {"image": thing.image, **row}
+
+
+def sorted_things(things: Sequence[Thing], wordnet: WordNet) -> Iterator[Thing]:
+    """Yield the things that are of some sort, named by it."""
+    for thing in things:
+        name = sort_of(thing.wnid, wordnet)
+        if name is not None:
+            yield replace(thing, name=name, others=tuple(other for other in SORTS if other != name))
+
+
+def sort_of(wnid: str, wordnet: WordNet) -> str | None:
+    """Return what sort of thing a WordNet id names, the nearest above it; None if it is of none."""
+    sorts = {root: name for name, roots in SORTS.items() for root in roots}
+    above = (one.wnid for one in _above(wordnet, wordnet.synsets[wnid[1:]]))
+    return next((sorts[one] for one in above if one in sorts), None)
 
 
 def choice_rows(things: Sequence[Thing], wordnet: WordNet, seed: int) -> Iterator[Row]:
