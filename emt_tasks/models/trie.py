@@ -147,13 +147,10 @@ def run_tree(model: Any, prompt: Prompt, trie: Trie, look: Callable[[torch.Tenso
 
 
 def _next_position(model: Any, kept: torch.Tensor) -> torch.Tensor:
-    """The position behind each prompt: the number of its tokens, except where images take other numbers of places."""
+    """The position behind each prompt: the number of its tokens, and by how much its images change that."""
     deltas = [module.rope_deltas for module in model.modules() if getattr(module, "rope_deltas", None) is not None]
-    if not deltas:
-        return kept.sum(-1)
-    # Qwen2-VL and relatives count from the padded length.
-    behind: torch.Tensor = kept.shape[1] + deltas[0].reshape(-1).to(kept.device)
-    return behind
+    behind: torch.Tensor = kept.sum(-1)
+    return behind + deltas[0].reshape(-1).to(kept.device) if deltas else behind
 
 
 def _as_model_has_them(model: Any, positions: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,8 @@ def whole_pass(lm, architecture, prompt, images, label):
 
 def test_equals_a_whole_forward_pass(architecture, load, instances, documents):
     lm = load(architecture, batch_size=3)
-    requests = instances([f" {label}" for label in LABELS] * 2, "loglikelihood", each=len(LABELS))
+    # The first document is scored alone, the others three at a time, with prompts and images of several sizes.
+    requests = instances([f" {label}" for label in LABELS] * 7, "loglikelihood", each=len(LABELS))
     scores = [score for score, _ in lm.loglikelihood(requests)]
     expected = []
     for request in requests:
