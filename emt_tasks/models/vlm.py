@@ -26,6 +26,12 @@ from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer
 from emt_tasks.models.parts import base_model, is_encoder_decoder, part_for
 from emt_tasks.models.prompting import Prompter
 
+Known = tuple[bool, int, float | None]
+"""Of a label that was scored: whether greedy decoding would write it, its number of tokens, and its prior in nats."""
+
+_DIGITS = 5
+"""Of a loss in nats behind the point: float32 has no more of the sums that labels come to."""
+
 WINDOW = 32
 """How many batches of requests are sorted by length together; also the most that a killed run loses."""
 
@@ -217,7 +223,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
                     progress.update(len(batch.numbers))
                 yield from (results[number] for number in numbers)
 
-    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, dict[str, Any]]]:
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, Known]]:
         """Score requests with the arguments `(context, continuation, doc_to_visual, doc_id, task, split)`.
 
         Requests about the same document with the same prompt share one pass over prompt and image; where the model can
@@ -226,8 +232,9 @@ class EmtVLM(lmms):  # type: ignore[misc]
         Returns:
             For each request, in order, the negative log-likelihood of its continuation in nats, summed over its tokens
             (lower is better: lmms-eval's own multiple choice takes the smallest, as its models return losses); and what
-            else is known: `tokens`, `greedy`, whether greedy decoding would write it, and `prior`, the same behind the
-            prompt without the image, for prompts that several documents share.
+            else is known, in few characters, since lmms-eval logs a line with this for every label of every document:
+            whether greedy decoding would write it, its number of tokens, and the same loss behind the prompt without
+            the image, for prompts that several documents share.
         """
         todo = [Request.from_arguments(instance.args) for instance in requests]
         texts = [continuation(request, self.task_dict) for request in todo]
@@ -259,16 +266,17 @@ class EmtVLM(lmms):  # type: ignore[misc]
                 return many
 
             score_all(batches(todo, self.batch_size, [None] * len(todo), alone))
-            size = self.batch_size if score_all([first] for first in several[:1]) else 1
+            one_scorer = part_for(model, {}) is model
+            size = self.batch_size if score_all([first] for first in several[:1]) and one_scorer else 1
             score_all(batches(todo, size, [labels.get(number) for number in range(len(todo))], several[1:]))
             priors: dict[int, float] = {}
             for sharing in _sharing_a_prompt(todo, labels, several):
                 for batch in self._without_image(todo, sharing[0]):
                     _, (row,) = score(batch)
                     for number in sharing:
-                        priors.update(zip(members[number], (one.nll for one in row), strict=True))
+                        priors.update(zip(members[number], (round(one.nll, _DIGITS) for one in row), strict=True))
         return [
-            (one.nll, {"greedy": one.greedy, "tokens": one.tokens, "prior": priors.get(number)})
+            (round(one.nll, _DIGITS), (one.greedy, one.tokens, priors.get(number)))
             for number, one in sorted(scores.items())
         ]
 

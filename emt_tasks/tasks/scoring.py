@@ -49,7 +49,7 @@ class LabelScore:
             except (SyntaxError, ValueError) as error:
                 raise UserError(f"log-likelihood {result[:80]!r} is not a pair (loss, is greedy)") from error
         loss, known = result
-        return cls(float(loss), known["tokens"], known["prior"]) if isinstance(known, dict) else cls(float(loss))
+        return cls(float(loss), *(known[1:] if isinstance(known, tuple | list) else ()))
 
 
 def choose_likeliest(scores: Sequence[LabelScore], names: Sequence[str], right: set[int]) -> Verdict:

@@ -50,12 +50,10 @@ def test_labels_score_alike_in_any_batch(architecture, with_images, load, instan
     together = load(architecture, batch_size=4).loglikelihood(requests)
     for scores in (together, one_by_one):
         assert [score for score, _ in scores] == pytest.approx([score for score, _ in alone], abs=1e-4)
-        assert [(known["greedy"], known["tokens"]) for _, known in scores] == [
-            (known["greedy"], known["tokens"]) for _, known in alone
-        ]
+        assert [known[:2] for _, known in scores] == [known[:2] for _, known in alone]  # first choice, tokens
     assert alone[0] == alone[3]  # the same label twice
-    loss, known = alone[4]
-    assert (loss, known["tokens"], known["greedy"]) == (0.0, 0, True)  # no tokens, nothing to be unlikely
+    loss, (greedy, tokens, _) = alone[4]
+    assert (loss, greedy, tokens) == (0.0, True, 0)  # no tokens, nothing to be unlikely
 
 
 def test_the_prior_is_the_likelihood_without_the_image(load, instances):
@@ -67,9 +65,9 @@ def test_the_prior_is_the_likelihood_without_the_image(load, instances):
     for request in (*seen, *unseen):
         request.arguments = ("What is it?", *request.arguments[1:])
     found, blind = lm.loglikelihood(seen), lm.loglikelihood(unseen)
-    assert [known["prior"] for _, known in found] == pytest.approx([loss for loss, _ in blind] * 2, abs=1e-4)
+    assert [prior for _, (_, _, prior) in found] == pytest.approx([loss for loss, _ in blind] * 2, abs=1e-4)
     assert [loss for loss, _ in found][:3] != pytest.approx([loss for loss, _ in blind], abs=1e-2)
-    assert all(known["prior"] is None for _, known in blind)  # alone with their prompt
+    assert all(prior is None for _, (_, _, prior) in blind)  # alone with their prompt
 
 
 def test_greedy_says_whether_generation_would_write_the_label(load, instances):
@@ -81,7 +79,7 @@ def test_greedy_says_whether_generation_would_write_the_label(load, instances):
     scores = lm.loglikelihood(instances(written, "loglikelihood"))
     others = lm.loglikelihood(instances([" cattle"] * 12, "loglikelihood"))
     for number in whole:
-        assert scores[number][1]["greedy"] and not others[number][1]["greedy"]
+        assert scores[number][1][0] and not others[number][1][0]
         assert scores[number][0] < others[number][0]
 
 

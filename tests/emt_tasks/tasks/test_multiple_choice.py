@@ -120,9 +120,9 @@ def test_closed_scores_take_the_likeliest_letter():
 def test_what_a_closed_set_tells_by_hand():
     """Probabilities 0.5, 0.25, 0.25; for each token b loses least, and c gains most over its prior."""
     scores = [
-        LabelScore.read((math.log(2), {"greedy": True, "tokens": 1, "prior": math.log(2)})),
-        LabelScore.read((math.log(4), {"greedy": False, "tokens": 4, "prior": math.log(8)})),
-        LabelScore.read(str((math.log(4), {"greedy": False, "tokens": 2, "prior": math.log(16)}))),
+        LabelScore.read((math.log(2), (True, 1, math.log(2)))),
+        LabelScore.read((math.log(4), (False, 4, math.log(8)))),
+        LabelScore.read(str((math.log(4), (False, 2, math.log(16))))),
     ]
     assert closed_set(scores, "abc", {2}) == {
         "top": [["a", 0.5], ["b", 0.25], ["c", 0.25]],
