@@ -13,7 +13,7 @@ from finetune.recipes.files import read as read_recipe
 from leaderboards.statistics import Interval
 from tests.support.synthetic_runs import judged_sample, write_run
 from tools.evidence import claims, page, runs
-from tools.evidence.results import BASE, ENCODER, Finding, Model, Results, Statement
+from tools.evidence.results import BASE, ENCODER, Finding, Model, NotRun, Results, Statement
 
 SETTINGS = runs.read()
 DOCUMENTS = 100
@@ -27,23 +27,21 @@ def interval(lower, upper):
 @given(st.floats(-50, 50), st.floats(0, 20), st.floats(-50, 50))
 def test_a_statement_is_decided_by_its_whole_interval(lower, width, bound):
     found = interval(lower, lower + width)
-    above, below = Statement("", found, above=bound).verdict, Statement("", found, below=bound).verdict
+    above, below = (Statement("", found, side, bound).verdict for side in ("above", "below"))
     inside = lower <= bound <= lower + width
     assert (above == "cannot be told") == (below == "cannot be told") == inside
     assert (above == "holds") == (below == "does not hold") == (lower > bound)
 
 
 def test_a_claim_needs_all_of_its_statements():
-    holds, open_, fails = (
-        Statement("", interval(*ends), above=0.0) for ends in ((1.0, 2.0), (-1.0, 1.0), (-2.0, -1.0))
-    )
+    holds, open_, fails = (Statement("", interval(*ends)) for ends in ((1.0, 2.0), (-1.0, 1.0), (-2.0, -1.0)))
     assert Finding((holds, holds)).verdict == "holds"
     assert Finding((holds, open_)).verdict == "cannot be told"
     assert Finding((holds, open_, fails)).verdict == "does not hold"
 
 
 def test_an_interval_without_ends_decides_nothing():
-    assert Statement("", Interval(3.0, None, None, 1, 0.95, ""), above=0.0).verdict == "cannot be told"
+    assert Statement("", Interval(3.0, None, None, 1, 0.95, "")).verdict == "cannot be told"
 
 
 def test_every_run_is_a_recipe_and_every_claim_a_function():
@@ -82,7 +80,7 @@ def folder(tmp_path_factory):
 
 
 def test_differences_by_hand(folder):
-    results = Results(folder, seeds=2)
+    results = Results(folder, 2, SETTINGS["images"])
     base, tuned = Model(BASE), Model("llm-high")
     assert results.mean(base, CIFAR10) == pytest.approx(60.0)
     assert results.more(Model(ENCODER), base, [CIFAR10]).estimate == pytest.approx(20.0)
@@ -94,18 +92,18 @@ def test_differences_by_hand(folder):
 
 def test_seeds_are_averaged_document_by_document(folder):
     both = Model("emt-lora-mnist")
-    assert Results(folder, seeds=2).mean(both, MNIST) == pytest.approx(35.0)
-    assert Results(folder, seeds=1).mean(both, MNIST) == pytest.approx(40.0)
-    assert set(Results(folder, seeds=2).scores(both, MNIST)) == {0.0, 0.5, 1.0}
+    assert Results(folder, 2, SETTINGS["images"]).mean(both, MNIST) == pytest.approx(35.0)
+    assert Results(folder, 1, SETTINGS["images"]).mean(both, MNIST) == pytest.approx(40.0)
+    assert set(Results(folder, 2, SETTINGS["images"]).scores(both, MNIST)) == {0.0, 0.5, 1.0}
 
 
 def test_a_model_that_was_not_run_has_no_scores(folder):
-    with pytest.raises(LookupError, match="never"):
-        Results(folder, seeds=1).scores(Model("never"), MNIST)
+    with pytest.raises(NotRun, match="never"):
+        Results(folder, 1, SETTINGS["images"]).scores(Model("never"), MNIST)
 
 
 def test_the_page_has_every_claim_with_its_verdict(folder, tmp_path):
-    found = page.write(Results(folder, seeds=2), SETTINGS, 2, tmp_path)
+    found = page.write(Results(folder, 2, SETTINGS["images"]), SETTINGS, 2, tmp_path)
     text = (tmp_path / "evidence.md").read_text()
     assert set(found) == set(SETTINGS["claims"])
     assert found["a"].verdict == "holds"
@@ -120,5 +118,5 @@ def test_the_page_has_every_claim_with_its_verdict(folder, tmp_path):
 
 def test_what_is_not_run_yet_is_said(tmp_path):
     write_run(tmp_path, {task: samples(60) for task in runs.base_tasks(SETTINGS)}, name=BASE)
-    assert page.write(Results(tmp_path, seeds=1), SETTINGS, 1, tmp_path / "docs") == {}
+    assert page.write(Results(tmp_path, 1, SETTINGS["images"]), SETTINGS, 1, tmp_path / "docs") == {}
     assert (tmp_path / "docs" / "evidence.md").read_text().count("**not run**") == 2 * len(SETTINGS["claims"])

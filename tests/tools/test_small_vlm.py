@@ -9,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from emt_tasks.tasks import registry
 from emt_tasks.tasks.multiple_choice import parse
 from finetune.recipes.files import read
 from tools.small_vlm import questions
@@ -55,4 +56,5 @@ def test_the_sorts_are_the_test_sets_vocabulary():
 def test_the_recipes_are_recipes(recipe):
     found = read(str(FOLDER / f"{recipe}.yaml"), ["work=small"])
     assert found.output.startswith("small/")
-    assert any(source.data == "cifar10" for source in found.mixture.sources)
+    (asked,) = (source.question for source in found.mixture.sources if source.data == "cifar10")
+    assert asked == registry.load(registry.entries()["emt_cifar10"].file)["doc_to_text"]

@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     work, settings = options.work.resolve(), runs.read()
     folder = work / "evidence" / "runs"
     if not options.page:
-        _run(work, folder, options)
-    results = Results(folder, options.seeds)
+        _run(work, folder, settings, options)
+    results = Results(folder, options.seeds, settings["images"])
     report(results, settings, folder, options.docs / page.REPORT)
     for name, found in page.write(results, settings, options.seeds, options.docs).items():
         print(f"{name}\t{found.verdict}\t{settings['claims'][name]['title']}")
@@ -62,7 +62,7 @@ def report(results: Results, settings: Mapping[str, Any], folder: Path, out: Pat
     runs.emt(["report", base, *named, *about, "--flips", "0", "-o", str(out), "--overwrite"], folder / "report.log")
 
 
-def _run(work: Path, folder: Path, options: argparse.Namespace) -> None:
+def _run(work: Path, folder: Path, settings: Mapping[str, Any], options: argparse.Namespace) -> None:
     model = work / "small-vlm"
     if not model.is_dir():
         make_small_vlm.main(
@@ -70,15 +70,17 @@ def _run(work: Path, folder: Path, options: argparse.Namespace) -> None:
         )
     sets, tasks = data.prepare(work, options.data, options.large)
     os.environ |= {"EMT_DATA_DIR": str(sets), "EMT_INCLUDE": str(tasks)}
-    settings = runs.read()
-    runs.evaluate_base(model, runs.base_tasks(settings), folder)
+    runs.evaluate(model, runs.base_tasks(settings), folder / BASE, folder / f"{BASE}.log")
     encoder.measure(model, [sets, tasks], folder / f"{ENCODER}.json")
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
     with ThreadPoolExecutor(options.jobs) as pool:
         todo = [pool.submit(runs.run, experiment, model, folder)
                 for experiment in runs.experiments(settings, work, options.seeds)]  # fmt: skip
-        for done in tqdm(as_completed(todo), total=len(todo), desc="Fine-tunings"):
-            done.result()
+        try:
+            for done in tqdm(as_completed(todo), total=len(todo), desc="Fine-tunings"):
+                done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after a failure, only what runs goes on
 
 
 if __name__ == "__main__":

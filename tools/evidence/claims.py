@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from tools.evidence.results import BASE, ENCODER, Finding, Model, Results, Statement
@@ -21,8 +21,7 @@ base, encoder = Model(BASE), Model(ENCODER)
 def encoder_ahead(results: Results, _matrix: Matrix) -> Finding:
     """(a) The tower's linear probe beside the model."""
     return _finding(
-        Statement(f"{NAMED[task]}: the encoder is ahead by", results.more(encoder, base, [task]), above=0.0)
-        for task in EMT
+        Statement(f"{NAMED[task]}: the encoder is ahead by", results.more(encoder, base, [task])) for task in EMT
     )
 
 
@@ -30,7 +29,7 @@ def early_lift(results: Results, _matrix: Matrix) -> Finding:
     """(b) The other data sets after one epoch on CIFAR-10, by the projector."""
     early = Model("emt-linear-cifar10", 0)
     return _finding(
-        Statement(f"after one epoch on CIFAR-10, {NAMED[task]} rises by", results.more(early, base, [task]), above=0.0)
+        Statement(f"after one epoch on CIFAR-10, {NAMED[task]} rises by", results.more(early, base, [task]))
         for task in (MNIST, THINGS)
     )
 
@@ -42,10 +41,11 @@ def later_fall(results: Results, _matrix: Matrix) -> Finding:
         others = [task for task in EMT if task != f"emt_{data}"]
         early, late = Model(f"emt-linear-{data}", 0), Model(f"emt-linear-{data}")
         named = f"from one epoch on {NAMED[f'emt_{data}']} to three, the others"
-        yield Statement(f"{named} fall by", results.more(early, late, others), above=0.0)
+        yield Statement(f"{named} fall by", results.more(early, late, others))
         hallucinated = results.more(late, base, others, "hallucinated")
         yield Statement(
-            f"after three epochs on {NAMED[f'emt_{data}']}, hallucinations rose by", hallucinated, above=0.0
+            f"after three epochs on {NAMED[f'emt_{data}']}, hallucinations rose by",
+            hallucinated,
         )
 
     return _finding(chain(statements("cifar10"), statements("mnist")))
@@ -57,7 +57,7 @@ def lora_forgets_more(results: Results, _matrix: Matrix) -> Finding:
     def statement(data: str) -> Statement:
         others = [task for task in EMT if task != f"emt_{data}"]
         found = results.more(Model(f"emt-linear-{data}"), Model(f"emt-lora-{data}"), others)
-        return Statement(f"after {NAMED[f'emt_{data}']}, LoRA has lost more than the projector by", found, above=0.0)
+        return Statement(f"after {NAMED[f'emt_{data}']}, LoRA has lost more than the projector by", found)
 
     return _finding(map(statement, ("cifar10", "mnist")))
 
@@ -68,7 +68,6 @@ def varied_forgets_less(results: Results, _matrix: Matrix) -> Finding:
         Statement(
             f"{shown}: ImageNet by sort is higher after CIFAR-10 than after MNIST by",
             results.more(Model(f"emt-{how}-cifar10"), Model(f"emt-{how}-mnist"), [THINGS]),
-            above=0.0,
         )
         for how, shown in (("linear", "projector"), ("lora", "LoRA"))
     )
@@ -84,7 +83,7 @@ def other_images_hold(results: Results, matrix: Matrix) -> Finding:
     def statement(name: str, how: str, quadrant: str, *, holds: bool) -> Statement:
         lost = results.more(base, Model(name), matrix[quadrant])
         text = f"{how}, {quadrants[quadrant]}: lost"
-        return Statement(text, lost, below=MARGIN) if holds else Statement(text, lost, above=0.0)
+        return Statement(text, lost, "below", MARGIN) if holds else Statement(text, lost)
 
     pairs = [(name, how, True) for name, how in gentle.items()] + [(name, how, False) for name, how in rough.items()]
     return _finding(statement(name, how, quadrant, holds=holds) for name, how, holds in pairs for quadrant in quadrants)
@@ -93,7 +92,7 @@ def other_images_hold(results: Results, matrix: Matrix) -> Finding:
 def other_text_falls(results: Results, matrix: Matrix) -> Finding:
     """(g) Other questions about the same images, even where little was trained or gently."""
     return _finding(
-        Statement(f"{how}: lost", results.more(base, Model(name), matrix["oodt_idi"]), above=0.0)
+        Statement(f"{how}: lost", results.more(base, Model(name), matrix["oodt_idi"]))
         for name, how in (("projector-low", "the projector, low rate"), ("llm-low", "the language model, low rate"),
                           ("llm-high", "the language model, high rate"))
     )  # fmt: skip
@@ -106,13 +105,15 @@ def distracted_by_class_name(results: Results, _matrix: Matrix) -> Finding:
     def statements(name: str, how: str) -> Iterator[Statement]:
         tuned = Model(name)
         yield Statement(
-            f"{how}: with the class name, accuracy fell by", results.more(base, tuned, [distractor]), above=0.0
+            f"{how}: with the class name, accuracy fell by",
+            results.more(base, tuned, [distractor]),
         )
         yield Statement(
-            f"{how}: … which is more than without it by", results.extra((base, tuned), (distractor, plain)), above=0.0
+            f"{how}: … which is more than without it by",
+            results.extra((base, tuned), (distractor, plain)),
         )
         chosen = results.more(tuned, base, [distractor], "class name chosen")
-        yield Statement(f"{how}: the class name is chosen more often by", chosen, above=0.0)
+        yield Statement(f"{how}: the class name is chosen more often by", chosen)
 
     return _finding(statements("llm-high", "the language model, high rate"))
 
@@ -125,12 +126,12 @@ def hybrid_repairs(results: Results, matrix: Matrix) -> Finding:
     cost = results.more(alone, most, matrix["idt_idi"])
     return _finding(
         [
-            Statement("70 % of other data: other questions are higher than without by", repaired, above=0.0),
-            Statement("70 % of other data: of the base's, lost", kept, below=MARGIN),
-            Statement("70 % of other data: lost on the new task", cost, below=MARGIN),
+            Statement("70 % of other data: other questions are higher than without by", repaired),
+            Statement("70 % of other data: of the base's, lost", kept, "below", MARGIN),
+            Statement("70 % of other data: lost on the new task", cost, "below", MARGIN),
         ]
     )
 
 
-def _finding(statements: Iterator[Statement] | Sequence[Statement] | map[Statement] | chain[Statement]) -> Finding:
+def _finding(statements: Iterable[Statement]) -> Finding:
     return Finding(tuple(statements))

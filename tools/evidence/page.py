@@ -9,7 +9,7 @@ from typing import Any
 from leaderboards.statistics import Interval
 from tools.evidence import claims as tests
 from tools.evidence.figures import draw
-from tools.evidence.results import BASE, ENCODER, Finding, Model, Results, Statement
+from tools.evidence.results import BASE, ENCODER, Finding, Model, NotRun, Results, Statement
 from tools.evidence.runs import base_tasks
 
 REPORT = "evidence-report.html"
@@ -35,7 +35,7 @@ def write(results: Results, settings: Mapping[str, Any], seeds: int, docs: Path)
     for name, claim in settings["claims"].items():
         try:
             found[name] = getattr(tests, claim["test"])(results, matrix)
-        except LookupError:  # its runs are not done
+        except NotRun:  # the page says so
             continue
     figures = draw(results, matrix, docs / "images" / "evidence")
     parts = [NOTE, _INTRODUCTION, _command(seeds), _overview(settings["claims"], found), _models(results, settings)]
@@ -82,7 +82,7 @@ def _models(results: Results, settings: Mapping[str, Any]) -> str:
 def _score(results: Results, model: Model, task: str) -> str:
     try:
         return f"{results.mean(model, task):.1f}"
-    except LookupError:
+    except NotRun:
         return ""
 
 
@@ -100,6 +100,6 @@ def _claim(name: str, claim: Mapping[str, Any], found: Finding | None, figure: s
 
 def _row(statement: Statement) -> str:
     found: Interval = statement.found
-    bound = f"> {statement.above:g}" if statement.above is not None else f"< {statement.below:g}"
+    bound = f"{'>' if statement.side == 'above' else '<'} {statement.bound:g}"
     shown = "" if found.lower is None else f"{found.lower:.1f} to {found.upper:.1f}"
     return f"| {statement.text} | {found.estimate:.1f} | {shown} | {bound} | {statement.verdict} |"

@@ -13,15 +13,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from emt_core.runs import Run, read_run
+from emt_core.runs import Run, is_run, read_run
 from leaderboards.comparison.samples import Samples, read_samples
-from leaderboards.statistics import Interval, MeanOfSamples, PairedSample
+from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, mean_interval
 
 Scores = NDArray[np.float64]
 Measure = Literal["accuracy", "hallucinated", "class name chosen"]
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 
 BASE, ENCODER, LAST = "base", "encoder", -1
+"""The models that are no fine-tunings, and a fine-tuning's last checkpoint."""
 
 MEASURES: Mapping[Measure, Callable[[pl.DataFrame], pl.Series]] = {
     "accuracy": lambda frame: frame["score"].fill_null(0.0),
@@ -38,26 +39,26 @@ class Model:
     checkpoint: int = LAST
 
 
+class NotRun(Exception):
+    """A model was not run, or not on a task."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """Something that a claim comes down to: a number, in percentage points, above or below a bound."""
 
     text: str
     found: Interval
-    above: float | None = None
-    below: float | None = None
+    side: Literal["above", "below"] = "above"
+    bound: float = 0.0
 
     @property
     def verdict(self) -> Verdict:
         """Whether the whole 95 % interval is on the right side of the bound, or on the wrong one, or on both."""
         lower, upper = self.found.lower, self.found.upper
-        if lower is None or upper is None:
+        if lower is None or upper is None or lower <= self.bound <= upper:
             return "cannot be told"
-        bound = self.above if self.above is not None else self.below or 0.0
-        right, wrong = lower > bound, upper < bound
-        if self.above is None:
-            right, wrong = upper < bound, lower > bound
-        return "holds" if right else "does not hold" if wrong else "cannot be told"
+        return "holds" if (lower > self.bound) == (self.side == "above") else "does not hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,12 @@ class Results:
     Args:
         folder: has the base's run, and for each experiment and seed a folder `evaluated`.
         seeds: how many seeds to look for; one that is not there does not count.
+        images: which tasks ask about the same images, by any name: they are not independent of each other.
     """
 
-    def __init__(self, folder: Path, seeds: int) -> None:
+    def __init__(self, folder: Path, seeds: int, images: Mapping[str, Sequence[str]]) -> None:
         self.folder, self._seeds = folder, seeds
+        self._images = {task: name for name, tasks in images.items() for task in tasks}
         self._run = lru_cache(maxsize=None)(read_run)
         self._samples: dict[tuple[Path, str], Samples] = {}
         file = folder / f"{ENCODER}.json"
@@ -97,7 +100,7 @@ class Results:
     def runs(self, model: Model) -> list[Path]:
         """The folders of a model's runs, one for each seed."""
         if model.name == BASE:
-            return [self.folder / BASE] if (self.folder / BASE).is_dir() else []
+            return [self.folder / BASE] if is_run(self.folder / BASE) else []
         found = []
         for seed in range(self._seeds):
             name = f"{model.name}-{seed}"
@@ -118,13 +121,14 @@ class Results:
         """A measure of each document, (documents,), from 0 to 1.
 
         Raises:
-            LookupError: the model has not been run, or not on this task.
+            NotRun: the model has not been run, or not on this task.
         """
-        if model.name == ENCODER:
+        if model.name == ENCODER and task in self._encoder:
             return np.asarray(self._encoder[task], np.float64)
-        rows = [MEASURES[measure](self._frame(self._run(run), task)).to_numpy() for run in self.runs(model)]
-        if not rows:
-            raise LookupError(f"{model.name} has not been run")
+        runs = [run for run in map(self._run, self.runs(model)) if task in run.tasks]
+        if not runs:
+            raise NotRun(f"{model.name} on {task}")
+        rows = [MEASURES[measure](self._frame(run, task)).to_numpy() for run in runs]
         mean: Scores = np.mean(rows, axis=0)
         return mean
 
@@ -138,7 +142,7 @@ class Results:
         The interval is paired by document, as the gate's (`leaderboards.statistics`).
         """
         parts = [self._pair(self.scores(one, task, measure), self.scores(other, task, measure)) for task in tasks]
-        return MeanOfSamples(tuple(parts)).drop().scaled(100)
+        return MeanOfSamples(tuple(parts), tuple(self._images[task] for task in tasks)).drop().scaled(100)
 
     def extra(self, changed: tuple[Model, Model], tasks: tuple[str, str]) -> Interval:
         """By how many points more the first task fell than the second, from the first model to the second.
@@ -147,9 +151,8 @@ class Results:
         """
         before, after = ([self.scores(model, task) for task in tasks] for model in changed)
         falls = (before[0] - after[0]) - (before[1] - after[1])
-        mean, error = float(falls.mean()), float(falls.std(ddof=1)) / len(falls) ** 0.5
-        # A difference of differences is in no interval for proportions; of 400 documents its mean is normal.
-        return Interval(mean, mean - 1.96 * error, mean + 1.96 * error, len(falls), 0.95, "normal").scaled(100)
+        variance = float(falls.var(ddof=1)) / len(falls)
+        return mean_interval(float(falls.mean()), variance, len(falls), binary=False, clusters=None).scaled(100)
 
     @staticmethod
     def _pair(one: Scores, other: Scores) -> PairedSample:

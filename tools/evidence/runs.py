@@ -14,10 +14,9 @@ from typing import Any
 import yaml
 
 from emt_core.errors import UserError
-from emt_core.runs import is_run
+from emt_core.runs import is_run, read_run
 
 FILE = Path(__file__).with_name("evidence.yaml")
-BASE = "base"
 BASE_ONLY = ("imagenet_vqa", "imagewikiqa")
 """Tasks of which the small model knows too little to forget."""
 
@@ -55,10 +54,10 @@ def experiments(settings: Mapping[str, Any], work: Path, seeds: int) -> Iterator
     for seed in range(seeds):
         for group in settings["runs"].values():
             for name, own in group["each"].items():
-                chosen = {key: value for key, value in own.items() if key != "recipe"} | group["set"]
                 overrides = {
                     key: value.replace("${work}", str(work)) if isinstance(value, str) else value
-                    for key, value in chosen.items()
+                    for key, value in {**group["set"], **own}.items()
+                    if key != "recipe"
                 }
                 yield Experiment(name, own["recipe"], overrides, tuple(group["tasks"]), seed)
 
@@ -69,36 +68,29 @@ def base_tasks(settings: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*tasks, *BASE_ONLY]))
 
 
-def run(experiment: Experiment, model: Path, folder: Path) -> Path:
-    """Fine-tune and evaluate, or go on where that was stopped; return the folder of evaluations, one for each step.
+def run(experiment: Experiment, model: Path, folder: Path) -> None:
+    """Fine-tune and evaluate each checkpoint, or go on where that was stopped.
 
     Raises:
-        UserError: the command failed; says where it wrote why.
+        UserError: the command failed; says where it wrote why. Or it was run with other settings.
     """
     output = folder / f"{experiment.name}-{experiment.seed}"
     log, done = output.with_suffix(".log"), output.with_suffix(".done")
+    command = experiment.command(model, output)
     if not done.exists():
-        resume = ["--resume"] if output.is_dir() else []
-        emt([*experiment.command(model, output), *resume], log)
-        for checkpoint in sorted(output.glob("checkpoint-*")):
-            step = checkpoint.name.rpartition("-")[2]
-            evaluate(checkpoint, experiment.tasks, folder / output.name / "evaluated" / f"step-{step}", log)
-        done.touch()
-    return output / "evaluated"
-
-
-def evaluate_base(model: Path, tasks: Sequence[str], folder: Path) -> Path:
-    """Evaluate the model before any fine-tuning; return the run's folder."""
-    output = folder / BASE
-    evaluate(model, tasks, output, output.with_suffix(".log"))
-    return output
+        emt([*command, *(["--resume"] if output.is_dir() else [])], log)
+        done.write_text("\n".join(command), encoding="utf-8")
+    if done.read_text(encoding="utf-8") != "\n".join(command):
+        raise UserError(f"{output} was trained with other settings; remove it and {done.name} to train it again")
+    for checkpoint in sorted(output.glob("checkpoint-*")):
+        evaluate(checkpoint, experiment.tasks, folder / output.name / "evaluated" / checkpoint.name, log)
 
 
 def evaluate(model: Path, tasks: Sequence[str], output: Path, log: Path) -> None:
-    """Evaluate a checkpoint, unless that is done: in bfloat16, twice as fast on a CPU."""
-    if not is_run(output):
+    """Evaluate a checkpoint, unless that is done for all of the tasks."""
+    if not is_run(output) or not set(tasks) <= set(read_run(output).tasks):
         arguments = ["eval", model, "--tasks", ",".join(tasks), "--batch-size", 32, "--output", output]
-        emt([*map(str, arguments), "--model-args", "attn_implementation=eager,dtype=bfloat16"], log)
+        emt([*map(str, arguments), "--model-args", "attn_implementation=eager,dtype=bfloat16", "--overwrite"], log)
 
 
 def emt(arguments: list[str], log: Path) -> None:
