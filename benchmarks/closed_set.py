@@ -6,7 +6,7 @@ small a part of it as of a large model. The prompt has 576 image tokens, 30 of t
 
 Run: python -m benchmarks.closed_set
 Prints one JSON line for each number of labels: seconds, in the quietest of the runs; the ratios; and the peak of the
-process's memory above what it had before, of the prompt's pass and of all labels, each in a process of its own.
+memory that the model takes with the prompt's pass, or with all labels, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from threading import Event, Thread
 from typing import Any
 
 _IMAGE_TOKENS, _TEXT_TOKENS, _WORDS = 576, 30, 4_000
@@ -71,29 +71,16 @@ def work(count: int, listed: bool) -> dict[str, Callable[[], object]]:
 
 
 def peak(count: int, what: str, listed: bool) -> float:
-    """Return the MiB of this process's peak memory above that before there was a model."""
-    import psutil
+    """Return the MiB by which a model and one call raise this process's peak memory."""
     import torch
 
     import emt_tasks.models.likelihood  # noqa: F401 - what it imports is no part of the measurement
 
     torch.ones(8, 8) @ torch.ones(8, 8)
-    process = psutil.Process()
-    before = process.memory_info().rss
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with torch.no_grad():
-        call = work(count, listed)[what]
-        done, highest = Event(), [before]
-
-        def watch() -> None:
-            while not done.wait(0.002):
-                highest.append(process.memory_info().rss)
-
-        watcher = Thread(target=watch)
-        watcher.start()
-        call()
-        done.set()
-        watcher.join()
-    return (max(highest) - before) / 2**20
+        work(count, listed)[what]()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
 
 
 def main() -> int:
