@@ -103,6 +103,15 @@ def write_run(
     return run
 
 
+def write_counts(folder: Path, right: Mapping[str, int], documents: int) -> str:
+    """Write a run that is right on so many of each task's documents; returns its folder."""
+    rows = {
+        task: [judged_sample(doc, "correct" if doc < count else "incorrect") for doc in range(documents)]
+        for task, count in right.items()
+    }
+    return str(write_run(folder, rows, name="m").parent)
+
+
 def _quadrant(task: str) -> str | None:
     """What a task of ours says of itself; None for a task that is not ours."""
     entry = registry.entries().get(task)

@@ -11,7 +11,7 @@ import pytest
 
 from emt_tasks.commands.app import main
 from tests.support.layout import WIDTHS, faint, faults, overlapping
-from tests.support.synthetic_runs import judged_sample, write_run
+from tests.support.synthetic_runs import judged_sample, write_counts, write_run
 
 HOSTILE = {
     "script": "<script>document.title = 'owned'; window.owned = 1</script><img src=x onerror='window.owned = 2'>",
@@ -150,11 +150,9 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
 
     def run(name: str, learnt: int, kept: int) -> str:
-        rows = {
-            task: [judged_sample(i, "correct" if i < right else "incorrect") for i in range(300)]
-            for task, right in (("imagenet_vqa", learnt), ("imagewikiqa", kept), ("a_task_of_a_rather_long_name", kept))
-        }
-        return str(write_run(folder / name, rows, name="m").parent)
+        return write_counts(
+            folder / name, {"imagenet_vqa": learnt, "imagewikiqa": kept, "a_task_of_a_rather_long_name": kept}, 300
+        )
 
     base, encoder = run("base", 150, 240), run("encoder", 280, 280)
     others = [f"{recipe}={run(f'{recipe}-{n}', 150 + 60 * n, 240 - 60 * n)}" for recipe in "abc" for n in (1, 2)]
@@ -262,11 +260,7 @@ def test_images_and_the_reason_why_there_is_none(pictures: Path, tmp_path: Path,
 
 def test_several_candidates_are_traced_and_chosen(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     def run(folder: str, learnt: int, kept: int) -> str:
-        rows = {
-            task: [judged_sample(i, "correct" if i < right else "incorrect") for i in range(300)]
-            for task, right in (("imagenet_vqa", learnt), ("imagewikiqa", kept))
-        }
-        return str(write_run(tmp_path / folder, rows, name="m").parent)
+        return write_counts(tmp_path / folder, {"imagenet_vqa": learnt, "imagewikiqa": kept}, 300)
 
     base = run("base", 150, 240)
     others = [run("lora/checkpoint-1", 200, 230), run("lora/checkpoint-2", 250, 200), run("full", 270, 90)]

@@ -15,7 +15,7 @@ from leaderboards.report.candidates import parse_candidates
 from leaderboards.report.charts import forest, lost_answers, make_axis
 from leaderboards.report.overlaps import bearings, dashes, layers, pixels, ring_radius
 from leaderboards.report.traces import HEIGHT, trace
-from tests.support.synthetic_runs import judged_sample, write_run
+from tests.support.synthetic_runs import judged_sample, write_counts, write_run
 
 
 def test_an_axis_by_hand() -> None:
@@ -80,11 +80,7 @@ def test_bars_and_forest_rows_by_hand(tmp_path: Path) -> None:
 
 def test_a_trace_goes_from_the_base_through_the_checkpoints_in_order(tmp_path: Path) -> None:
     def run(name: str, right: dict[str, int]) -> str:
-        rows = {
-            task: [judged_sample(i, "correct" if i < n else "incorrect") for i in range(20)]
-            for task, n in right.items()
-        }
-        return str(write_run(tmp_path / name, rows, name="m").parent)
+        return write_counts(tmp_path / name, right, 20)
 
     base = run("base", {"imagenet_vqa": 10, "imagewikiqa": 16})
     late = run("lora/checkpoint-100", {"imagenet_vqa": 18, "imagewikiqa": 8})
@@ -129,11 +125,7 @@ def test_a_ring_has_its_small_mark_where_there_is_room() -> None:
 
 def test_the_base_is_marked_once_and_lines_count_both_ends(tmp_path: Path) -> None:
     def run(name: str, learnt: int, kept: int) -> str:
-        rows = {
-            task: [judged_sample(i, "correct" if i < right else "incorrect") for i in range(20)]
-            for task, right in (("imagenet_vqa", learnt), ("imagewikiqa", kept))
-        }
-        return str(write_run(tmp_path / name, rows, name="m").parent)
+        return write_counts(tmp_path / name, {"imagenet_vqa": learnt, "imagewikiqa": kept}, 20)
 
     base = run("base", 10, 16)
     # Two end in one spot, the third goes elsewhere, the fourth stays: its mark is a ring around the base.
