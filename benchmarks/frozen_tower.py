@@ -62,7 +62,7 @@ def build(folder: Path, rows: int) -> None:
 
 def train(folder: Path, way: str, batch: int, rows: int, epochs: int) -> None:
     """Train in one way, and print the seconds of each step."""
-    from finetune.model.parts import vision_tower
+    from emt_tasks.models.parts import vision_tower
     from finetune.recipes.schema import Recipe
     from finetune.training import loop
     from finetune.training.run import finetune

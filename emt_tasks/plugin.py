@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -166,3 +166,22 @@ def run_lmms_eval_on(
     for task in results["configs"]:
         tracker.save_results_samples(task_name=task, samples=samples[task])
     return results
+
+
+def load_tasks(names: Sequence[str]) -> dict[str, Any]:
+    """Return lmms-eval's tasks by name, groups expanded."""
+    from lmms_eval.tasks import TaskManager, get_task_dict
+    from loguru import logger
+
+    logger.remove()  # as lmms-eval's command line does: it tells all that it reads
+    logger.add(sys.stderr, level="ERROR")
+    _hook_task_manager()
+    return dict(_flat(get_task_dict(list(names), TaskManager("ERROR", model_name="emt_vlm"))))
+
+
+def _flat(tasks: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    for name, task in tasks.items():
+        if isinstance(task, Mapping):
+            yield from _flat(task)
+        else:
+            yield str(name), task[1] if isinstance(task, tuple) else task

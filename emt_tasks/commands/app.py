@@ -45,6 +45,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Write training data as LLaVA's JSON with an image folder.",
     ),
     "eval": ("emt_tasks.commands.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
+    "diagnose": ("emt_tasks.commands.diagnose", "diagnose", "Say why answers were lost: format, mouth or eye."),
+    "probe": ("emt_tasks.commands.probe", "probe", "Measure what the places in one model still know."),
     "finetune": ("emt_tasks.commands.finetune", "finetune", "Fine-tune a model from a recipe."),
     "merge": ("emt_tasks.commands.finetune", "merge", "Merge an adapter into its model, or a model with its base."),
     "judge": ("emt_tasks.commands.judge", "judge", "Rejudge logged answers, or compare judges."),

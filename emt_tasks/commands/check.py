@@ -11,7 +11,7 @@ from rich.console import Console
 from emt_core.errors import UserError
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
-from emt_tasks.commands.evaluations import evaluate, is_run
+from emt_tasks.commands.evaluations import evaluate, is_run, probed
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     AllowDifferentOption,
@@ -23,13 +23,17 @@ from emt_tasks.commands.options import (
 )
 from emt_tasks.commands.planning import plan_tasks, tell_plan
 from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
+from leaderboards.comparison.causes import find_causes
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.output import print_table
 from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import parse_candidates
+from leaderboards.report.causes import in_a_line
 from leaderboards.report.page import compare_all, write_report
 
 MADE_BY = "emt check"
+
+SIDES = ("base", "candidate")
 
 SECONDS = 6.0
 """For saying beforehand what can be decided."""
@@ -58,6 +62,9 @@ def check_command(
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Also say why answers were lost: format, mouth or eye.")
+    ] = False,
     model_args: Annotated[str, typer.Option(help="More arguments for both models: dtype=bfloat16,…")] = "",
     launch: Annotated[
         str | None, typer.Option(help="Evaluate with accelerate launch and these arguments: '--num_processes 8'.")
@@ -94,7 +101,7 @@ def check_command(
     runs = {}
     for number, (role, chosen) in enumerate(wanted.items(), start=1):
         typer.echo(f"[{number}/{len(wanted)}] {role}: {chosen.peft or chosen.model}", err=True)
-        runs[role] = evaluate(role, chosen, output, launch=launch)
+        runs[role] = evaluate(role, chosen, output, launch=launch, probe=diagnose and role != "encoder")
     reference, tested = parse_candidates([str(runs["base"]), str(runs["candidate"])])
     results = compare_all(
         reference,
@@ -107,10 +114,23 @@ def check_command(
         allow=allow_different or (),
         progress=tell_progress,
     )
+    causes = (
+        find_causes(results[0].comparison, *(probed(role, wanted[role], output) for role in SIDES)) if diagnose else ()
+    )
     output.mkdir(parents=True, exist_ok=True)
     mark(output, MADE_BY, [*wanted, page.name])
-    write_report(reference, [tested], results, page, finetuned_on=finetuned_on, overwrite=True)
+    write_report(
+        reference,
+        [tested],
+        results,
+        page,
+        finetuned_on=finetuned_on,
+        causes=[causes] if diagnose else (),
+        overwrite=True,
+    )
     print_table(results[0], Console())
+    for found in causes:
+        typer.echo(in_a_line(found))
     typer.echo(f"Report written to {page}", err=True)
     raise typer.Exit(results[0].exit_code)
 

@@ -39,6 +39,9 @@ def evaluate(
         str, typer.Option(help="More model arguments: dtype=bfloat16,attn_implementation=sdpa,…")
     ] = "",
     cache: Annotated[Path | None, typer.Option(help="Keep answers here, so that a killed run resumes.")] = None,
+    probe: Annotated[
+        Path | None, typer.Option(help="Also measure what emt probe measures, into this folder; one process only.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder's results.")] = False,
 ) -> None:
     """Evaluate one model on our tasks, through lmms-eval.
@@ -52,6 +55,10 @@ def evaluate(
         model, tuple(names), model_kind, peft, batch_size, device, limit, judge, model_args, cache
     )
     results = evaluate_model(settings, output, overwrite=overwrite)
+    if probe:
+        from emt_tasks.diagnosis.measure import measure_model
+
+        measure_model(settings, probe, overwrite=overwrite)
     if results:
         _print_results(results)
         typer.echo(f"Results and samples are in {output}", err=True)

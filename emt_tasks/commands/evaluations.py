@@ -15,11 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import UserError
+from emt_core.measured import HEADER, Measured, read_measured
+from emt_core.runs import read_run
 from emt_tasks.datasets import include
 from emt_tasks.tasks.evaluator import EvaluationSettings
 from emt_tasks.tasks.fingerprint import state
 
 SETTINGS_FILE = "emt_check.json"
+
+PROBES = "probes"
+"""The folder, within a run's, of what `emt probe` measures."""
+
+
+def probe_arguments(settings: EvaluationSettings, output: Path) -> list[str]:
+    """Build the argument list of `emt probe`, which has no judge, no other kind of model and no cache."""
+    plain = replace(settings, judge=None, cache=None)
+    words = eval_arguments(plain, output)
+    kind = words.index("--model-kind")
+    return ["probe", *words[1:kind], *words[kind + 2 :]]
 
 
 def eval_arguments(settings: EvaluationSettings, output: Path) -> list[str]:
@@ -45,7 +58,9 @@ def is_run(path: str) -> bool:
     return any(Path(path).rglob("*_results.json")) if Path(path).is_dir() else False
 
 
-def evaluate(role: str, settings: EvaluationSettings, output: Path, *, launch: str | None = None) -> Path:
+def evaluate(
+    role: str, settings: EvaluationSettings, output: Path, *, launch: str | None = None, probe: bool = False
+) -> Path:
     """Return the folder of a finished run: the model itself if it is one, an earlier one, or a new one.
 
     Args:
@@ -53,6 +68,7 @@ def evaluate(role: str, settings: EvaluationSettings, output: Path, *, launch: s
         settings: what to run.
         output: the folder of the check.
         launch: arguments of `accelerate launch`, if several processes share the work.
+        probe: let the same process measure what `probed` returns, where one process does the work.
 
     Raises:
         UserError: the folder contains a run of another evaluation, or the evaluation failed.
@@ -60,6 +76,39 @@ def evaluate(role: str, settings: EvaluationSettings, output: Path, *, launch: s
     if is_run(settings.model):
         return Path(settings.model)
     folder = output / role
+    if _is_there(folder, settings, is_run(str(folder))):
+        return folder
+    command = [sys.executable, "-m"]
+    command += ["accelerate.commands.launch", *shlex.split(launch), "-m"] if launch else []
+    command += ["emt_tasks", *eval_arguments(replace(settings, cache=folder / "cache"), folder)]
+    if probe and not launch and not _is_there(folder / PROBES, settings, (folder / PROBES / HEADER).is_file()):
+        command += ["--probe", str(folder / PROBES)]
+    _run(role, command, settings)
+    if not is_run(str(folder)):
+        raise UserError(f"{role}: lmms-eval wrote no results (see above); repeat the command to resume")
+    return folder
+
+
+def probed(role: str, settings: EvaluationSettings, output: Path) -> Measured:
+    """Return what places in a model know, measured now unless it has been: a run names the model that it is of.
+
+    Raises:
+        UserError: a run does not say which model it is of, or it cannot be measured.
+    """
+    if is_run(settings.model):
+        settings = _model_of(Path(settings.model), settings)
+    folder = output / role / PROBES
+    if not _is_there(folder, settings, (folder / HEADER).is_file()):
+        _run(role, [sys.executable, "-m", "emt_tasks", *probe_arguments(settings, folder)], settings)
+    return read_measured(folder)
+
+
+def _is_there(folder: Path, settings: EvaluationSettings, finished: bool) -> bool:
+    """Whether a folder has what these settings give; if not, note them there.
+
+    Raises:
+        UserError: it has what other settings gave.
+    """
     record = folder / SETTINGS_FILE
     wanted = what_decides(settings)
     if record.is_file():
@@ -69,19 +118,29 @@ def evaluate(role: str, settings: EvaluationSettings, output: Path, *, launch: s
                 f"{folder}: contains a run with other settings ({_difference(found, wanted)}); choose another "
                 "--output, or remove that folder"
             )
-        if is_run(str(folder)):
-            return folder
+        return finished
     folder.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    command = [sys.executable, "-m"]
-    command += ["accelerate.commands.launch", *shlex.split(launch), "-m"] if launch else []
-    command += ["emt_tasks", *eval_arguments(replace(settings, cache=folder / "cache"), folder)]
+    return False
+
+
+def _run(role: str, command: list[str], settings: EvaluationSettings) -> None:
     # One model's table would precede that of the comparison: it goes to stderr.
-    done = subprocess.run(command, stdout=sys.stderr, check=False)
-    if done.returncode or not is_run(str(folder)):
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
         name = settings.peft or settings.model
         raise UserError(f"{role}: {name} could not be evaluated (see above); repeat the command to resume")
-    return folder
+
+
+def _model_of(run: Path, settings: EvaluationSettings) -> EvaluationSettings:
+    """Return the settings with the model of a finished run."""
+    given = read_run(run).settings.get("model_args")
+    named = dict(part.partition("=")[::2] for part in given.split(",")) if isinstance(given, str) else given or {}
+    adapter = named.pop("peft", None)
+    model = named.pop("pretrained", adapter)
+    if not model:
+        raise UserError(f"{run}: this run does not say which model it is of; give the model instead")
+    others = ",".join(f"{name}={value}" for name, value in named.items() if name not in ("batch_size", "device"))
+    return replace(settings, model=str(model), peft=adapter if model != adapter else None, model_args=others)
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
-"""Which part of a model to run: without its wrappers, and without its vision tower if there is no image."""
+"""The parts of a model that are run or looked at: without its wrappers, without its vision tower, or that alone."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
 from typing import Any
+
+from emt_core.errors import UserError
 
 
 def base_model(model: Any) -> Any:
@@ -26,3 +28,26 @@ def part_for(model: Any, inputs: Mapping[str, Any]) -> Any:
 def is_encoder_decoder(model: Any) -> bool:
     """Whether the text model has an encoder and a decoder, like T5."""
     return bool(getattr(model.config.get_text_config(), "is_encoder_decoder", False))
+
+
+def moved(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """Return model inputs on the model's device, images in its dtype."""
+    import torch
+
+    return {
+        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+        for name, value in inputs.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def vision_tower(model: Any) -> Any:
+    """Return the module that turns images into features.
+
+    Raises:
+        UserError: the model has none.
+    """
+    tower = model.get_encoder(modality="image")
+    if tower is model or tower is None:
+        raise UserError(f"model: no vision tower found in {type(model).__name__}; expected an image-text-to-text model")
+    return tower

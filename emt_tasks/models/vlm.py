@@ -23,7 +23,7 @@ from emt_tasks.models.batching import Batch, Collator, batches, prefetch
 from emt_tasks.models.documents import Request, continuation, load_images
 from emt_tasks.models.generation import GenerationSettings, count_tokens, cut, new_tokens, stopping
 from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer
-from emt_tasks.models.parts import base_model, is_encoder_decoder, part_for
+from emt_tasks.models.parts import base_model, is_encoder_decoder, moved, part_for
 from emt_tasks.models.prompting import Prompter
 
 Known = tuple[bool, int, float | None]
@@ -212,8 +212,8 @@ class EmtVLM(lmms):  # type: ignore[misc]
             key: GenerationSettings.from_task(payload, self.max_new_tokens) for key, payload in distinct.items()
         }
         window = WINDOW * self.batch_size
-        with self._inference() as model, self._progress(len(todo)) as progress:
-            prepare = partial(self._prepare, todo, "right" if is_encoder_decoder(model) else "left")
+        with self.inference() as model, self._progress(len(todo)) as progress:
+            prepare = partial(self.prepare, todo, "right" if is_encoder_decoder(model) else "left")
             for start in range(0, len(todo), window):
                 numbers = range(start, min(start + window, len(todo)))
                 results: dict[int, GenerationResult] = {}
@@ -245,9 +245,9 @@ class EmtVLM(lmms):  # type: ignore[misc]
         labels = {first: tuple(texts[number] for number in group) for first, group in members.items()}
         several = sorted((first for first in labels if len(labels[first]) > 1), key=lambda n: -len(todo[n].context))
         alone = [first for first in labels if len(labels[first]) == 1]
-        with self._inference() as model, self._progress(len(todo)) as progress:
+        with self.inference() as model, self._progress(len(todo)) as progress:
             scorer = cache(partial(Scorer, batch_size=self.batch_size, pad_token_id=self._tokenizer.pad_token_id))
-            prepare = partial(self._prepare, todo, "right")
+            prepare = partial(self.prepare, todo, "right")
             scores: dict[int, Score] = {}
 
             def score(batch: Batch) -> tuple[Scorer, list[list[Score]]]:
@@ -284,14 +284,14 @@ class EmtVLM(lmms):  # type: ignore[misc]
         """Not supported: no task of this project has several rounds."""
         raise NotImplementedError("emt_vlm answers single prompts; multi-round tasks need another model of lmms-eval")
 
-    def _prepare(self, todo: Sequence[Request], padding_side: str, numbers: list[int]) -> list[Batch]:
+    def prepare(self, todo: Sequence[Request], padding_side: str, numbers: list[int]) -> list[Batch]:
         """Read the images of a batch of requests and return what the model takes; runs in the background."""
         images = {number: load_images(todo[number], self.task_dict) for number in numbers}
         return self._collate(todo, numbers, images, padding_side)
 
     def _generate(self, model: Any, batch: Batch, settings: GenerationSettings) -> list[GenerationResult]:
         """Answer one batch."""
-        inputs = _moved(batch.inputs, model)
+        inputs = moved(batch.inputs, model)
         part = part_for(model, inputs)
         decoder_only = not is_encoder_decoder(model)
         start = inputs["input_ids"].shape[1] if decoder_only else 1  # a separate decoder begins with a start token
@@ -316,7 +316,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
 
     def _score(self, scorer: Scorer, batch: Batch, labels: list[tuple[str, ...]]) -> list[list[Score]]:
         """Score the labels of each prompt of a batch."""
-        inputs = _moved(batch.inputs, scorer.model)
+        inputs = moved(batch.inputs, scorer.model)
         tokens = [
             self._continuations(prompt, batch.border, own) for prompt, own in zip(batch.prompts, labels, strict=True)
         ]
@@ -325,7 +325,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         return [[score] for score in scorer.score_rows(inputs, [row for (row,) in tokens])]
 
     @contextmanager
-    def _inference(self) -> Iterator[Any]:
+    def inference(self) -> Iterator[Any]:
         """Yield the model in evaluation mode without gradients, and restore every module's mode afterwards."""
         model = self.model
         modes = [(module, module.training) for module in model.modules()]
@@ -350,15 +350,6 @@ def _sharing_a_prompt(
     for number in numbers:
         groups.setdefault((todo[number].task, todo[number].context, labels[number]), []).append(number)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _moved(inputs: Any, model: Any) -> dict[str, Any]:
-    """Return model inputs on the model's device, images in its dtype."""
-    return {
-        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
-        for name, value in inputs.items()
-        if isinstance(value, torch.Tensor)
-    }
 
 
 def _end_tokens(model: Any) -> set[int]:

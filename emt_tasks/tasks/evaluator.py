@@ -57,7 +57,7 @@ class EvaluationSettings:
 
     def arguments(self) -> list[str]:
         """Build lmms-eval's argument list, without the output."""
-        model_args = self._all_model_args()
+        model_args = self.all_model_args()
         options = {
             "--model": self.model_kind,
             "--model_args": model_args,
@@ -69,7 +69,8 @@ class EvaluationSettings:
         }
         return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
 
-    def _all_model_args(self) -> str:
+    def all_model_args(self) -> str:
+        """Build lmms-eval's `--model_args`, the model and its adapter among them."""
         alone = is_adapter_alone(self.model) and not self.peft
         named = f"peft={self.model}" if alone else f"pretrained={self.model}"
         return ",".join(filter(None, [named, self.peft and f"peft={self.peft}", self.model_args]))

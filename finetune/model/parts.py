@@ -23,6 +23,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from emt_core.errors import UserError, listed
+from emt_tasks.models.parts import vision_tower
 from finetune.recipes.schema import PART_NAMES, PartName, Recipe
 
 _MERGERS = ("merger", "projector", "connector", "resampler")
@@ -119,18 +120,6 @@ def freeze_all_but(model: nn.Module, recipe: Recipe, parts: Parts) -> None:
     trained = {name for part, settings in recipe.parts.items() for name in parts.require(part) if not settings.lora}
     for name, weights in model.named_parameters():
         weights.requires_grad_(name in trained)
-
-
-def vision_tower(model: Any) -> Any:
-    """Return the module that turns images into features.
-
-    Raises:
-        UserError: the model has none.
-    """
-    tower = model.get_encoder(modality="image")
-    if tower is model or tower is None:
-        raise UserError(f"model: no vision tower found in {type(model).__name__}; expected an image-text-to-text model")
-    return tower
 
 
 def _fused_experts(model: nn.Module) -> Iterator[str]:

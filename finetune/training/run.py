@@ -18,6 +18,7 @@ from rich.console import Console
 
 from emt_core.errors import UserError, listed
 from emt_core.folders import check_folder, clear, mark, user_cache
+from emt_tasks.models.parts import vision_tower
 from finetune.data.collate import TrainingCollator
 from finetune.data.loader import Loader
 from finetune.data.mixture import plan
@@ -25,7 +26,6 @@ from finetune.data.scan import SKIPPED_FILE, Scan, describe_skipped, read_skippe
 from finetune.data.sources import TrainingSource, open_source
 from finetune.model import building
 from finetune.model.features import Counts, cached_tower, can_be_cached, describe_features
-from finetune.model.parts import vision_tower
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.card import push, write_card
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE

@@ -10,6 +10,7 @@ from emt_core.files import write_text
 from emt_core.runs import Run, read_run
 from leaderboards.audit.rows import read_audit
 from leaderboards.audit.using import apply
+from leaderboards.comparison.causes import Causes
 from leaderboards.comparison.forgetting import Comparison, TaskComparison, compare
 from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.pairing import pair_task
@@ -76,12 +77,13 @@ def write_report(
     *,
     finetuned_on: str | None = None,
     flips: int | None = None,
+    causes: Sequence[Sequence[Causes]] = (),
     overwrite: bool = False,
 ) -> None:
     """Write the report over candidates and their gate results to one HTML file.
 
     `flips` is the number of flipped samples shown per task and candidate; by default all candidates together show 200
-    per task, and each candidate at least 20.
+    per task, and each candidate at least 20. `causes` are each candidate's, where its losses were diagnosed.
 
     Raises:
         UserError: the file exists and `overwrite` is off, or it cannot be written.
@@ -94,5 +96,5 @@ def write_report(
         )
         return read_flips(paired, most, find_leaked(paired, comparison.finetuned_on))
 
-    context = make_view(base, candidates, results, read, finetuned_on=finetuned_on)
+    context = make_view(base, candidates, results, read, finetuned_on=finetuned_on, causes=causes)
     write_text(out, render("report.html", context), overwrite=overwrite)

@@ -8,11 +8,13 @@ from typing import Any
 
 from emt_core.runs import Run
 from leaderboards.comparison.breakdown import ClassComparison
+from leaderboards.comparison.causes import Causes
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
 from leaderboards.comparison.matrix import QUADRANTS
 from leaderboards.gate.decide import GateResult
 from leaderboards.gate.output import compared_by, notes
 from leaderboards.report.candidates import Candidate
+from leaderboards.report.causes import Why, draw
 from leaderboards.report.charts import KINDS, Axis, BarRow, ForestRow, forest, lost_answers
 from leaderboards.report.flips import Answer, Flip
 from leaderboards.report.images import Thumbnails
@@ -60,6 +62,7 @@ class CandidateView:
     forest_axis: Axis
     bars: list[BarRow]
     bars_axis: Axis
+    why: Why | None
     notes: tuple[str, ...]
     compared_by: tuple[str, ...]
 
@@ -84,13 +87,19 @@ def make_view(
     read_flips: FlipReader,
     *,
     finetuned_on: str | None,
+    causes: Sequence[Sequence[Causes]] = (),
 ) -> dict[str, Any]:
     """Return the template's context.
 
-    `results` are the candidates' gate results against `base`; `read_flips` reads one task's flipped samples.
+    `results` are the candidates' gate results against `base`; `read_flips` reads one task's flipped samples; `causes`
+    are each candidate's, where its losses were diagnosed.
     """
     compared = list(zip(candidates, results, strict=True))
-    views = [_candidate(index, base.label, *pair) for index, pair in enumerate(compared)]
+    known = causes or [()] * len(compared)
+    views = [
+        _candidate(index, base.label, *pair, why=draw(found))
+        for index, (pair, found) in enumerate(zip(compared, known, strict=True))
+    ]
     thumbnails = Thumbnails()
     data: dict[str, list[Any]] = {
         "candidates": [candidate.label for candidate in candidates],
@@ -119,7 +128,7 @@ def make_view(
     }
 
 
-def _candidate(index: int, base: str, candidate: Candidate, result: GateResult) -> CandidateView:
+def _candidate(index: int, base: str, candidate: Candidate, result: GateResult, why: Why | None) -> CandidateView:
     rows, forest_axis = forest(result)
     bars, bars_axis = lost_answers(result.comparison.tasks)
     return CandidateView(
@@ -132,6 +141,7 @@ def _candidate(index: int, base: str, candidate: Candidate, result: GateResult) 
         forest_axis=forest_axis,
         bars=bars,
         bars_axis=bars_axis,
+        why=why,
         notes=(*_limits(result.comparison), *notes(result)),
         compared_by=tuple(compared_by(result.comparison)),
     )

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from emt_tasks.models.parts import vision_tower
 from finetune.data.conversations import TrainingExample, Turn
 from finetune.model import features
 from finetune.model.building import keep_statistics, make_collator
 from finetune.model.feature_store import FeatureStore
 from finetune.model.features import cached_tower, can_be_cached
-from finetune.model.parts import vision_tower
 from finetune.recipes.files import read
 from finetune.training.loss import answer_losses
 from finetune.training.run import finetune

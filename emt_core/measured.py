@@ -1,0 +1,64 @@
+"""The folders in which it is kept what places in a model know of each document: a header, and rows for each task.
+
+A row has `doc_id`; `closed_sets`, kind to what `emt_tasks.tasks.scoring.closed_set` returns, with the `right` choice
+(kinds: `label`; or `letter` and `text` for lettered options); `shows`, the class of what the image shows; `probes`,
+place to the class read there. The last two are missing where the task does not say what its images show, or has too few
+documents.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emt_core.errors import UserError, one_line
+from emt_core.files import read_rows
+
+HEADER = "emt_probe.json"
+"""The model, its tower's digest, and for each task: its documents, the mean number of choices of each closed set, and
+what its probes have learned from."""
+
+ROWS = "probe_{task}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measured model: its folder, and the header's contents."""
+
+    folder: Path
+    header: Mapping[str, Any]
+
+    @property
+    def tower(self) -> str:
+        """The digest of the vision tower's weights."""
+        return str(self.header["tower"])
+
+    @property
+    def tasks(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the header says of each task."""
+        tasks: Mapping[str, Mapping[str, Any]] = self.header["tasks"]
+        return tasks
+
+    def rows(self, task: str) -> dict[int, dict[str, Any]]:
+        """Return a task's rows by document.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        return {row["doc_id"]: row for _, row in read_rows(self.folder / ROWS.format(task=task))}
+
+
+def read_measured(folder: Path) -> Measured:
+    """Return what was measured in a folder.
+
+    Raises:
+        UserError: there is nothing, or it cannot be read.
+    """
+    try:
+        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+        return Measured(folder, {**header, "tower": header["tower"], "tasks": header["tasks"]})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: no measured model ({one_line(error)}); expected what emt probe writes") from error

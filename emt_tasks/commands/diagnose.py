@@ -1,0 +1,134 @@
+"""`emt diagnose`: why a candidate lost what its base could do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emt_core.errors import UserError
+from emt_core.files import dump_row, write_text
+from emt_core.folders import mark, names_made
+from emt_tasks.commands.evaluations import evaluate, is_run, probed
+from emt_tasks.commands.options import DEFAULT_TASKS, AllowDifferentOption, JsonOption, tell_progress
+from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
+from leaderboards.comparison.matrix import read_matrix
+
+if TYPE_CHECKING:
+    from leaderboards.comparison.causes import Causes
+
+MADE_BY = "emt diagnose"
+LOST = "lost.jsonl"
+
+diagnose = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+
+
+@diagnose.command(name="diagnose", context_settings={"help_option_names": ["-h", "--help"]})
+def diagnose_command(
+    base: Annotated[str, typer.Argument(help="The model before fine-tuning: a folder, a hub name, or a finished run.")],
+    candidate: Annotated[str, typer.Argument(help="The fine-tuned model, an adapter's folder, or a finished run.")],
+    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")] = DEFAULT_TASKS,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs, probes and report.")] = Path(
+        "emt-diagnose"
+    ),
+    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    allow_different: AllowDifferentOption = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
+    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
+    model_args: Annotated[str, typer.Option(help="More arguments for both models: dtype=bfloat16,…")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Say of each task why answers were lost: format, mouth or eye; with what to try, and a report.
+
+    Runs what is missing: both models on the tasks, then their closed sets and probes (see emt probe). The answers that
+    were lost, each with its cause, are in lost.jsonl. The exit code is 0 whatever was lost: emt check decides.
+
+    Example: emt diagnose llava-hf/llava-1.5-7b-hf my-adapter --tasks forgetting_matrix_lite
+    """
+    # Imported here, since polars and scipy take a second to load, and --help would wait.
+    from leaderboards.comparison.causes import find_causes
+    from leaderboards.gate.policy import Policy
+    from leaderboards.report.candidates import parse_candidates
+    from leaderboards.report.causes import in_a_line, notes
+    from leaderboards.report.page import compare_all, write_report
+
+    page = output / "report.html"
+    if page.exists() and names_made(output, MADE_BY) is None:
+        raise UserError(f"--output: {page} was not written by {MADE_BY}, so it is not replaced; choose another folder")
+    wanted = {
+        role: _settings(model, base, tasks, batch_size, device, limit, judge, model_args)
+        for role, model in (("base", base), ("candidate", candidate))
+    }
+    runs, measured = {}, {}
+    for role, chosen in wanted.items():
+        typer.echo(f"{role}: {chosen.peft or chosen.model}", err=True)
+        runs[role] = evaluate(role, chosen, output, probe=True)
+        measured[role] = probed(role, chosen, output)
+    reference, tested = parse_candidates([str(runs["base"]), str(runs["candidate"])])
+    results = compare_all(
+        reference,
+        [tested],
+        policy=Policy(),
+        matrix=read_matrix(matrix) if matrix else None,
+        allow=allow_different or (),
+        progress=tell_progress,
+    )
+    causes = find_causes(results[0].comparison, measured["base"], measured["candidate"])
+    if not causes:
+        raise UserError(f"--tasks {tasks}: the runs share no task that was measured")
+    output.mkdir(parents=True, exist_ok=True)
+    mark(output, MADE_BY, [*wanted, page.name, LOST])
+    write_text(output / LOST, b"".join(map(dump_row, _lost(causes))).decode("utf-8"), overwrite=True)
+    write_report(reference, [tested], results, page, causes=[causes], overwrite=True)
+    for found in causes:
+        if as_json:
+            typer.echo(json.dumps(_row(found), ensure_ascii=False))
+            continue
+        typer.echo(in_a_line(found))
+        for note in notes(found):
+            typer.echo(f"  {note}")
+    typer.echo(f"Report written to {page}; each lost answer with its cause: {output / LOST}", err=True)
+
+
+def _settings(
+    model: str,
+    base: str,
+    tasks: str,
+    batch_size: int,
+    device: str | None,
+    limit: int | None,
+    judge: str | None,
+    model_args: str,
+) -> EvaluationSettings:
+    on = base if is_adapter_alone(model) and not is_run(base) else None
+    names = tuple(tasks.split(","))
+    return EvaluationSettings(
+        on or model, names, "emt_vlm", model if on else None, batch_size, device, limit, judge, model_args=model_args
+    )
+
+
+def _lost(causes: Sequence[Causes]) -> Iterator[dict[str, Any]]:
+    for found in causes:
+        for document, cause in sorted(found.of.items()):
+            yield {"task": found.task, "doc_id": document, "cause": cause}
+
+
+def _row(causes: Causes) -> dict[str, Any]:
+    """Return a task's causes as a program reads them; shares in percent of the lost documents."""
+    recoverable = causes.recoverable
+    return {
+        "task": causes.task,
+        "documents": causes.n,
+        "lost": causes.lost,
+        "gained": causes.gained,
+        "never_known": causes.never,
+        "closed_set": causes.closed_by,
+        "causes": {cause: share.as_dict() for cause, share in causes.shares.items()},
+        "recoverable": recoverable.as_dict() if recoverable else None,
+        "calibration_error": [None if one is None else 100 * one.error for one in causes.calibration],
+    }
