@@ -46,7 +46,8 @@ def check_command(
     base: Annotated[str, typer.Option(help="The model before fine-tuning: a folder, a hub name, or a finished run.")],
     candidate: Annotated[str, typer.Option(help="The fine-tuned model; may be an adapter's folder.")],
     encoder: Annotated[
-        str | None, typer.Option(help="The vision encoder as open_clip names it, such as ViT-L-14/openai.")
+        str | None,
+        typer.Option(help="The vision encoder: ViT-L-14/openai, a CLIP or SigLIP folder, or auto."),
     ] = None,
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")] = DEFAULT_TASKS,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs, cache and report.")] = Path(
@@ -95,6 +96,7 @@ def check_command(
 
     wanted = {"base": settings(base), "candidate": settings(candidate)}
     if encoder:
+        encoder = f"auto:{base}" if encoder == "auto" else encoder
         wanted["encoder"] = EvaluationSettings(encoder, names, "emt_clip", None, batch_size, device, limit, judge)
     if not all(is_run(settings.model) for settings in wanted.values()):
         _say_what_can_be_decided(names, limit, quadrants, rules)

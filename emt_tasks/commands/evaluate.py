@@ -33,7 +33,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
     model_kind: Annotated[
-        ModelKind, typer.Option(help="emt_clip: an open_clip encoder, such as ViT-L-14/openai.")
+        ModelKind, typer.Option(help="emt_clip: a vision encoder, such as ViT-L-14/openai.")
     ] = "emt_vlm",
     model_args: Annotated[
         str, typer.Option(help="More model arguments: dtype=bfloat16,attn_implementation=sdpa,…")

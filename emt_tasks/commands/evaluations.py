@@ -19,7 +19,7 @@ from emt_core.measured import HEADER, Measured, read_measured
 from emt_core.runs import read_run
 from emt_tasks.datasets import include
 from emt_tasks.tasks.evaluator import EvaluationSettings
-from emt_tasks.tasks.fingerprint import state
+from emt_tasks.tasks.fingerprint import states
 
 SETTINGS_FILE = "emt_check.json"
 
@@ -50,7 +50,7 @@ def what_decides(settings: EvaluationSettings) -> dict[str, Any]:
     for name in ("batch_size", "device", "cache"):
         del chosen[name]
     asked = {"included tasks": found} if (found := include.contents()) else {}
-    return chosen | asked | {"weights": {path: state(path) for path in (settings.model, settings.peft) if path}}
+    return chosen | asked | {"weights": states(settings.model) | (states(settings.peft) if settings.peft else {})}
 
 
 def is_run(path: str) -> bool:

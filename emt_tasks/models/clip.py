@@ -1,4 +1,4 @@
-"""`emt_clip`: an open_clip encoder as a zero-shot classifier, for the encoder gap (EMT §4.1 and appendix B.2)."""
+"""`emt_clip`: a vision encoder as a zero-shot classifier, for the encoder gap (EMT §4.1 and appendix B.2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from emt_core.errors import UserError, one_line
 from emt_tasks.datasets import vocabularies
 from emt_tasks.datasets.catalog import Dataset
-from emt_tasks.models import loading
+from emt_tasks.models import encoders, loading
 from emt_tasks.models.batching import prefetch
 from emt_tasks.models.documents import Request, continuation, load_images
 from emt_tasks.tasks import registry
@@ -27,7 +27,11 @@ class EmtCLIP(lmms):  # type: ignore[misc]
 
     Args:
         pretrained: `ARCHITECTURE/WEIGHTS` as open_clip lists them (`ViT-L-14/openai`), where WEIGHTS may be a file;
-            or `local-dir:FOLDER` or `hf-hub:NAME`.
+            `local-dir:FOLDER` or `hf-hub:NAME` for open_clip; the folder or hub name of a CLIP or SigLIP of
+            transformers; or `auto:CHECKPOINT`, the encoder that an MLLM was built on, with that MLLM's very tower.
+        tower: an MLLM's checkpoint, whose tower replaces that of a CLIP or SigLIP of transformers.
+        templates: the phrases for a label: `openai` (CLIP's 80 for ImageNet) or `simple` (7 of them), as open_clip has
+            them, or a file with one a line, where `{label}` stands for the name. By default EMT's, one a data set.
         device: as for `emt_vlm`.
         batch_size: images per batch.
         max_batch_size: passed by lmms-eval; not used.
@@ -44,6 +48,8 @@ class EmtCLIP(lmms):  # type: ignore[misc]
     def __init__(
         self,
         pretrained: str | None = None,
+        tower: str | None = None,
+        templates: str | None = None,
         device: str | None = None,
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
@@ -60,7 +66,8 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         self._world_size = self.accelerator.num_processes
         self.device = loading.device_for(device, self.accelerator)
         self.batch_size = int(batch_size)
-        self._model, self._preprocess, self._tokenizer = _load(pretrained, self.device)
+        self._templates = read_templates(templates) if templates else None
+        self._encoder = encoders.load(pretrained, self.device, tower)
         self._label_features = cache(self._embed_labels)
 
     def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
@@ -99,8 +106,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         logits: list[torch.Tensor] = []
         with torch.inference_mode(), tqdm(total=len(requests), desc="Encoding", disable=self.rank != 0) as progress:
             for chunk, pixels in zip(chunks, prefetch(self._pixels, chunks), strict=True):
-                features = self._model.encode_image(pixels.to(self.device), normalize=True)
-                scaled = self._model.logit_scale.exp() * features
+                scaled = self._encoder.scale * self._encoder.embed_images(pixels)
                 labels = (self._label_features(self._dataset(request)) for request in chunk)
                 logits += [(row @ label.T).float().cpu() for row, label in zip(scaled, labels, strict=True)]
                 progress.update(len(chunk))
@@ -108,14 +114,12 @@ class EmtCLIP(lmms):  # type: ignore[misc]
 
     def _pixels(self, requests: Sequence[Request]) -> torch.Tensor:
         """Read one image per request; returns `(batch, 3, height, width)`."""
-        return torch.stack([self._preprocess(load_images(request, self.task_dict)[0]) for request in requests])
+        return self._encoder.prepare([load_images(request, self.task_dict)[0] for request in requests])
 
     def _embed_labels(self, dataset: Dataset) -> torch.Tensor:
         """Return `(labels, dim)` text features of unit length."""
-        names = vocabularies.of(dataset).names
-        tokens = self._tokenizer([dataset.encoder_prompt.format(label=name) for name in names]).to(self.device)
-        parts = [self._model.encode_text(chunk, normalize=True) for chunk in tokens.split(256)]
-        return torch.cat(parts)
+        templates = self._templates or [dataset.encoder_prompt]
+        return self._encoder.embed_labels(vocabularies.of(dataset).names, templates)
 
     def _dataset(self, request: Request) -> Dataset:
         found = registry.dataset_of(request.task)
@@ -124,17 +128,27 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         return found
 
 
-def _load(pretrained: str, device: torch.device) -> tuple[Any, Any, Any]:
-    import open_clip
+def read_templates(name: str) -> list[str]:
+    """Return the phrases for a label.
 
-    name, _, weights = (pretrained, "", "") if ":" in pretrained else pretrained.partition("/")
-    if name.startswith("local-dir:") and not Path(name.removeprefix("local-dir:")).is_dir():
-        raise UserError(f"pretrained={pretrained}: no such folder")
-    if ":" not in pretrained and not weights:
-        raise UserError(f"pretrained={pretrained}: no weights given; expected {name}/WEIGHTS, such as {name}/openai")
+    Args:
+        name: `openai`, `simple`, or a file.
+
+    Raises:
+        UserError: no such file, or a line without `{label}`.
+    """
+    from open_clip import zero_shot_metadata as known
+
+    lists = {"openai": known.OPENAI_IMAGENET_TEMPLATES, "simple": known.SIMPLE_IMAGENET_TEMPLATES}
+    if name in lists:
+        return [phrase("{label}") for phrase in lists[name]]
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=weights or None, device=device)
-        tokenizer = open_clip.get_tokenizer(name)
-    except (RuntimeError, ValueError, OSError, FileNotFoundError) as error:
-        raise UserError(f"pretrained={pretrained}: open_clip cannot load it ({one_line(error)})") from error
-    return model.eval(), preprocess, tokenizer
+        lines = [line.strip() for line in Path(name).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"templates={name}: expected openai, simple, or a file ({one_line(error)})") from error
+    wrong = [line for line in lines if line.count("{label}") != 1 or line.count("{") != 1]
+    if wrong or not lines:
+        raise UserError(
+            f"templates={name}: expected lines with {{label}} once, found {wrong[0] if wrong else 'none'!r}"
+        )
+    return lines

@@ -37,7 +37,7 @@ def key(model_kind: str, arguments: str) -> str:
         UserError: `peft` is not an adapter folder.
     """
     named = dict(part.partition("=")[::2] for part in arguments.split(","))
-    local = {value: state(value) for value in named.values() if Path(value).exists()}
+    local = {path: found for value in named.values() for path, found in states(value).items()}
     base = adapter_base(named["peft"]) if "peft" in named else None
     models = [model for model in (named.get("pretrained"), base) if model and model_kind == "emt_vlm"]
     data = os.environ.get(DATA_VARIABLE)
@@ -49,6 +49,12 @@ def key(model_kind: str, arguments: str) -> str:
         "versions": {name: _version(name) for name in PACKAGES},
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def states(value: str) -> dict[str, str | None]:
+    """Return the state of each path that an argument names: itself, or behind a prefix (auto:FOLDER, ViT-L-14/FILE)."""
+    named = (value, value.partition(":")[2], value.partition("/")[2])
+    return {path: state(path) for path in named if path and Path(folder_or_name(path)).exists()}
 
 
 def state(model: str) -> str | None:
