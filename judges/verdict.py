@@ -19,6 +19,8 @@ METRICS = ("accuracy", *ERRORS, "unscored")
 DISTRACTED = "class_name_chosen"
 """What tasks with a distractor log too."""
 
+LIKELIHOOD = "likelihood"
+"""The judge's name where the likeliest label of a closed set is the answer; the confidence is its probability."""
 
 JUDGED_BY = "judged_by"
 """Under which name a sample logs the judge that was asked, with its version."""

@@ -12,7 +12,7 @@ from typing import Any
 from emt_core.errors import UserError
 from judges import Classification, Match, MultipleChoice, ShortAnswer, Target, Verdict
 from judges.judging import Judge, get_judge, with_version
-from judges.verdict import JUDGED_BY
+from judges.verdict import JUDGED_BY, LIKELIHOOD
 
 JUDGE_VARIABLE = "EMT_JUDGE"
 
@@ -62,8 +62,8 @@ def choose_likeliest(scores: Sequence[LabelScore], names: Sequence[str], right: 
     best = min(range(len(losses)), key=losses.__getitem__)
     return Verdict(
         category="correct" if best in right else "incorrect",
-        matches=(Match(names[best], 0, 0, "", "likelihood"),),
-        judge="likelihood",
+        matches=(Match(names[best], 0, 0, "", LIKELIHOOD),),
+        judge=LIKELIHOOD,
         confidence=round(_probabilities(losses)[best], 6),
         reason=f"'{names[best]}' is the likeliest of {len(names)} labels.",
     )

@@ -18,6 +18,7 @@ from leaderboards.comparison.matrix import QUADRANTS, place
 from leaderboards.comparison.pairing import Excluded, PairedTask, choose_tasks, only_in, pair_task
 from leaderboards.comparison.samples import data_of, number_clusters
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
+from leaderboards.statistics.reliability import Reliability, reliability
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class TaskComparison:
     label of the fine-tuning task and none of the task's own; `distracted` those that chose the wrong option that is the
     class's name (arXiv 2603.14493), if the task has one.
     `extremes` are the samples that would be, were the documents that one run alone scored all against the candidate, or
-    all for it; None if there is no such document. `data` names the data set: tasks that share it ask about the same
+    all for it; None if there is no such document. `calibration` is that of both models' closed sets, None where the
+    answers are generated. `data` names the data set: tasks that share it ask about the same
     documents.
     """
 
@@ -78,6 +80,7 @@ class TaskComparison:
     encoder_samples: tuple[PairedSample, PairedSample] | None = None
     extremes: tuple[PairedSample, PairedSample] | None = None
     data: str = ""
+    calibration: tuple[Reliability, Reliability] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,17 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         drift=measure_drift(frame) if paired.judged else None,
         classes=compare_classes(frame, sample) if sample else (),
         encoder_samples=encoder_samples,
+        calibration=_calibration(frame),
     )
+
+
+def _calibration(frame: pl.DataFrame) -> tuple[Reliability, Reliability] | None:
+    known = frame.drop_nulls(["base_probability", "candidate_probability"])
+    found = [
+        reliability(known[f"{side}_probability"].to_list(), (known[f"{side}_score"] == 1).to_list())
+        for side in ("base", "candidate")
+    ]
+    return (found[0], found[1]) if found[0] and found[1] else None
 
 
 def _extremes(paired: PairedTask) -> tuple[PairedSample, PairedSample] | None:

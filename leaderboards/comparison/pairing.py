@@ -54,10 +54,11 @@ class PairedTask:
     """One task's samples in two runs, and in the encoder's if given.
 
     Columns of `frame`: `doc_id`, `class`, `cluster`, and for each side (`base`, `candidate`) its score, category and
-    answer as `SIDE_score`, `SIDE_category`, `SIDE_answer`, for documents that both runs scored; `encoder_score`,
-    null where the encoder was not given or has none. `documents` counts all documents of either run, `paired` those
-    in the frame. `differences` holds what is not alike in this task, `one_sided` the documents that one run
-    alone scored: `doc_id`, `cluster` and both scores, one of them null.
+    answer as `SIDE_score`, `SIDE_category`, `SIDE_answer`, and as `SIDE_probability` that of a closed set's likeliest
+    label, for documents that both runs scored; `encoder_score`, null where the encoder was not given or has none.
+    `documents` counts all documents of either run, `paired` those in the frame. `differences` holds what is not alike
+    in this task, `one_sided` the documents that one run alone scored: `doc_id`, `cluster` and both scores, one of them
+    null.
     """
 
     task: str
@@ -235,7 +236,7 @@ def _compare_judges(task: str, left: Samples, right: Samples, allow: Collection[
 
 def _join(left: Samples, right: Samples) -> pl.DataFrame:
     def side(samples: Samples, name: str) -> pl.DataFrame:
-        kept = ("score", "category", "answer", "unscored", "distracted")
+        kept = ("score", "category", "answer", "unscored", "distracted", "probability")
         shared = ("class", "cluster")
         return samples.frame.select("doc_id", *(pl.col(column).alias(f"{name}_{column}") for column in kept + shared))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emt_core.errors import UserError, listed
 from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
-from judges.verdict import CATEGORIES, DISTRACTED, JUDGED_BY
+from judges.verdict import CATEGORIES, DISTRACTED, JUDGED_BY, LIKELIHOOD
 from leaderboards.comparison.metrics import Metric, choose, score_key, survey
 
 __all__ = ["NONE", "SEVERAL", "Samples", "data_of", "number_clusters", "read_samples"]
@@ -33,12 +33,13 @@ class Samples:
 
     Columns of `frame`: `doc_id`; `score`, from 0 to 1, null where `unscored`; `category`; `answer`, the label that the
     answer names, null where the task logs no verdict; `class`, the document's class, null where there is none;
-    `cluster`, null where every document is its own; `distracted`, 1 where the wrong option that is the class's name
-    was chosen, else 0, null where the task has none; `target` and `prompt`, hashes of the texts. `judged` says
-    whether the task logs verdicts: where it does not, the category is "correct" for a score of 1, else "incorrect".
-    `judges` counts the verdicts of each judge. `judged_by` counts the judges that were asked, with their versions, as
-    the column of that name has them (a cascade's verdicts are its rules' or its language model's); it is empty where
-    not every sample logs its own. `metric` is what is compared, as `--metric TASK=NAME` takes it.
+    `cluster`, null where every document is its own; `probability`, of a closed set's likeliest label, null elsewhere;
+    `distracted`, 1 where the wrong option that is the class's name was chosen, else 0, null where the task has none;
+    `target` and `prompt`, hashes of the texts. `judged` says whether the task logs verdicts: where it does not, the
+    category is "correct" for a score of 1, else "incorrect". `judges` counts the verdicts of each judge. `judged_by`
+    counts the judges that were asked, with their versions, as the column of that name has them (a cascade's verdicts
+    are its rules' or its language model's); it is empty where not every sample logs its own. `metric` is what is
+    compared, as `--metric TASK=NAME` takes it.
     """
 
     metric: str
@@ -163,6 +164,7 @@ def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
         score = pl.when(category == "unscored").then(None).otherwise(score)
     else:
         raw = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in ("_answer", "_judge"))
+        raw = raw.with_columns(_probability=pl.lit(None, pl.Float64))
         category = pl.when(score == 1).then(pl.lit("correct")).otherwise(pl.lit("incorrect"))
     return raw.select(
         "doc_id",
@@ -171,6 +173,7 @@ def _tabulate(raw: pl.LazyFrame, layout: _Layout) -> pl.LazyFrame:
         category=pl.when(score.is_null()).then(pl.lit("unscored")).otherwise(category),
         answer="_answer",
         judge="_judge",
+        probability="_probability",
         judged_by=JUDGED_BY,
         cluster=cluster,
         distracted=pl.col(DISTRACTED) if layout.distractor else pl.lit(None, pl.Float64),
@@ -199,7 +202,7 @@ def _number(metric: pl.Expr, key: str) -> pl.Expr:
 def _decode_verdicts(raw: pl.LazyFrame) -> pl.LazyFrame:
     """Add each verdict's category, judge and what it found; each step once, so that nothing is decoded twice."""
     matches = pl.List(pl.Struct({"label": pl.String()}))
-    fields = pl.Struct({"category": pl.String(), "matches": matches, "judge": pl.String()})
+    fields = pl.Struct({"category": pl.String(), "matches": matches, "judge": pl.String(), "confidence": pl.Float64()})
     verdict, labels = pl.col("_verdict").struct, pl.col("_labels")
     several = pl.when(labels.list.len() > 1).then(pl.lit(SEVERAL)).otherwise(pl.lit(NONE))
     return (
@@ -207,6 +210,7 @@ def _decode_verdicts(raw: pl.LazyFrame) -> pl.LazyFrame:
         .with_columns(
             _category=verdict.field("category"),
             _judge=verdict.field("judge"),
+            _probability=pl.when(verdict.field("judge") == LIKELIHOOD).then(verdict.field("confidence")),
             _labels=verdict.field("matches").list.eval(pl.element().struct.field("label")).list.unique(),
         )
         .with_columns(_answer=pl.when(labels.list.len() == 1).then(labels.list.first()).otherwise(several))

@@ -163,9 +163,6 @@ def _row(causes: Causes, axis: Axis) -> WhyRow:
             segments.append(_segment(cause, count, done, causes.n, axis))
             done += count
     gained = _segment("gained", causes.gained, -causes.gained, causes.n, axis) if causes.gained else None
-    curves = [
-        _curve(name, found) for name, found in zip(("base", "candidate"), causes.calibration, strict=True) if found
-    ]
     return WhyRow(
         causes,
         tuple(segments),
@@ -173,13 +170,18 @@ def _row(causes: Causes, axis: Axis) -> WhyRow:
         printable(in_a_line(causes)),
         tuple(notes(causes)),
         draw_flow(causes.flows) if causes.flows else None,
-        tuple(curves),
+        curves(causes.calibration),
     )
 
 
 def _segment(kind: str, count: int, before: int, n: int, axis: Axis) -> Segment:
     start, end = axis(100 * before / n), axis(100 * (before + count) / n)
     return Segment(kind, count, start, round(end - start, 3), 100 * count / n)
+
+
+def curves(calibration: Sequence[Reliability | None]) -> tuple[Curve, ...]:
+    """Return the reliability of base and candidate, of those that have one."""
+    return tuple(_curve(name, one) for name, one in zip(("base", "candidate"), calibration, strict=True) if one)
 
 
 def _curve(name: str, found: Reliability) -> Curve:

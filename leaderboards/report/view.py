@@ -14,7 +14,7 @@ from leaderboards.comparison.matrix import QUADRANTS
 from leaderboards.gate.decide import GateResult
 from leaderboards.gate.output import compared_by, notes
 from leaderboards.report.candidates import Candidate
-from leaderboards.report.causes import Why, draw
+from leaderboards.report.causes import Curve, Why, curves, draw
 from leaderboards.report.charts import KINDS, Axis, BarRow, ForestRow, forest, lost_answers
 from leaderboards.report.flips import Answer, Flip
 from leaderboards.report.images import Thumbnails
@@ -63,6 +63,7 @@ class CandidateView:
     bars: list[BarRow]
     bars_axis: Axis
     why: Why | None
+    reliability: tuple[tuple[str, tuple[Curve, ...]], ...]
     notes: tuple[str, ...]
     compared_by: tuple[str, ...]
 
@@ -142,6 +143,9 @@ def _candidate(index: int, base: str, candidate: Candidate, result: GateResult, 
         bars=bars,
         bars_axis=bars_axis,
         why=why,
+        reliability=tuple(
+            (task.task, curves(task.calibration)) for task in result.comparison.tasks if task.calibration
+        ),
         notes=(*_limits(result.comparison), *notes(result)),
         compared_by=tuple(compared_by(result.comparison)),
     )

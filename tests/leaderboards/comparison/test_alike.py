@@ -223,7 +223,7 @@ def _run(folder: str, model_args: Any) -> Run:
 def test_one_set_of_arguments_for_both_models_never_stops(arguments: dict[str, str], candidate: str) -> None:
     """`emt check` evaluates both by the same arguments."""
     said = ",".join(f"{name}={value}" for name, value in arguments.items())
-    sides = [EvaluationSettings(model, (TASK,), model_args=said)._all_model_args() for model in ("b", candidate)]
+    sides = [EvaluationSettings(model, (TASK,), model_args=said).all_model_args() for model in ("b", candidate)]
     runs = [_run(folder, text) for folder, text in zip("bc", sides, strict=True)]
     assert why_stopped(compare_settings(*runs)) is None
 

@@ -149,3 +149,16 @@ def test_answers_independent_of_the_image_are_seldom_known(seed):
 def test_a_folder_without_measurements_is_named(tmp_path):
     with pytest.raises(UserError, match="expected what emt probe writes"):
         read_measured(tmp_path)
+
+
+def test_closed_sets_of_a_run_are_calibrated_too(tmp_path):
+    """Each probability is 0.8: of the base's answers 8 in 10 are right, of the candidate's 3 in 10."""
+    for side, right in (("base", 8), ("candidate", 3)):
+        samples = [judged_sample(doc, "correct" if doc % 10 < right else "incorrect") for doc in range(100)]
+        for sample in samples:
+            sample["verdict"] |= {"judge": "likelihood", "confidence": 0.8}
+        write_run(tmp_path / side, {"task": samples, "other": [judged_sample(0, "correct")]})
+    tasks = {task.task: task for task in compare(*(read_run(tmp_path / side) for side in ("base", "candidate"))).tasks}
+    calibration = tasks["task"].calibration
+    assert calibration and [one.error for one in calibration] == [pytest.approx(0), pytest.approx(0.5)]
+    assert tasks["other"].calibration is None
