@@ -30,6 +30,9 @@ def probe_command(
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; by default chosen for you.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
     model_args: Annotated[str, typer.Option(help="More model arguments: dtype=bfloat16,…")] = "",
+    probes: Annotated[
+        bool, typer.Option(help="Fit probes; closed sets alone cost half, and tell all where the tower is frozen.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the folder has.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,7 +49,7 @@ def probe_command(
 
     names = tuple(tasks.split(","))
     settings = EvaluationSettings(model, names, "emt_vlm", peft, batch_size, device, limit, model_args=model_args)
-    measure_model(settings, output, overwrite=overwrite)
+    measure_model(settings, output, with_probes=probes, overwrite=overwrite)
     print_rows(list(shares(read_measured(output))), as_json)
     typer.echo(f"What was measured is in {output}", err=True)
 

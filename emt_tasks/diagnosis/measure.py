@@ -42,7 +42,9 @@ SHOTS = 16
 """A probe learns from at most so many documents of the training split: the first, or the second for each class."""
 
 
-def measure_model(settings: EvaluationSettings, output: Path, *, overwrite: bool = False) -> None:
+def measure_model(
+    settings: EvaluationSettings, output: Path, *, with_probes: bool = True, overwrite: bool = False
+) -> None:
     """Load a model and measure it on tasks, as `measure` does.
 
     Raises:
@@ -56,7 +58,7 @@ def measure_model(settings: EvaluationSettings, output: Path, *, overwrite: bool
             settings.all_model_args(), {"batch_size": settings.batch_size, "device": settings.device}
         )
     about = {"model": settings.model, "peft": settings.peft, "model_args": settings.model_args}
-    measure(lm, settings.tasks, output, limit=settings.limit, about=about)
+    measure(lm, settings.tasks, output, limit=settings.limit, with_probes=with_probes, about=about)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,15 @@ class Labels:
     groups: list[str]
 
 
-def measure(lm: EmtVLM, names: Sequence[str], output: Path, *, limit: int | None, about: Mapping[str, Any]) -> None:
+def measure(
+    lm: EmtVLM,
+    names: Sequence[str],
+    output: Path,
+    *,
+    limit: int | None,
+    with_probes: bool = True,
+    about: Mapping[str, Any],
+) -> None:
     """Measure a model on tasks and write what was found to a folder.
 
     Args:
@@ -109,6 +119,7 @@ def measure(lm: EmtVLM, names: Sequence[str], output: Path, *, limit: int | None
         names: of tasks and groups.
         output: the folder: one file of rows for each task, and a header.
         limit: only the first documents of each task.
+        with_probes: probe too; closed sets alone cost half, and tell all where both models have the same tower.
         about: what the header says of the model.
 
     Raises:
@@ -120,13 +131,13 @@ def measure(lm: EmtVLM, names: Sequence[str], output: Path, *, limit: int | None
     header: dict[str, Any] = {**about, "limit": limit, "tower": tower_digest(lm.model), "tasks": {}}
     with whole_folder(output, replaces=(HEADER, ROWS.format(task="*"))) as folder:
         for name, asked in tasks.items():
-            rows, told = _measure_task(lm, asked)
+            rows, told = _measure_task(lm, asked, with_probes)
             header["tasks"][name] = told
             (folder / ROWS.format(task=name)).write_bytes(b"".join(map(dump_row, rows)))
         (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
 
-def _measure_task(lm: EmtVLM, asked: Asked) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _measure_task(lm: EmtVLM, asked: Asked, with_probes: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a row for each document, and what the header says of the task."""
     rows: list[dict[str, Any]] = [{"doc_id": request.doc_id} for request in asked.requests]
     sets = _closed_sets(asked)
@@ -135,7 +146,7 @@ def _measure_task(lm: EmtVLM, asked: Asked) -> tuple[list[dict[str, Any]], dict[
             row.setdefault("closed_sets", {})[kind] = found
     sizes = {kind: sum(len(names) for names, _ in choices) / len(choices) for kind, choices in sets.items()}
     told: dict[str, Any] = {"documents": len(rows), "closed_sets": sizes}
-    labels = _labels(asked)
+    labels = _labels(asked) if with_probes else None
     if labels is None:
         return rows, told | {"probe": None}
     read, learned_from = _probe(lm, asked, labels)

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emt_core.files import dump_row
+from emt_core.measured import HEADER, ROWS
 from finetune.recipes.files import read as read_recipe
 from leaderboards.statistics import Interval
 from tests.support.synthetic_runs import judged_sample, write_run
@@ -76,7 +78,24 @@ def folder(tmp_path_factory):
         (folder / f"{name}.done").touch()
     probed = {task: [float(doc < 80) for doc in range(DOCUMENTS)] for task in claims.EMT}
     (folder / f"{ENCODER}.json").write_text(json.dumps(probed))
+    for name, closed in ((BASE, 60), ("llm-high", 55)):
+        leave_closed_sets(folder / f"{name}.probes", closed)
     return folder
+
+
+def leave_closed_sets(folder: Path, right: int) -> None:
+    """Closed sets that are right on the first documents: of the 20 that are lost, 15 are still the likeliest."""
+    folder.mkdir()
+    tasks = SETTINGS["diagnosed"]["tasks"]
+    told = {task: {"documents": DOCUMENTS, "closed_sets": {"label": 10.0}, "probe": None} for task in tasks}
+    (folder / HEADER).write_text(json.dumps({"tower": "one", "tasks": told}))
+    for task in tasks:
+        rows = []
+        for doc in range(DOCUMENTS):
+            named = f"class {(doc + (doc >= right)) % 10}"
+            found = {"top": [[named, 0.9]], "rank": 1 + (doc >= right), "right": f"class {doc % 10}"}
+            rows.append(dump_row({"doc_id": doc, "closed_sets": {"label": found}}))
+        (folder / ROWS.format(task=task)).write_bytes(b"".join(rows))
 
 
 def test_differences_by_hand(folder):
@@ -108,6 +127,8 @@ def test_the_page_has_every_claim_with_its_verdict(folder, tmp_path):
     assert set(found) == set(SETTINGS["claims"])
     assert found["a"].verdict == "holds"
     assert found["b"].verdict == "does not hold"
+    assert found["j"].verdict == "holds"
+    assert {statement.found.estimate for statement in found["j"].statements} == {75.0}
     assert "| encoder | 80.0 | 80.0 | 80.0 |" in text
     for claim in SETTINGS["claims"].values():
         assert claim["title"] in text

@@ -81,6 +81,7 @@ def _run(work: Path, folder: Path, settings: Mapping[str, Any], options: argpars
                 done.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after a failure, only what runs goes on
+    runs.diagnose(model, folder, settings)
 
 
 if __name__ == "__main__":

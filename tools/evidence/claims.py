@@ -133,5 +133,20 @@ def hybrid_repairs(results: Results, matrix: Matrix) -> Finding:
     )
 
 
+def recoverable(results: Results, _matrix: Matrix) -> Finding:
+    """(j) Of the answers that were lost, what the closed set regains, against what a guess among the choices would."""
+    found = [one for one in results.causes(Model("llm-high")) if one.recoverable and one.lost]
+    return _finding(
+        Statement(
+            f"the language model, high rate, {one.task}: of {one.lost} lost answers the closed set regains, in percent",
+            one.recoverable,
+            "above",
+            round(one.guessed or 0.0, 1),
+        )
+        for one in found
+        if one.recoverable
+    )
+
+
 def _finding(statements: Iterable[Statement]) -> Finding:
     return Finding(tuple(statements))

@@ -16,7 +16,7 @@ REPORT = "evidence-report.html"
 NOTE = "<!-- Written by python -m tools.evidence; change tools/evidence instead. -->"
 _INTRODUCTION = """# Evidence
 
-Nine claims of the two papers, put to a real small model: EfficientNet-Lite0 (ImageNet) and SmolLM2-135M-Instruct,
+Claims of the two papers, put to a real small model: EfficientNet-Lite0 (ImageNet) and SmolLM2-135M-Instruct,
 joined by a projector and aligned by `emt finetune` (`python -m tools.make_small_vlm`). It is 50 times smaller than the
 papers' models, and its images have 160 pixels: what holds here need not hold there, nor the other way round. Beside
 CIFAR-10 it knows drawn shapes, and ImageNet by sort (snake, clothing, …): half of its 1,000 images were asked about in
@@ -91,7 +91,7 @@ def _claim(name: str, claim: Mapping[str, Any], found: Finding | None, figure: s
     yield f"**{found.verdict if found else 'not run'}** · {claim['source']}"
     yield f"The paper: {claim['paper']}"
     if found:
-        rows = ["| on the small model | points | 95 % interval | expected | |", "|---|---|---|---|---|"]
+        rows = ["| on the small model | points | 95 % interval | expected | verdict |", "|---|---|---|---|---|"]
         rows += map(_row, found.statements)
         yield "\n".join(rows)
     if figure:

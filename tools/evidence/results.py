@@ -13,7 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from emt_core.measured import HEADER, read_measured
 from emt_core.runs import Run, is_run, read_run
+from leaderboards.comparison.causes import Causes, find_causes
+from leaderboards.comparison.forgetting import compare
 from leaderboards.comparison.samples import Samples, read_samples
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, mean_interval
 
@@ -143,6 +146,20 @@ class Results:
         """
         parts = [self._pair(self.scores(one, task, measure), self.scores(other, task, measure)) for task in tasks]
         return MeanOfSamples(tuple(parts), tuple(self._images[task] for task in tasks)).drop().scaled(100)
+
+    def causes(self, model: Model) -> tuple[Causes, ...]:
+        """Why the first seed of a fine-tuning lost answers, in each task that was diagnosed.
+
+        Raises:
+            NotRun: it was not.
+        """
+        folders = [self.folder / f"{name}.probes" for name in (BASE, model.name)]
+        runs = [run for name in (Model(BASE), model) for run in self.runs(name)[:1]]
+        if len(runs) < 2 or not all((folder / HEADER).is_file() for folder in folders):
+            raise NotRun(f"diagnosis of {model.name}")
+        measured = [read_measured(folder) for folder in folders]
+        base, candidate = map(self._run, runs)
+        return find_causes(compare(base, candidate, tasks=list(measured[1].tasks)), *measured)
 
     def extra(self, changed: tuple[Model, Model], tasks: tuple[str, str]) -> Interval:
         """By how many points more the first task fell than the second, from the first model to the second.

@@ -14,9 +14,12 @@ from typing import Any
 import yaml
 
 from emt_core.errors import UserError
+from emt_core.measured import HEADER
 from emt_core.runs import is_run, read_run
+from tools.evidence.results import BASE
 
 FILE = Path(__file__).with_name("evidence.yaml")
+_MODEL_ARGS = "attn_implementation=eager,dtype=bfloat16"
 BASE_ONLY = ("imagenet_vqa", "imagewikiqa")
 """Tasks of which the small model knows too little to forget."""
 
@@ -86,11 +89,24 @@ def run(experiment: Experiment, model: Path, folder: Path) -> None:
         evaluate(checkpoint, experiment.tasks, folder / output.name / "evaluated" / checkpoint.name, log)
 
 
+def diagnose(model: Path, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Measure the closed sets of the base, and of the first seed of each fine-tuning that is diagnosed."""
+    models = {BASE: model}
+    for name in settings["diagnosed"]["models"]:
+        models[name] = sorted((folder / f"{name}-0").glob("checkpoint-*"))[-1]
+    for name, checkpoint in models.items():
+        output = folder / f"{name}.probes"
+        if not (output / HEADER).is_file():
+            arguments = ["probe", checkpoint, "--tasks", ",".join(settings["diagnosed"]["tasks"]), "--no-probes"]
+            arguments += ["--batch-size", 32, "--output", output, "--model-args", _MODEL_ARGS]
+            emt([*map(str, arguments)], folder / f"{name}.probes.log")
+
+
 def evaluate(model: Path, tasks: Sequence[str], output: Path, log: Path) -> None:
     """Evaluate a checkpoint, unless that is done for all of the tasks."""
     if not is_run(output) or not set(tasks) <= set(read_run(output).tasks):
         arguments = ["eval", model, "--tasks", ",".join(tasks), "--batch-size", 32, "--output", output]
-        emt([*map(str, arguments), "--model-args", "attn_implementation=eager,dtype=bfloat16", "--overwrite"], log)
+        emt([*map(str, arguments), "--model-args", _MODEL_ARGS, "--overwrite"], log)
 
 
 def emt(arguments: list[str], log: Path) -> None:
