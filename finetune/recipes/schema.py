@@ -207,6 +207,53 @@ class Evaluate(_Section):
     limit: Count | None = None
 
 
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Divergence(_Section):
+    """`weight` times the mean KL divergence of the model from the base over answer tokens, in nats.
+
+    Each step measures it on `batch` examples of `sources`, such as replayed data, of which at most `examples` are kept
+    in memory with what the base says of them; without sources, on the training examples, which is learning without
+    forgetting (LwF, arXiv 1606.09282) and costs a pass of the base in each step.
+    """
+
+    weight: NonNegative = 1.0
+    sources: tuple[SourceEntry, ...] = ()
+    examples: Count = 256
+    batch: Count = 8
+
+
+class Distance(_Section):
+    """`weight` / 2 times the squared distance of trained weights from the base's (L2-SP, arXiv 1802.01483, eq. 2)."""
+
+    weight: NonNegative = 0.01
+
+
+class Consolidation(_Section):
+    """Elastic weight consolidation (EWC, arXiv 1612.00796, eq. 3): as `l2_sp`, each weight by its Fisher information.
+
+    That is its mean squared gradient over `examples` of `sources`: data of which the base should lose nothing.
+    """
+
+    weight: NonNegative = 1.0
+    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
+    examples: Count = 256
+
+
+class Regularise(_Section):
+    """What holds the model near its base; each is off unless given. `replay` needs no field: it is a mixture's source.
+
+    `loss: dft` weighs each answer token by the probability that the model gives it (DFT, arXiv 2508.05629): what it
+    finds unlikely moves it less. With `kl: {}`, that is anchored fine-tuning (ASFT, arXiv 2509.23753).
+    """
+
+    kl: Divergence | None = None
+    l2_sp: Distance | None = None
+    ewc: Consolidation | None = None
+    loss: Literal["cross_entropy", "dft"] = "cross_entropy"
+
+
 def _by_name(value: Any) -> Any:
     """Let `train: llm` and `train: [projector, llm]` mean parts with default settings."""
     names = [value] if isinstance(value, str) else value
@@ -237,6 +284,7 @@ class Recipe(_Section):
     compile: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     save: Save = Save()
+    regularise: Regularise = Regularise()
     cache: Cache = Cache()
     evaluate: Evaluate = Evaluate()
     trackers: tuple[str, ...] = ()
@@ -264,6 +312,12 @@ class Recipe(_Section):
         if self.quantization and inside:
             faults.append(
                 f"quantization: {inside[0]} is trained in full; only LoRA can be trained on quantized weights"
+            )
+        distances = [name for name in ("l2_sp", "ewc") if getattr(self.regularise, name)]
+        if distances and self.has_lora:
+            faults.append(
+                f"regularise.{distances[0]}: an adapter starts away from zero, so its weights' distance says nothing "
+                "of the base's; use regularise.kl"
             )
         if self.quantization and self.save.merged:
             faults.append("save.merged: not with quantization; emt merge adds the adapter to the unquantized weights")

@@ -25,6 +25,7 @@ from finetune.training.loss import answer_losses
 from finetune.training.memory import told_what_fits
 from finetune.training.packing import check_packing
 from finetune.training.progress import Progress
+from finetune.training.regularisers import Regularisers
 from finetune.training.saving import Saver, save_points
 from finetune.training.schedule import factor
 
@@ -33,7 +34,7 @@ from finetune.training.schedule import factor
 class StepResult:
     """What one step did: mean loss per answer token in nats, overall and by source; sums over all processes.
 
-    `stop` says that some process was asked to end the run.
+    `terms` are those of the regularisers, on this process. `stop` says that some process was asked to end the run.
     """
 
     loss: float
@@ -41,6 +42,7 @@ class StepResult:
     answer_tokens: int
     tokens: int
     gradient_norm: float
+    terms: dict[str, float]
     stop: bool = False
 
 
@@ -55,6 +57,7 @@ class Training:
         loader: yields the batches.
         plan: the mixture's.
         saver: writes checkpoints and evaluates them.
+        regularisers: the recipe's.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class Training:
         loader: Loader,
         plan: Plan,
         saver: Saver,
+        regularisers: Regularisers,
     ) -> None:
+        self._regularisers = regularisers
         self.recipe, self.accelerator, self.loader, self.plan, self.saver = recipe, accelerator, loader, plan, saver
         self.steps = recipe.steps or plan.steps(recipe.batch.size, recipe.epochs or 1)
         self.head = model.get_output_embeddings()  # type: ignore[operator]
@@ -140,15 +145,17 @@ class Training:
         counts, tokens, stop = self._count(batches)
         losses_by_source = torch.zeros_like(counts)
         scale = self.accelerator.num_processes / counts.sum().item()  # gradients are averaged over processes
+        terms = self._diverge(step)
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             self.accelerator.sync_gradients = last
             together = nullcontext() if last else self.accelerator.no_sync(self.model)
             with told_what_fits(self._whole, self.recipe, batch), together:
-                losses, sources = self._losses(batch.to(self.accelerator.device))
-                self.accelerator.backward(losses.sum() * scale)
+                objective, losses, sources = self._losses(batch.to(self.accelerator.device))
+                self.accelerator.backward(objective.sum() * scale)
             losses_by_source.index_add_(0, sources.cpu(), losses.detach().double().cpu())
         losses_by_source = self._over_processes(losses_by_source)
+        terms |= self._regularisers.add()
         loss, norm = (losses_by_source.sum() / counts.sum()).item(), self._clip()
         self._check(step, loss, norm)
         with told_what_fits(self._whole, self.recipe, batches[0]):  # the optimiser's moments come with its first step
@@ -156,10 +163,21 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         pairs = zip(losses_by_source.tolist(), counts.tolist(), strict=True)
         by_source = [total / count if count else None for total, count in pairs]
-        return StepResult(loss, by_source, int(counts.sum()), tokens, gradient_norm=norm, stop=stop)
+        return StepResult(loss, by_source, int(counts.sum()), tokens, gradient_norm=norm, terms=terms, stop=stop)
 
-    def _losses(self, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the losses and sources of a batch's answer tokens.
+    def _diverge(self, step: int) -> dict[str, float]:
+        """Let the divergence from the base add its gradient, where the recipe has sources for it; return it by name."""
+        kl = self._regularisers.kl
+        if kl is None:
+            return {}
+        self.accelerator.sync_gradients = False
+        with told_what_fits(self._whole, self.recipe, kl.batch(step)), self.accelerator.no_sync(self.model):
+            term = kl.of(self.model, step)
+            self.accelerator.backward(term)
+        return {"kl": term.item()}
+
+    def _losses(self, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what is trained on, the losses, and the sources of a batch's answer tokens.
 
         Raises:
             UserError: the batch is to be packed, and the first of its kind (with images, without) shows that the
@@ -176,7 +194,7 @@ class Training:
             check_packing(losses, batch, exact=self.recipe.precision == "fp32")
             self._whole.train()
             self._packed.add(kind)
-        return answer_losses(self.model, self.head, batch, packing=packing)
+        return self._regularisers.losses(self.model, batch, packing=packing)
 
     def _count(self, batches: list[TrainingBatch]) -> tuple[torch.Tensor, int, bool]:
         """Return the step's answer tokens by source, all its tokens, and whether to stop after it, over all processes.
@@ -223,6 +241,7 @@ class Training:
             "loss_by_source": by_source,
             "learning_rate": rate,
             "gradient_norm": result.gradient_norm,
+            **({"regularise": result.terms} if result.terms else {}),
             "answer_tokens": result.answer_tokens,
             **speed,
         }
@@ -238,6 +257,7 @@ class Training:
         if self.recipe.trackers:
             flat = {f"loss/{name}": loss for name, loss in by_source.items()}
             flat |= {f"learning_rate/{part}": value for part, value in rate.items()}
+            flat |= {f"regularise/{name}": value for name, value in result.terms.items()}
             scalars = {key: value for key, value in line.items() if not isinstance(value, dict) and key != "step"}
             self.accelerator.log({**scalars, **flat}, step=step)
 

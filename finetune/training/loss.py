@@ -32,14 +32,20 @@ def answer_losses(
         packing: put them into one row; see `finetune.training.packing`.
     """
     learned = batch.labels != IGNORED
+    losses = _CrossEntropy.apply(answer_logits(model, head, batch, packing=packing), batch.labels[learned])
+    return losses, batch.sources.unsqueeze(1).expand_as(learned)[learned]
+
+
+def answer_logits(model: nn.Module, head: nn.Module, batch: TrainingBatch, *, packing: bool = False) -> torch.Tensor:
+    """Return the logits of every answer token, `(answer tokens, vocabulary)`; arguments as of `answer_losses`."""
+    learned = batch.labels != IGNORED
     inputs, places = batch.inputs, learned
     if packing:
         inputs = pack(model, batch.inputs)
         places = learned[batch.inputs["attention_mask"].bool()].unsqueeze(0)
     with _only_at(head, places, model):
-        logits = model(**inputs, use_cache=False).logits
-    losses = _CrossEntropy.apply(logits, batch.labels[learned])
-    return losses, batch.sources.unsqueeze(1).expand_as(learned)[learned]
+        logits: torch.Tensor = model(**inputs, use_cache=False).logits
+    return logits
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from finetune.training.card import push, write_card
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
 from finetune.training.evaluation import check_tasks
 from finetune.training.loop import Training
+from finetune.training.regularisers import Regularisers
 from finetune.training.saving import Saver
 from finetune.training.validation import Validation, open_watched
 
@@ -95,7 +96,8 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     if found.bad and not resumed and accelerator.is_main_process:
         found.write(output)
     with _features(recipe, model, saver.sharded) as features:
-        Training(recipe, accelerator, model, optimiser, loader, mixture, saver).train()
+        regularisers = Regularisers(recipe, model, collator, accelerator)
+        Training(recipe, accelerator, model, optimiser, loader, mixture, saver, regularisers).train()
     if accelerator.is_main_process:
         if features is not None:
             _say(describe_features(features))

@@ -77,6 +77,7 @@ def test_what_needs_no_model_runs(page, tmp_path, world, monkeypatch, capsys):
     write_files(page, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("EMT_INCLUDE", "")
+    monkeypatch.setattr("emt_tasks.commands.gate.SECONDS", 1.0)  # plans simulate for as long as they are given
     for setting in ("EMT_DATA_DIR", "EMT_JUDGE", "EMT_JUDGE_MODEL", "EMT_JUDGE_BASE_URL"):
         monkeypatch.delenv(setting, raising=False)
     for command in commands(page):
