@@ -1,13 +1,14 @@
 """The folders in which it is kept what places in a model know of each document: a header, and rows for each task.
 
-A row has `doc_id`; `closed_sets`, kind to what `emt_tasks.tasks.scoring.closed_set` returns, with the `right` choice
-(kinds: `label`; or `letter` and `text` for lettered options); `shows`, the class of what the image shows; `probes`,
-place to the class read there. The last two are missing where the task does not say what its images show, or has too few
-documents.
+A row has `doc_id`; `asked`, the digest of its prompt and its right answer; `closed_sets`, kind to what
+`emt_tasks.tasks.scoring.closed_set` returns, with the `right` choice (kinds: `label`; or `letter` and `text` for
+lettered options); `shows`, the class of what the image shows; `probes`, place to the class read there. The last two are
+missing where the task does not say what its images show, or has too few documents.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ HEADER = "emt_probe.json"
 what its probes have learned from."""
 
 ROWS = "probe_{task}.jsonl"
+
+
+def question_digest(prompt: str, target: str) -> str:
+    """Return what tells a document and its question from others: of its prompt and its right answer."""
+    return hashlib.blake2b(f"{prompt}\0{target}".encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

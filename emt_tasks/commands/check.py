@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +13,11 @@ from rich.console import Console
 from emt_core.errors import UserError
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
-from emt_tasks.commands.evaluations import evaluate, is_run, probed
+from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run, probed
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     AllowDifferentOption,
+    LimitOption,
     MarginOption,
     MetricOption,
     choose_policy,
@@ -22,8 +25,9 @@ from emt_tasks.commands.options import (
     tell_progress,
 )
 from emt_tasks.commands.planning import plan_tasks, tell_plan
-from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
-from leaderboards.comparison.causes import find_causes
+from emt_tasks.tasks.evaluator import EvaluationSettings
+from leaderboards.comparison.causes import Causes, find_causes
+from leaderboards.comparison.forgetting import Comparison
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.output import print_table
 from leaderboards.gate.policy import Policy
@@ -61,7 +65,7 @@ def check_command(
     allow_different: AllowDifferentOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
+    limit: LimitOption = None,
     judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Also say why answers were lost: format, mouth or eye.")
@@ -87,14 +91,8 @@ def check_command(
     quadrants = read_matrix(matrix) if matrix else None
     metrics = parse_pairs("--metric", "TASK=NAME", metric)
 
-    def settings(model: str) -> EvaluationSettings:
-        on = base if is_adapter_alone(model) and not is_run(base) else None
-        peft = model if on else None
-        return EvaluationSettings(
-            on or model, names, "emt_vlm", peft, batch_size, device, limit, judge, model_args=model_args
-        )
-
-    wanted = {"base": settings(base), "candidate": settings(candidate)}
+    alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, limit, judge, model_args=model_args)
+    wanted = {"base": alike, "candidate": candidate_settings(candidate, base, alike)}
     if encoder:
         encoder = f"auto:{base}" if encoder == "auto" else encoder
         wanted["encoder"] = EvaluationSettings(encoder, names, "emt_clip", None, batch_size, device, limit, judge)
@@ -116,9 +114,7 @@ def check_command(
         allow=allow_different or (),
         progress=tell_progress,
     )
-    causes = (
-        find_causes(results[0].comparison, *(probed(role, wanted[role], output) for role in SIDES)) if diagnose else ()
-    )
+    causes = _diagnosed(results[0].comparison, wanted, output) if diagnose else ()
     output.mkdir(parents=True, exist_ok=True)
     mark(output, MADE_BY, [*wanted, page.name])
     write_report(
@@ -135,6 +131,23 @@ def check_command(
         typer.echo(in_a_line(found))
     typer.echo(f"Report written to {page}", err=True)
     raise typer.Exit(results[0].exit_code)
+
+
+def _diagnosed(comparison: Comparison, wanted: Mapping[str, EvaluationSettings], output: Path) -> tuple[Causes, ...]:
+    """Return why answers were lost; where that cannot be measured, say so, since the verdict stands without it."""
+    compared = tuple(task.task for task in comparison.tasks)
+    try:
+        measured = [
+            probed(role, replace(wanted[role], tasks=compared) if is_run(wanted[role].model) else wanted[role], output)
+            for role in SIDES
+        ]
+        causes = find_causes(comparison, *measured)
+    except UserError as error:
+        typer.echo(f"--diagnose: {error}", err=True)
+        return ()
+    if not causes:
+        typer.echo("--diagnose: none of the tasks could be measured", err=True)
+    return causes
 
 
 def _say_what_can_be_decided(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,19 @@ import typer
 from emt_core.errors import UserError
 from emt_core.files import dump_row, write_text
 from emt_core.folders import mark, names_made
-from emt_tasks.commands.evaluations import evaluate, is_run, probed
-from emt_tasks.commands.options import DEFAULT_TASKS, AllowDifferentOption, JsonOption, tell_progress
-from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
+from emt_core.runs import read_run
+from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run, probed
+from emt_tasks.commands.options import (
+    DEFAULT_TASKS,
+    AllowDifferentOption,
+    JsonOption,
+    LimitOption,
+    split_names,
+    tell_progress,
+)
+from emt_tasks.tasks.evaluator import EvaluationSettings
 from leaderboards.comparison.matrix import read_matrix
+from leaderboards.comparison.pairing import shared_tasks
 
 if TYPE_CHECKING:
     from leaderboards.comparison.causes import Causes
@@ -30,7 +40,14 @@ diagnose = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, ad
 def diagnose_command(
     base: Annotated[str, typer.Argument(help="The model before fine-tuning: a folder, a hub name, or a finished run.")],
     candidate: Annotated[str, typer.Argument(help="The fine-tuned model, an adapter's folder, or a finished run.")],
-    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")] = DEFAULT_TASKS,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            "-t",
+            help=f"Tasks and groups, separated by commas. [default: {DEFAULT_TASKS}; of two runs, what they share]",
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs, probes and report.")] = Path(
         "emt-diagnose"
     ),
@@ -38,7 +55,7 @@ def diagnose_command(
     allow_different: AllowDifferentOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
+    limit: LimitOption = None,
     judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
     model_args: Annotated[str, typer.Option(help="More arguments for both models: dtype=bfloat16,…")] = "",
     as_json: JsonOption = False,
@@ -58,12 +75,14 @@ def diagnose_command(
     from leaderboards.report.page import compare_all, write_report
 
     page = output / "report.html"
-    if page.exists() and names_made(output, MADE_BY) is None:
-        raise UserError(f"--output: {page} was not written by {MADE_BY}, so it is not replaced; choose another folder")
-    wanted = {
-        role: _settings(model, base, tasks, batch_size, device, limit, judge, model_args)
-        for role, model in (("base", base), ("candidate", candidate))
-    }
+    for file in (page, output / LOST):
+        if file.exists() and names_made(output, MADE_BY) is None:
+            raise UserError(
+                f"--output: {file} was not written by {MADE_BY}, so it is not replaced; choose another folder"
+            )
+    names = tuple(split_names(tasks) or _tasks_of(base, candidate))
+    more = EvaluationSettings("", names, "emt_vlm", None, batch_size, device, limit, judge, model_args)
+    wanted = {"base": replace(more, model=base), "candidate": candidate_settings(candidate, base, more)}
     runs, measured = {}, {}
     for role, chosen in wanted.items():
         typer.echo(f"{role}: {chosen.peft or chosen.model}", err=True)
@@ -80,7 +99,7 @@ def diagnose_command(
     )
     causes = find_causes(results[0].comparison, measured["base"], measured["candidate"])
     if not causes:
-        raise UserError(f"--tasks {tasks}: the runs share no task that was measured")
+        raise UserError(f"--tasks {','.join(names)}: the runs share no task that was measured")
     output.mkdir(parents=True, exist_ok=True)
     mark(output, MADE_BY, [*wanted, page.name, LOST])
     write_text(output / LOST, b"".join(map(dump_row, _lost(causes))).decode("utf-8"), overwrite=True)
@@ -95,21 +114,11 @@ def diagnose_command(
     typer.echo(f"Report written to {page}; each lost answer with its cause: {output / LOST}", err=True)
 
 
-def _settings(
-    model: str,
-    base: str,
-    tasks: str,
-    batch_size: int,
-    device: str | None,
-    limit: int | None,
-    judge: str | None,
-    model_args: str,
-) -> EvaluationSettings:
-    on = base if is_adapter_alone(model) and not is_run(base) else None
-    names = tuple(tasks.split(","))
-    return EvaluationSettings(
-        on or model, names, "emt_vlm", model if on else None, batch_size, device, limit, judge, model_args=model_args
-    )
+def _tasks_of(base: str, candidate: str) -> list[str]:
+    """Return the tasks that two finished runs share; the default ones for models."""
+    if not (is_run(base) and is_run(candidate)):
+        return [DEFAULT_TASKS]
+    return list(shared_tasks(read_run(Path(base)), read_run(Path(candidate))))
 
 
 def _lost(causes: Sequence[Causes]) -> Iterator[dict[str, Any]]:

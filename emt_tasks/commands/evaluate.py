@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emt_core.errors import UserError
+from emt_tasks.commands.options import LimitOption
 from emt_tasks.datasets import catalog
 from emt_tasks.tasks import registry
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
@@ -30,7 +32,7 @@ def evaluate(
     peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images per batch.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; by default chosen for you.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
+    limit: LimitOption = None,
     judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
     model_kind: Annotated[
         ModelKind, typer.Option(help="emt_clip: a vision encoder, such as ViT-L-14/openai.")
@@ -54,6 +56,8 @@ def evaluate(
     settings = EvaluationSettings(
         model, tuple(names), model_kind, peft, batch_size, device, limit, judge, model_args, cache
     )
+    if probe:
+        _check_probe(probe, model_kind, overwrite=overwrite)
     results = evaluate_model(settings, output, overwrite=overwrite)
     if probe:
         from emt_tasks.diagnosis.measure import measure_model
@@ -62,6 +66,17 @@ def evaluate(
     if results:
         _print_results(results)
         typer.echo(f"Results and samples are in {output}", err=True)
+
+
+def _check_probe(folder: Path, model_kind: str, *, overwrite: bool) -> None:
+    """Find before the evaluation what would stop a measurement after it."""
+    from emt_tasks.diagnosis.measure import check_output
+
+    if model_kind != "emt_vlm":
+        raise UserError(f"--probe: only a whole model has places to measure, not --model-kind {model_kind}")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--probe: one process measures; run emt probe after the evaluation")
+    check_output(folder, overwrite=overwrite)
 
 
 def _classifications(names: list[str]) -> list[str]:

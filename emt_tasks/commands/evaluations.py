@@ -18,8 +18,8 @@ from emt_core.errors import UserError
 from emt_core.measured import HEADER, Measured, read_measured
 from emt_core.runs import read_run
 from emt_tasks.datasets import include
-from emt_tasks.tasks.evaluator import EvaluationSettings
-from emt_tasks.tasks.fingerprint import states
+from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
+from emt_tasks.tasks.fingerprint import DATA_VARIABLE, data_state, states
 
 SETTINGS_FILE = "emt_check.json"
 
@@ -50,7 +50,15 @@ def what_decides(settings: EvaluationSettings) -> dict[str, Any]:
     for name in ("batch_size", "device", "cache"):
         del chosen[name]
     asked = {"included tasks": found} if (found := include.contents()) else {}
-    return chosen | asked | {"weights": states(settings.model) | (states(settings.peft) if settings.peft else {})}
+    data = {"data": found} if (found := data_state()) else {}
+    weights = states(settings.model) | (states(settings.peft) if settings.peft else {})
+    return chosen | asked | data | {"weights": weights}
+
+
+def candidate_settings(candidate: str, base: str, alike: EvaluationSettings) -> EvaluationSettings:
+    """Return a candidate's settings: an adapter goes on the base, unless that is a run or an adapter itself."""
+    on = is_adapter_alone(candidate) and not (is_run(base) or is_adapter_alone(base))
+    return replace(alike, model=base, peft=candidate) if on else replace(alike, model=candidate)
 
 
 def is_run(path: str) -> bool:
@@ -83,9 +91,10 @@ def evaluate(
     command += ["emt_tasks", *eval_arguments(replace(settings, cache=folder / "cache"), folder)]
     if probe and not launch and not _is_there(folder / PROBES, settings, (folder / PROBES / HEADER).is_file()):
         command += ["--probe", str(folder / PROBES)]
-    _run(role, command, settings)
-    if not is_run(str(folder)):
-        raise UserError(f"{role}: lmms-eval wrote no results (see above); repeat the command to resume")
+    done = _run(command)
+    if not is_run(str(folder)) or (done and "--probe" not in command):  # a failed measurement leaves the run whole
+        name = settings.peft or settings.model
+        raise UserError(f"{role}: {name} could not be evaluated (see above); repeat the command to resume")
     return folder
 
 
@@ -98,8 +107,9 @@ def probed(role: str, settings: EvaluationSettings, output: Path) -> Measured:
     if is_run(settings.model):
         settings = _model_of(Path(settings.model), settings)
     folder = output / role / PROBES
-    if not _is_there(folder, settings, (folder / HEADER).is_file()):
-        _run(role, [sys.executable, "-m", "emt_tasks", *probe_arguments(settings, folder)], settings)
+    there = _is_there(folder, settings, (folder / HEADER).is_file())
+    if not there and _run([sys.executable, "-m", "emt_tasks", *probe_arguments(settings, folder)]):
+        raise UserError(f"{role}: {settings.peft or settings.model} could not be measured (see above)")
     return read_measured(folder)
 
 
@@ -113,27 +123,29 @@ def _is_there(folder: Path, settings: EvaluationSettings, finished: bool) -> boo
     wanted = what_decides(settings)
     if record.is_file():
         found = json.loads(record.read_text(encoding="utf-8"))
-        if found != wanted:
+        if found == wanted:
+            return finished
+        if finished:
             raise UserError(
                 f"{folder}: contains a run with other settings ({_difference(found, wanted)}); choose another "
                 "--output, or remove that folder"
             )
-        return finished
     folder.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
     return False
 
 
-def _run(role: str, command: list[str], settings: EvaluationSettings) -> None:
-    # One model's table would precede that of the comparison: it goes to stderr.
-    if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-        name = settings.peft or settings.model
-        raise UserError(f"{role}: {name} could not be evaluated (see above); repeat the command to resume")
+def _run(command: list[str]) -> int:
+    """Run a command and return its exit code; its table, which would precede that of the comparison, is no output."""
+    return subprocess.run(command, stdout=sys.stderr, check=False).returncode
 
 
 def _model_of(run: Path, settings: EvaluationSettings) -> EvaluationSettings:
     """Return the settings with the model of a finished run."""
-    given = read_run(run).settings.get("model_args")
+    found = read_run(run)
+    if found.model_kind not in (None, "emt_vlm"):
+        raise UserError(f"{run}: this run is of {found.model_kind}, which asks otherwise; give a run of emt eval")
+    given = found.settings.get("model_args")
     named = dict(part.partition("=")[::2] for part in given.split(",")) if isinstance(given, str) else given or {}
     adapter = named.pop("peft", None)
     model = named.pop("pretrained", adapter)
@@ -144,9 +156,11 @@ def _model_of(run: Path, settings: EvaluationSettings) -> EvaluationSettings:
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    name = next(name for name in wanted if found.get(name) != wanted[name])
+    name = next(name for name in {**wanted, **found} if found.get(name) != wanted.get(name))
+    if name == "data":
+        return f"the data in ${DATA_VARIABLE} has changed since"
     if name == "weights":
         before = found.get(name) or {}
         changed = [path for path, state in wanted[name].items() if before.get(path) != state]
         return f"the weights in {' and '.join(changed)} have changed since"
-    return f"{name} is {found.get(name)!r} there, {wanted[name]!r} here"
+    return f"{name} is {found.get(name)!r} there, {wanted.get(name)!r} here"

@@ -40,6 +40,8 @@ AllowDifferentOption = Annotated[
 ]
 
 
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first documents of each task: a trial run.")]
+
 AuditOption = Annotated[
     Path | None, typer.Option(help="A labelled file of emt audit sample: its tasks' drops rest on the labels.")
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emt_core.measured import read_measured
-from emt_tasks.commands.options import JsonOption, print_rows
+from emt_tasks.commands.options import JsonOption, LimitOption, print_rows
 from emt_tasks.tasks.evaluator import EvaluationSettings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def probe_command(
     peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images per batch.")] = 8,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; by default chosen for you.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first documents of each task: a trial run.")] = None,
+    limit: LimitOption = None,
     model_args: Annotated[str, typer.Option(help="More model arguments: dtype=bfloat16,…")] = "",
     probes: Annotated[
         bool, typer.Option(help="Fit probes; closed sets alone cost half, and tell all where the tower is frozen.")

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from emt_tasks.models.parts import is_encoder_decoder, part_for, vision_tower
+from emt_core.errors import UserError
+from emt_tasks.models.parts import is_encoder_decoder, is_merger, part_for, vision_tower
 
 PLACES = ("tower", "projector", "answer")
 """The vision tower's output; what the language model reads in the places of the image; its last hidden state at the
@@ -48,18 +49,30 @@ def extract(model: Any, inputs: Mapping[str, torch.Tensor], documents: int) -> V
     read = _image_positions(model, inputs)
     if read is not None and taps.read is not None and taps.read.shape[:2] == read.shape:
         mask = read.to(taps.read.device)[..., None]
-        found["projector"] = (taps.read * mask).sum(1) / mask.sum(1)
+        found["projector"] = (taps.read.float() * mask).sum(1) / mask.sum(1)
     if taps.state is not None:
         found["answer"] = taps.state[:, -1]
     return {place: vectors.detach().float().cpu() for place, vectors in found.items()}
 
 
 def tower_digest(model: Any) -> str:
-    """Return a name for the weights of a model's vision tower: equal towers see the same."""
+    """Return a name for the weights of a model's vision tower, without a projector in it: equal towers see the same.
+
+    In whatever precision they are stored: of two copies of one tower, one is often float32 and the other has 16 bits.
+
+    Raises:
+        UserError: some of the weights are on no device.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for name, weights in sorted(vision_tower(model).state_dict().items()):
-        digest.update(f"{name}{weights.dtype}{tuple(weights.shape)}".encode())
-        digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        if is_merger(name):
+            continue
+        if weights.is_meta:
+            raise UserError(f"the vision tower's {name} is offloaded, so towers cannot be compared; use fewer weights")
+        digest.update(f"{name}{tuple(weights.shape)}".encode())
+        values = weights.detach().cpu()
+        values = values.to(torch.bfloat16) if values.is_floating_point() else values
+        digest.update(values.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -123,10 +136,13 @@ def _by_document(calls: list[torch.Tensor], documents: int, inputs: Mapping[str,
 
 
 def _over_positions(features: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the positions of each row: of maps (rows, channels, height, width), or of sequences."""
+    """Return the mean over positions, (rows, channels), of maps (rows, channels, height, width) or of sequences.
+
+    Sequences have their channels last, whatever is between (media, tiles, patches).
+    """
     if features.dim() == 4:
-        return features.flatten(2).mean(-1)
-    return features.mean(1) if features.dim() == 3 else features
+        return features.float().flatten(2).mean(-1)
+    return features.float().flatten(1, -2).mean(1) if features.dim() > 2 else features.float()
 
 
 def _image_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:

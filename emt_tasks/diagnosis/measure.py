@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from emt_core.errors import UserError, one_line
 from emt_core.files import dump_row
 from emt_core.folders import whole_folder
-from emt_core.measured import HEADER, ROWS
+from emt_core.measured import HEADER, ROWS, question_digest, read_measured
 from emt_tasks import plugin
 from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.diagnosis import probes
@@ -31,11 +32,14 @@ from emt_tasks.models.documents import Request
 from emt_tasks.models.parts import moved
 from emt_tasks.models.vlm import EmtVLM
 from emt_tasks.tasks import registry
-from emt_tasks.tasks.documents import Document, stratified_sample
+from emt_tasks.tasks.documents import ClosedTask, Document, stratified_sample
 from emt_tasks.tasks.evaluator import EvaluationSettings, check
 from emt_tasks.tasks.hooks import task_of
 from emt_tasks.tasks.multiple_choice import ChoiceQuestion, MultipleChoiceTask
 from emt_tasks.tasks.scoring import LabelScore, closed_set
+
+_TOGETHER = 256
+"""Documents whose choices are scored at a time: of 1,000 labels each, as many as memory has room for."""
 
 TRAINING_DOCUMENTS = 3000
 SHOTS = 16
@@ -50,8 +54,7 @@ def measure_model(
     Raises:
         UserError: a task is unknown, `output` has a measured model, or the model or the data cannot be used.
     """
-    if (output / HEADER).exists() and not overwrite:
-        raise UserError(f"--output: {output} already has a measured model; choose another folder or add --overwrite")
+    check_output(output, overwrite=overwrite)
     check(settings.tasks)
     with redirect_stdout(sys.stderr):
         lm = EmtVLM.create_from_arg_string(
@@ -59,6 +62,13 @@ def measure_model(
         )
     about = {"model": settings.model, "peft": settings.peft, "model_args": settings.model_args}
     measure(lm, settings.tasks, output, limit=settings.limit, with_probes=with_probes, about=about)
+
+
+def _written_before(output: Path) -> tuple[str, ...]:
+    """Return the names of what an earlier measurement wrote to a folder."""
+    if not (output / HEADER).is_file():
+        return ()
+    return (HEADER, *(ROWS.format(task=name) for name in read_measured(output).tasks))
 
 
 @dataclass(frozen=True)
@@ -70,15 +80,12 @@ class Asked:
     requests: list[Request]
 
     @classmethod
-    def of(cls, name: str, task: Any, limit: int | None) -> Asked:
-        """Build the requests of a task, the first `limit` documents of it.
-
-        Raises:
-            UserError: the task does not generate answers.
-        """
+    def of(cls, name: str, task: Any, limit: int | None) -> Asked | None:
+        """Build the requests of a task, the first `limit` documents of it; None if it does not generate answers."""
         task.build_all_requests(limit=limit, rank=0, world_size=1)
         if any(instance.request_type != "generate_until" for instance in task.instances):
-            raise UserError(f"task {name}: expected one that generates answers; closed sets are measured beside them")
+            _say(f"{name} is left out: it does not generate answers, so there is nothing beside them to measure")
+            return None
         return cls(name, task, [Request.from_arguments(instance.args) for instance in task.instances])
 
     @cached_property
@@ -94,6 +101,20 @@ class Asked:
         kept = [name for name, kind in table.features.items() if not isinstance(kind, datasets.Image)]
         return list(table.select_columns(kept))
 
+    def identity(self, number: int) -> dict[str, str]:
+        """Return what tells a document and its question from others, as a row has it."""
+        target = self.task.doc_to_target(self.documents[number])
+        return {"asked": question_digest(self.requests[number].context, target)} if isinstance(target, str) else {}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A document's choices: what is scored, what each is called (an option by its letter), and which are right."""
+
+    texts: list[str]
+    names: list[str]
+    right: set[int]
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -101,6 +122,18 @@ class Labels:
 
     names: list[str]
     groups: list[str]
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Make sure that a model can be measured into a folder.
+
+    Raises:
+        UserError: it has a measured model, or is no folder.
+    """
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output: {output} is a file; expected a folder, or a name that is free")
+    if (output / HEADER).exists() and not overwrite:
+        raise UserError(f"--output: {output} already has a measured model; choose another folder or add --overwrite")
 
 
 def measure(
@@ -123,13 +156,20 @@ def measure(
         about: what the header says of the model.
 
     Raises:
-        UserError: a task is unknown or cannot be measured.
+        UserError: no task can be measured, the model's numbers are none, or the folder has files of others.
     """
     with redirect_stdout(sys.stderr):
-        tasks = {name: Asked.of(name, task, limit) for name, task in plugin.load_tasks(names).items()}
+        found = {name: Asked.of(name, task, limit) for name, task in plugin.load_tasks(names).items()}
+    tasks = {name: asked for name, asked in found.items() if asked is not None}
+    if not tasks:
+        raise UserError(f"--tasks {','.join(names)}: none of them generates answers")
+    ours = _written_before(output)
+    for file in (ROWS.format(task=name) for name in tasks):
+        if (output / file).exists() and file not in ours:
+            raise UserError(f"--output: {output / file} was not written by emt probe, so it is not replaced")
     lm.task_dict = {name: asked.task.dataset for name, asked in tasks.items()}
     header: dict[str, Any] = {**about, "limit": limit, "tower": tower_digest(lm.model), "tasks": {}}
-    with whole_folder(output, replaces=(HEADER, ROWS.format(task="*"))) as folder:
+    with whole_folder(output, replaces=ours) as folder:
         for name, asked in tasks.items():
             rows, told = _measure_task(lm, asked, with_probes)
             header["tasks"][name] = told
@@ -137,14 +177,18 @@ def measure(
         (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
 
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
 def _measure_task(lm: EmtVLM, asked: Asked, with_probes: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a row for each document, and what the header says of the task."""
-    rows: list[dict[str, Any]] = [{"doc_id": request.doc_id} for request in asked.requests]
+    rows = [{"doc_id": one.doc_id} | asked.identity(number) for number, one in enumerate(asked.requests)]
     sets = _closed_sets(asked)
     for kind, choices in sets.items():
         for row, found in zip(rows, _score(lm, asked, choices), strict=True):
             row.setdefault("closed_sets", {})[kind] = found
-    sizes = {kind: sum(len(names) for names, _ in choices) / len(choices) for kind, choices in sets.items()}
+    sizes = {kind: sum(len(one.texts) for one in choices) / len(choices) for kind, choices in sets.items()}
     told: dict[str, Any] = {"documents": len(rows), "closed_sets": sizes}
     labels = _labels(asked) if with_probes else None
     if labels is None:
@@ -156,39 +200,49 @@ def _measure_task(lm: EmtVLM, asked: Asked, with_probes: bool) -> tuple[list[dic
     return rows, told | {"probe": learned_from}
 
 
-def _closed_sets(asked: Asked) -> dict[str, list[tuple[list[str], set[int]]]]:
-    """Return each way in which a task's answers are a closed set: the choices of each document, and the right ones."""
+def _closed_sets(asked: Asked) -> dict[str, list[Choices]]:
+    """Return each way in which a task's answers are a closed set: the choices of each document."""
     if asked.dataset is None or asked.dataset.kind == "short_answer":
         return {}
-    task = task_of(asked.dataset)
+    task = cast(ClosedTask, task_of(asked.dataset))
     if not isinstance(task, MultipleChoiceTask):
-        return {"label": [(task.choices(one), task.right_choices(one)) for one in asked.documents]}  # type: ignore[attr-defined]
+        labels = ((task.choices(one), task.right_choices(one)) for one in asked.documents)
+        return {"label": [Choices(names, names, right) for names, right in labels]}
     read: Callable[[Document], ChoiceQuestion] = (
         task.with_distractor if asked.name.removesuffix("_lite").endswith("_distractor") else task.question
     )
     questions = [(read(one), task.right_choices(one)) for one in asked.documents]
     return {
-        "letter": [(list(question.letters), right) for question, right in questions],
-        "text": [(list(question.choices), right) for question, right in questions],
+        "letter": [Choices(list(one.letters), list(one.letters), right) for one, right in questions],
+        "text": [Choices(list(one.choices), list(one.letters), right) for one, right in questions],
     }
 
 
-def _score(lm: EmtVLM, asked: Asked, choices: Sequence[tuple[list[str], set[int]]]) -> Iterator[dict[str, Any]]:
-    """Yield each document's closed set, as `scoring.closed_set` has it, and its first right choice."""
-    instances = [
-        Instance(
-            request_type="loglikelihood",
-            arguments=(one.context, f" {name}", one.visual, one.doc_id, one.task, one.split),
-            idx=index,
-            metadata={"task": one.task, "doc_id": one.doc_id, "repeats": 1},
-        )
-        for one, (names, _) in zip(asked.requests, choices, strict=True)
-        for index, name in enumerate(names)
-    ]
-    scores = iter(lm.loglikelihood(instances))
-    for names, right in choices:
-        found = closed_set([LabelScore.read(next(scores)) for _ in names], names, right)
-        yield found | {"right": names[min(right)]}
+def _score(lm: EmtVLM, asked: Asked, choices: Sequence[Choices]) -> Iterator[dict[str, Any]]:
+    """Yield each document's closed set, as `scoring.closed_set` has it, and its first right choice.
+
+    Raises:
+        UserError: a likelihood is not a number: the model has diverged.
+    """
+    for start in range(0, len(choices), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        instances = [
+            Instance(
+                request_type="loglikelihood",
+                arguments=(one.context, f" {text}", one.visual, one.doc_id, one.task, one.split),
+                idx=index,
+                metadata={"task": one.task, "doc_id": one.doc_id, "repeats": 1},
+            )
+            for one, chosen in zip(asked.requests[part], choices[part], strict=True)
+            for index, text in enumerate(chosen.texts)
+        ]
+        scores = iter(lm.loglikelihood(instances))
+        for one, chosen in zip(asked.requests[part], choices[part], strict=True):
+            read = [LabelScore.read(next(scores)) for _ in chosen.texts]
+            if not all(isfinite(score.nll) for score in read):
+                raise UserError(f"{one.where}: the model's likelihoods are not numbers; it has diverged")
+            found = closed_set(read, chosen.names, chosen.right)
+            yield found | {"right": chosen.names[min(chosen.right)]}
 
 
 def _labels(asked: Asked) -> Labels | None:
@@ -254,7 +308,7 @@ def _training(asked: Asked) -> tuple[list[tuple[Request, Document]], list[str]] 
     try:
         table = task.documents(datasets.load_dataset(**dataset.load_arguments("train"), split="train"))
     except (OSError, ValueError, UserError) as error:  # not on this disk, and the hub cannot be reached
-        print(f"{asked.name}: no training split ({one_line(error)[:160]})", file=sys.stderr)  # noqa: T201
+        _say(f"{asked.name}: no training split ({one_line(error)[:160]})")
         return None
     strata = task.strata(table)
     size = max(TRAINING_DOCUMENTS, SHOTS * len(set(strata)))
@@ -278,13 +332,19 @@ def _features(lm: EmtVLM, requests: Iterable[Request], about: str) -> dict[str, 
         for made in prefetch(prepare, numbers):
             for batch in made:
                 for number, place, vector in _extracted(lm, model, todo, batch):
-                    found[place][number] = vector
+                    found[place][number] = _finite(vector, todo[number])
                 progress.update(len(batch.numbers))
     return {
         place: torch.stack([rows[number] for number in range(len(todo))]).numpy()
         for place, rows in found.items()
         if len(rows) == len(todo)
     }
+
+
+def _finite(vector: torch.Tensor, request: Request) -> torch.Tensor:
+    if not bool(torch.isfinite(vector).all()):
+        raise UserError(f"{request.where}: the model's features are not numbers; it has diverged")
+    return vector
 
 
 def _extracted(lm: EmtVLM, model: Any, todo: list[Request], batch: Batch) -> Iterator[tuple[int, str, torch.Tensor]]:

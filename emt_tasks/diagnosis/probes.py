@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOLDS = 5
-FEWEST = 4
+FEWEST = FOLDS
 """Documents of a class that a probe without a training split needs, in the median."""
 
 PENALTIES = tuple(float(value) for value in 10.0 ** np.arange(-1, 6))

@@ -146,7 +146,7 @@ def read_templates(name: str) -> list[str]:
         lines = [line.strip() for line in Path(name).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise UserError(f"templates={name}: expected openai, simple, or a file ({one_line(error)})") from error
-    wrong = [line for line in lines if line.count("{label}") != 1 or line.count("{") != 1]
+    wrong = [line for line in lines if line.count("{label}") != 1 or line.count("{") != 1 or line.count("}") != 1]
     if wrong or not lines:
         raise UserError(
             f"templates={name}: expected lines with {{label}} once, found {wrong[0] if wrong else 'none'!r}"

@@ -81,7 +81,9 @@ class HuggingFace(Encoder):
     def __init__(self, name: str, device: torch.device, tower: str | None = None) -> None:
         from transformers import AutoModel, AutoProcessor
 
-        model = AutoModel.from_pretrained(name, dtype=torch.float32)
+        model, info = AutoModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        if info["missing_keys"]:  # transformers silently fills them with random numbers
+            raise ValueError(f"{len(info['missing_keys'])} weights are missing, the first {min(info['missing_keys'])}")
         missing = [
             call for call in ("get_image_features", "get_text_features", "logit_scale") if not hasattr(model, call)
         ]

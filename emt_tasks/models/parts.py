@@ -8,6 +8,14 @@ from typing import Any
 
 from emt_core.errors import UserError
 
+MERGERS = ("merger", "projector", "connector", "resampler")
+"""Names of a projector inside a vision tower or a language model."""
+
+
+def is_merger(name: str) -> bool:
+    """Whether a weight, by its name within a vision tower or a language model, is of a projector inside it."""
+    return any(key in name.split(".")[0] for key in MERGERS)
+
 
 def base_model(model: Any) -> Any:
     """Return the model inside a PEFT wrapper, its adapter in place; any other model as it is.

@@ -40,15 +40,20 @@ def key(model_kind: str, arguments: str) -> str:
     local = {path: found for value in named.values() for path, found in states(value).items()}
     base = adapter_base(named["peft"]) if "peft" in named else None
     models = [model for model in (named.get("pretrained"), base) if model and model_kind == "emt_vlm"]
-    data = os.environ.get(DATA_VARIABLE)
     decides = {
         "kind": model_kind,
         "arguments": arguments,
         "files": local | {model: state(model) or _commit(model, named.get("revision", "main")) for model in models},
-        "data": _state(sorted(Path(data).glob("*/*.parquet"))) if data else None,
+        "data": data_state(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def data_state() -> str | None:
+    """Return a hash that changes with the data sets in $EMT_DATA_DIR; None where it is not set."""
+    data = os.environ.get(DATA_VARIABLE)
+    return _state(sorted(Path(data).glob("*/*.parquet"))) if data else None
 
 
 def states(value: str) -> dict[str, str | None]:

@@ -23,11 +23,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from emt_core.errors import UserError, listed
-from emt_tasks.models.parts import vision_tower
+from emt_tasks.models.parts import is_merger, vision_tower
 from finetune.recipes.schema import PART_NAMES, PartName, Recipe
-
-_MERGERS = ("merger", "projector", "connector", "resampler")
-"""Names of a projector inside a vision tower or a language model."""
 
 _SEEN, _HEARD = ("pixel_values", "pixel_values_videos"), ("input_features", "input_values")
 """First inputs of towers that see, and of those that hear."""
@@ -170,7 +167,7 @@ def _inside(name: str, outer: str) -> bool:
 
 
 def _is_merger(name: str, vision: str) -> bool:
-    return any(key in name.removeprefix(f"{vision}.").split(".")[0] for key in _MERGERS)
+    return is_merger(name.removeprefix(f"{vision}."))
 
 
 def _is_attention(name: str, module: Any, llm: str) -> bool:

@@ -22,9 +22,11 @@ from typing import Any, Literal
 
 import polars as pl
 
-from emt_core.measured import Measured
+from emt_core.errors import UserError
+from emt_core.measured import Measured, question_digest
 from leaderboards.comparison.forgetting import Comparison, TaskComparison
 from leaderboards.comparison.pairing import PairedTask, pair_task
+from leaderboards.comparison.texts import read_texts
 from leaderboards.statistics import Interval, wilson_interval
 from leaderboards.statistics.reliability import Reliability, reliability
 
@@ -57,6 +59,7 @@ class Causes:
         guessed: percent of the lost documents that a guess among the choices would regain.
         base_closed: percent of the lost documents on which the base's own closed set was right.
         same_tower: whether both models have the same vision tower.
+        probed: whether there are probes of both models that have learned from the same documents.
         reaches: of the documents lost at the mouth of which a probe of the base's projector reads the right class, the
             percentage of which one of the candidate's does too; None where there are none.
         flows: which answer became which, most frequent first.
@@ -74,6 +77,7 @@ class Causes:
     guessed: float | None
     base_closed: Interval | None
     same_tower: bool
+    probed: bool
     reaches: Interval | None
     flows: tuple[Flow, ...]
     calibration: tuple[Reliability | None, Reliability | None]
@@ -89,7 +93,11 @@ class Causes:
 
 
 def find_causes(comparison: Comparison, base: Measured, candidate: Measured) -> tuple[Causes, ...]:
-    """Return why samples were lost in each compared task that both models were measured on."""
+    """Return why samples were lost in each compared task that both models were measured on.
+
+    Raises:
+        UserError: what was measured is about other documents than the runs.
+    """
     found = []
     for task in comparison.tasks:
         if task.task in base.tasks and task.task in candidate.tasks:
@@ -101,10 +109,18 @@ def find_causes(comparison: Comparison, base: Measured, candidate: Measured) -> 
 
 
 def _find(task: TaskComparison, paired: PairedTask, base: Measured, candidate: Measured) -> Causes:
-    before, after = base.rows(task.task), candidate.rows(task.task)
+    before: Mapping[int, _Row] = base.rows(task.task)
+    after: Mapping[int, _Row] = candidate.rows(task.task)
     both = paired.frame.filter(pl.col("doc_id").is_in(sorted(before.keys() & after.keys())))
     lost = both.filter(pl.col("base_score") > pl.col("candidate_score"))
     documents = lost["doc_id"].to_list()
+    some = sorted({*documents, *both["doc_id"].head(_CHECKED).to_list()})
+    for side, rows in ((base, before), (candidate, after)):
+        _refuse_other_documents(paired, side, {doc: rows[doc] for doc in some})
+    learned = [side.tasks[task.task]["probe"] for side in (base, candidate)]
+    probed = learned[0] is not None and learned[0] == learned[1]
+    if not probed:
+        before, after = _without_probes(before), _without_probes(after)
     closed_by = _closed_by(before)
     same_tower = base.tower == candidate.tower
     choices = base.tasks[task.task]["closed_sets"].get(closed_by)
@@ -123,10 +139,33 @@ def _find(task: TaskComparison, paired: PairedTask, base: Measured, candidate: M
         guessed=100 / choices if choices else None,
         base_closed=_share([_right(before[doc], closed_by) for doc in documents]) if closed_by else None,
         same_tower=same_tower,
+        probed=probed,
         reaches=_reaches([doc for doc, cause in of.items() if cause == "mouth"], finds),
         flows=_flows(lost),
         calibration=(_calibration(before, closed_by), _calibration(after, closed_by)),
     )
+
+
+_CHECKED = 200
+"""Documents, beside those that were lost, of which the questions are compared."""
+
+
+def _refuse_other_documents(paired: PairedTask, measured: Measured, rows: Mapping[int, _Row]) -> None:
+    """Refuse rows about other questions than the run's: of data in another order, or another version of it.
+
+    Raises:
+        UserError: there is one.
+    """
+    for doc, text in read_texts(paired.base, [doc for doc, row in rows.items() if "asked" in row]).items():
+        if question_digest(text["input"] or "", text["target"] or "") != rows[doc]["asked"]:
+            raise UserError(
+                f"task {paired.task}: document {doc} in {measured.folder} is another question than in the run: "
+                "evaluate and measure on the same data"
+            )
+
+
+def _without_probes(rows: Mapping[int, _Row]) -> dict[int, _Row]:
+    return {doc: {name: value for name, value in row.items() if name != "probes"} for doc, row in rows.items()}
 
 
 class _Findings:

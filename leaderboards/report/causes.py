@@ -38,6 +38,8 @@ _GAP, _LINE = 6.0, 14.0
 
 def in_a_line(causes: Causes) -> str:
     """Say what was lost in one task, why, and what prevents it."""
+    if not causes.n:
+        return f"{causes.task}: none of its documents was measured."
     if not causes.lost:
         return f"{causes.task}: nothing lost."
     lost = f"{causes.task}: {number(100 * causes.lost / causes.n)} points lost"
@@ -59,6 +61,8 @@ def why_unclear(causes: Causes) -> str:
     if causes.closed_by is None:
         eye = "; not the eye, since the vision tower is the base's" if causes.same_tower else ""
         return f"its answers are no closed set{eye}"
+    if not causes.probed:
+        return "the vision towers differ, and its images were not probed, or not alike in both models"
     return "no probe finds the label in the base's own tower"
 
 

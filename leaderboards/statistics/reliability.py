@@ -35,11 +35,13 @@ def reliability(probabilities: Sequence[float], right: Sequence[bool]) -> Reliab
 
     Σ |right share of the bin − mean probability of the bin| · its documents / all documents, over ten bins of equal
     width (Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, equation 3). A probability on a
-    border belongs to the bin below it.
+    border belongs to the bin below it. What is not a number is left out.
     """
-    if not len(probabilities):
-        return None
     values, hits = np.asarray(probabilities, float), np.asarray(right, bool)
+    known = np.isfinite(values)
+    values, hits = values[known], hits[known]
+    if not len(values):
+        return None
     numbers = np.clip(np.ceil(values * BINS) - 1, 0, BINS - 1)
     bins, error = [], 0.0
     for number in np.unique(numbers):

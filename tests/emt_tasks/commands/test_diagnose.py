@@ -14,7 +14,15 @@ from emt_core.errors import UserError
 from emt_core.files import dump_row
 from emt_core.measured import HEADER
 from emt_tasks.commands.app import main
-from emt_tasks.commands.evaluations import PROBES, SETTINGS_FILE, probe_arguments, probed, what_decides
+from emt_tasks.commands.evaluations import (
+    PROBES,
+    SETTINGS_FILE,
+    _model_of,
+    candidate_settings,
+    probe_arguments,
+    probed,
+    what_decides,
+)
 from emt_tasks.tasks.evaluator import EvaluationSettings
 from tests.support.synthetic_runs import judged_sample, write_run
 
@@ -97,7 +105,7 @@ def test_a_run_names_the_model_that_is_measured(tmp_path, monkeypatch):
     results["config"] = {"model_args": "pretrained=models/base,peft=adapter,dtype=bfloat16"}
     file.write_text(json.dumps(results))
     commands = []
-    monkeypatch.setattr("emt_tasks.commands.evaluations._run", lambda role, command, settings: commands.append(command))
+    monkeypatch.setattr("emt_tasks.commands.evaluations._run", lambda command: commands.append(command))
     with pytest.raises(UserError, match="emt probe"):  # nothing was measured: the command was only noted
         probed("base", replace(BASE, model=str(run)), tmp_path / "out")
     (command,) = commands
@@ -112,6 +120,93 @@ def test_a_run_that_names_no_model_is_refused(tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"config": {}}))
     with pytest.raises(UserError, match="does not say which model"):
         probed("base", replace(BASE, model=str(run)), tmp_path / "out")
+
+
+def test_two_runs_are_diagnosed_on_the_tasks_that_they_share(finished, capsys):
+    """Not on the default ones, of which they know nothing; what each of the two was measured on is there."""
+    folder = Path("out")
+    for role in ("base", "candidate"):
+        (folder / role / "model").rename(f"{role}-run")
+    runs = ["diagnose", "base-run", "candidate-run", "-o", "again"]
+    for role in ("base", "candidate"):
+        settings = EvaluationSettings(f"{role}-run", ("task",))
+        place = Path("again") / role / PROBES
+        place.mkdir(parents=True)
+        for file in (folder / role / PROBES).iterdir():
+            if file.name != SETTINGS_FILE:
+                (place / file.name).write_bytes(file.read_bytes())
+        (place / SETTINGS_FILE).write_text(json.dumps(what_decides(_model_of(Path(f"{role}-run"), settings))))
+    assert main(runs) == 0
+    assert "task: 40.0 points lost" in capsys.readouterr().out
+
+
+def test_an_unfinished_measurement_does_not_block_its_folder(finished, tmp_path, monkeypatch):
+    folder = tmp_path / "out" / "base" / PROBES
+    (folder / HEADER).unlink()
+    commands = []
+    monkeypatch.setattr("emt_tasks.commands.evaluations._run", lambda command: commands.append(command))
+    with pytest.raises(UserError, match="emt probe"):
+        probed("base", EvaluationSettings("models/base", ("task",), limit=5), tmp_path / "out")
+    assert commands
+
+
+def test_a_user_s_own_rows_are_not_replaced(tmp_path):
+    from emt_tasks.diagnosis.measure import _written_before, check_output
+
+    (tmp_path / "probe_prompts.jsonl").write_text("mine")
+    assert _written_before(tmp_path) == ()
+    check_output(tmp_path, overwrite=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file; expected a folder"):
+        check_output(tmp_path / "file", overwrite=False)
+
+
+def test_another_s_list_of_lost_answers_is_not_replaced(tmp_path, capsys):
+    (tmp_path / "lost.jsonl").write_text("mine")
+    assert main(["diagnose", "a", "b", "-o", str(tmp_path)]) == 2
+    assert "lost.jsonl was not written by emt diagnose" in capsys.readouterr().err
+
+
+def test_a_run_of_another_kind_of_model_is_refused(tmp_path):
+    run = write_run(tmp_path / "run", {"task": [judged_sample(0, "correct")]})
+    (file,) = run.glob("*_results.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"config": {"model": "llava_hf"}}))
+    with pytest.raises(UserError, match="this run is of llava_hf"):
+        probed("base", replace(BASE, model=str(run)), tmp_path / "out")
+
+
+def test_an_adapter_as_the_base_stays_on_its_own(tmp_path):
+    adapters = [tmp_path / name for name in ("one", "two")]
+    for adapter in adapters:
+        adapter.mkdir()
+        (adapter / "adapter_config.json").touch()
+    on_a_model = candidate_settings(str(adapters[1]), "models/base", BASE)
+    assert (on_a_model.model, on_a_model.peft) == ("models/base", str(adapters[1]))
+    on_its_own = candidate_settings(str(adapters[1]), str(adapters[0]), BASE)
+    assert (on_its_own.model, on_its_own.peft) == (str(adapters[1]), None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--model-kind", "emt_clip"], "only a whole model has places to measure"),
+        ([], "already has a measured model"),
+    ],
+)
+def test_what_would_stop_a_measurement_stops_the_evaluation(arguments, reason, finished, capsys):
+    command = ["eval", "models/base", "--tasks", "emt_mnist", "-o", "run", "--probe", f"out/base/{PROBES}"]
+    assert main([*command, *arguments]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_without_a_diagnosis_the_verdict_stands(finished, tmp_path, capsys):
+    """The measurement fails; the check still gates and reports, and says why there is no diagnosis."""
+    (tmp_path / "out" / "base" / PROBES / "probe_task.jsonl").write_text("{")
+    check = ["check", "--base", "models/base", "--candidate", "models/tuned", "--tasks", "task", "-o", "out"]
+    assert main([*check, "--diagnose"]) == 1
+    said = capsys.readouterr()
+    assert "--diagnose: " in said.err and "the last line is cut off" in said.err
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 @pytest.mark.slow

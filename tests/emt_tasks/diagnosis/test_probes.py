@@ -51,6 +51,11 @@ def test_too_few_documents_of_a_class():
     assert not probes.can_be_folded(["a", "b", "c"], ["1", "2", "3"])
     assert not probes.can_be_folded(["a"] * 50, own_groups()[:50])
     assert probes.can_be_folded(LABELS, own_groups())
+    ten_of_each = [str(number % 10) for number in range(40)]
+    assert not probes.can_be_folded(ten_of_each, own_groups()[:40])  # four documents of each cannot fill five folds
+    five = [str(number % 10) for number in range(50)]
+    assert probes.can_be_folded(five, own_groups()[:50])
+    probes.out_of_fold(features(1.0)[:50], five, own_groups()[:50])
     assert not probes.can_be_folded(["a", "b"] * 20, ["one image", "another"] * 20)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -89,7 +90,12 @@ def test_templates_of_open_clip_and_of_a_file(tmp_path):
     (tmp_path / "own.txt").write_text("a {label}\n\nmy {label}\n")
     assert read_templates(str(tmp_path / "own.txt")) == ["a {label}", "my {label}"]
     (tmp_path / "bad.txt").write_text("a {label}\na {name}\n")
-    for name, reason in (("bad.txt", "found 'a {name}'"), ("nowhere.txt", "expected openai, simple, or a file")):
+    (tmp_path / "open.txt").write_text("a {label}}\n")
+    for name, reason in (
+        ("bad.txt", "found 'a {name}'"),
+        ("open.txt", "found 'a {label}}'"),
+        ("nowhere.txt", "expected openai, simple, or a file"),
+    ):
         with pytest.raises(UserError, match=reason):
             read_templates(str(tmp_path / name))
 
@@ -139,6 +145,16 @@ def test_a_tower_that_does_not_fit_is_named(tmp_path):
     siglip = build("siglip", tmp_path / "siglip")
     with pytest.raises(UserError, match="the checkpoint's tower does not fit"):
         encoders.load(str(siglip), CPU, tower=str(tiny_checkpoints.build("llava", tmp_path / "llava")))
+
+
+def test_missing_weights_are_refused(tmp_path):
+    """Transformers would fill them with random numbers, and the encoder would answer at chance."""
+    folder = build("clip", tmp_path / "clip")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("text_model")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="weights are missing, the first text_model"):
+        encoders.load(str(folder), CPU)
 
 
 def test_open_clip_takes_no_tower():

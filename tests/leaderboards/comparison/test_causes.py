@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emt_core.errors import UserError
 from emt_core.files import dump_row
-from emt_core.measured import HEADER, Measured, read_measured
+from emt_core.measured import HEADER, Measured, question_digest, read_measured
 from emt_core.runs import read_run
 from leaderboards.comparison.causes import Causes, find_causes, known
 from leaderboards.comparison.forgetting import compare
@@ -34,10 +34,10 @@ def knowing(document: int, *, closed: bool = True, tower: bool = True, projector
     return row(right, *(right if known else wrong for known in (closed, tower, projector)))
 
 
-def measured(folder: Path, tower: str, rows: dict[int, dict[str, Any]]) -> Measured:
+def measured(folder: Path, tower: str, rows: dict[int, dict[str, Any]], learned: str = "the others") -> Measured:
     folder.mkdir()
-    kinds = {"label": 10.0} if "closed_sets" in rows[0] else {}
-    tasks = {"task": {"documents": len(rows), "closed_sets": kinds, "probe": "the other documents"}}
+    kinds = dict.fromkeys(rows[0].get("closed_sets", {}), 10.0)
+    tasks = {"task": {"documents": len(rows), "closed_sets": kinds, "probe": learned}}
     (folder / HEADER).write_text(json.dumps({"tower": tower, "tasks": tasks}))
     (folder / "probe_task.jsonl").write_bytes(b"".join(dump_row({"doc_id": doc} | row) for doc, row in rows.items()))
     return read_measured(folder)
@@ -47,7 +47,14 @@ def measured(folder: Path, tower: str, rows: dict[int, dict[str, Any]]) -> Measu
 def diagnose(tmp_path):
     """Causes for a candidate that answers the first `lost` documents wrong, by the rows of both models."""
 
-    def find(lost: int, before: dict[int, Any], after: dict[int, Any], *, same_tower: bool = False) -> Causes:
+    def find(
+        lost: int,
+        before: dict[int, Any],
+        after: dict[int, Any],
+        *,
+        same_tower: bool = False,
+        learned: str = "the others",
+    ) -> Causes:
         for side, wrong in (("base", 0), ("candidate", lost)):
             samples = [
                 judged_sample(doc, "incorrect" if doc < wrong else "correct", target=CLASSES[doc % 10])
@@ -57,7 +64,7 @@ def diagnose(tmp_path):
         runs = (read_run(tmp_path / side) for side in ("base", "candidate"))
         models = (
             measured(tmp_path / "before", "a tower", before),
-            measured(tmp_path / "after", "a tower" if same_tower else "another", after),
+            measured(tmp_path / "after", "a tower" if same_tower else "another", after, learned),
         )
         (found,) = find_causes(compare(*runs), *models)
         return found
@@ -107,6 +114,42 @@ def test_without_a_closed_set_the_cause_is_unclear(diagnose):
     found = diagnose(20, plain, plain)
     assert set(found.of.values()) == {"unclear"}
     assert found.recoverable is None and found.calibration == (None, None)
+
+
+def test_probes_that_learned_from_other_documents_are_not_compared(diagnose):
+    lost = (range(20), {"closed": False, "tower": False})
+    found = diagnose(20, rows(), rows(lost=lost), learned="3,000 documents of the training split")
+    assert set(found.of.values()) == {"unclear"} and not found.probed
+
+
+def test_rows_of_the_same_questions_are_taken(diagnose):
+    before = {doc: row | {"asked": digest(doc)} for doc, row in rows().items()}
+    assert diagnose(20, before, rows()).lost == 20
+
+
+def test_rows_of_questions_in_another_order_are_refused(diagnose):
+    before = {doc: row | {"asked": digest(doc if doc != 3 else 4)} for doc, row in rows().items()}
+    with pytest.raises(UserError, match=r"document 3 in .*before is another question than in the run"):
+        diagnose(20, before, rows())
+
+
+def digest(document: int) -> str:
+    return question_digest("What is in the image?", CLASSES[document % 10])
+
+
+def test_options_scored_by_their_text_are_known_by_their_letter(diagnose):
+    """Every option's text is of one question alone, so the option goes by its letter."""
+
+    def by_text(document: int, right: bool) -> dict[str, Any]:
+        letters = "ABCD"
+        letter, named = letters[document % 4], letters[(document + (not right)) % 4]
+        found = {"top": [[named, 0.9]], "rank": 1 if right else 2, "right": letter}
+        return {"closed_sets": {"text": found}}
+
+    before = {doc: by_text(doc, True) for doc in range(DOCUMENTS)}
+    after = {doc: by_text(doc, doc >= 10) for doc in range(DOCUMENTS)}
+    found = diagnose(40, before, after, same_tower=True)
+    assert [found.of[doc] for doc in range(40)] == ["mouth"] * 10 + ["format"] * 30
 
 
 def test_documents_that_were_not_measured_are_left_out(diagnose):

@@ -30,6 +30,7 @@ def causes(**changes) -> Causes:
         "guessed": 1.0,
         "base_closed": wilson_interval(30, 31).scaled(100),
         "same_tower": True,
+        "probed": True,
         "reaches": None,
         "flows": (Flow("rose", "tulip", 20), Flow("rose", "(none)", 11)),
         "calibration": (None, None),
@@ -53,6 +54,15 @@ def test_a_line_says_why_it_cannot_be_told(same_tower):
     line = in_a_line(causes(of=dict.fromkeys(range(31), "unclear"), closed_by=None, same_tower=same_tower))
     assert "its answers are no closed set" in line
     assert ("not the eye" in line) == same_tower
+
+
+def test_what_was_not_measured_is_not_called_kept():
+    assert in_a_line(causes(n=0, lost=0, of={})) == "flowers102: none of its documents was measured."
+
+
+def test_without_probes_the_probe_is_not_blamed():
+    line = in_a_line(causes(of=dict.fromkeys(range(31), "unclear"), same_tower=False, probed=False))
+    assert "its images were not probed" in line
 
 
 def test_bars_end_where_the_losses_do():

@@ -23,6 +23,12 @@ def test_nothing_has_no_reliability():
     assert reliability([], []) is None
 
 
+def test_what_is_no_number_is_left_out():
+    found = reliability([float("nan"), 0.9], [True, True])
+    assert found and found.n == 1 and found.error == pytest.approx(0.1)
+    assert reliability([float("nan")], [True]) is None
+
+
 def test_a_border_belongs_to_the_bin_below():
     found = reliability([0.5, 0.500001, 0.0, 1.0], [True] * 4)
     assert found and [one.right.n for one in found.bins] == [1, 1, 1, 1]
