@@ -102,9 +102,9 @@ def recipes_page() -> str:
         name = file.relative_to(recipe_file.FOLDER).with_suffix("").as_posix()
         parts.append(f"### {name}\n\n```text\n{_header(file)}\n```\n")
     parts.append("## Fields\n")
-    sections: list[type[BaseModel]]
-    sections = [recipe.Recipe, recipe.Part, recipe.Lora, recipe.Mixture, recipe.SourceEntry, recipe.Optimiser,
-                recipe.Schedule, recipe.Batching, recipe.Save, recipe.Evaluate]  # fmt: skip
+    own = (one for one in vars(recipe).values() if isinstance(one, type) and issubclass(one, BaseModel))
+    sections = [one for one in own if one.model_fields and one is not recipe.Recipe]
+    sections.insert(0, recipe.Recipe)
     parts += [_section(section) for section in sections]
     return "\n".join(parts)
 

@@ -105,7 +105,10 @@ def make_view(
     data: dict[str, list[Any]] = {
         "candidates": [candidate.label for candidate in candidates],
         "classes": [_classes(result.comparison) for result in results],
-        "flips": [_flips(result.comparison, read_flips, thumbnails) for result in results],
+        "flips": [
+            _flips(result.comparison, read_flips, thumbnails, found)
+            for result, found in zip(results, known, strict=True)
+        ],
         "images": thumbnails.uris,
     }
     first = results[0].comparison
@@ -124,6 +127,7 @@ def make_view(
         "confidence": f"{100 * (1 - results[0].policy.alpha):g}",
         "finetuned_on": finetuned_on,
         "has_classes": any(task for classes in data["classes"] for task in classes),
+        "has_causes": any(known),
         "has_flips": any(task["rows"] for flips in data["flips"] for task in flips),
         "data": data,
     }
@@ -194,8 +198,10 @@ def _class(entry: ClassComparison) -> list[Any]:
     return [printable(entry.name), entry.n, *(None if value is None else round(value, 2) for value in values)]
 
 
-def _flips(comparison: Comparison, read: FlipReader, thumbnails: Thumbnails) -> list[dict[str, Any]]:
-    tasks = []
+def _flips(
+    comparison: Comparison, read: FlipReader, thumbnails: Thumbnails, causes: Sequence[Causes]
+) -> list[dict[str, Any]]:
+    tasks, of = [], {found.task: found.of for found in causes}
     for task in comparison.tasks:
         flips = read(comparison, task) if task.flips.lost + task.flips.gained else []
         images = thumbnails.of(comparison.base.tasks[task.task], [flip.row for flip in flips]) if flips else {}
@@ -204,14 +210,15 @@ def _flips(comparison: Comparison, read: FlipReader, thumbnails: Thumbnails) -> 
                 "task": task.task,
                 "lost": task.flips.lost,
                 "gained": task.flips.gained,
-                "rows": [_flip(flip, images[flip.row]) for flip in flips],
+                "rows": [_flip(flip, images[flip.row], of.get(task.task, {}).get(flip.doc_id)) for flip in flips],
             }
         )
     return tasks
 
 
-def _flip(flip: Flip, image: int | str) -> dict[str, Any]:
+def _flip(flip: Flip, image: int | str, cause: str | None) -> dict[str, Any]:
     return {
+        **({"cause": cause} if cause else {}),
         "doc": flip.doc_id,
         "lost": flip.direction == "lost",
         "question": _excerpt(flip.question),

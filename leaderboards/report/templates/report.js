@@ -87,7 +87,7 @@ function classRow([name, n, base, candidate, drop, lower, upper]) {
 function setUpFlips() {
   const box = document.getElementById("flips");
   if (!box) return () => {};
-  const [task, change, was, became] = box.querySelectorAll("select");
+  const [task, change, was, became, cause] = box.querySelectorAll("select");
   const search = box.querySelector("input");
   const list = box.querySelector(".flips");
   const entry = () => data.flips[chosen].find((each) => each.task === task.value);
@@ -97,6 +97,7 @@ function setUpFlips() {
     const rows = all.rows.filter((row) => (!change.value || (change.value === "lost") === row.lost)
       && (!was.value || row.base.category === was.value)
       && (!became.value || row.candidate.category === became.value)
+      && (!cause?.value || row.cause === cause.value)
       && (!words || matches(row, words)));
     list.replaceChildren(...rows.slice(page * FLIPS_A_PAGE, (page + 1) * FLIPS_A_PAGE).map(flipCard));
     const flipped = all.lost + all.gained;
@@ -107,10 +108,11 @@ function setUpFlips() {
     const kinds = (side) => [...new Set(entry().rows.map((row) => row[side].category))].sort().map((kind) => [kind, kind]);
     fill(was, [["", "any"], ...kinds("base")]);
     fill(became, [["", "any"], ...kinds("candidate")]);
+    if (cause) fill(cause, [["", "any"], ...[...new Set(entry().rows.map((row) => row.cause))].filter(Boolean).sort().map((kind) => [kind, kind])]);
     restart();
   };
   task.addEventListener("change", refill);
-  [change, was, became].forEach((select) => select.addEventListener("change", restart));
+  [change, was, became, cause].forEach((select) => select?.addEventListener("change", restart));
   search.addEventListener("input", restart);
   return () => {
     fill(task, data.flips[chosen].map((each) => [each.task, `${each.task} (${thousands(each.lost + each.gained)})`]));
@@ -134,7 +136,7 @@ function flipCard(row) {
     make("div", {}, make("dt", {}, "Question"), make("dd", {}, ...foreign(row.question))),
     make("div", {}, make("dt", {}, "Right answer"), make("dd", {}, ...foreign(row.target))),
     make("div", { class: "answers" }, answer("Base", row.base), answer("Candidate", row.candidate)));
-  const id = make("p", { class: "id" }, `doc_id ${row.doc} · ${row.lost ? "lost" : "gained"}`);
+  const id = make("p", { class: "id" }, `doc_id ${row.doc} · ${row.lost ? "lost" : "gained"}${row.cause ? `: ${row.cause}` : ""}`);
   return make("article", { class: "flip" }, make("div", {}, image), make("div", {}, id, facts));
 }
 

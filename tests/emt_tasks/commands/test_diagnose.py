@@ -69,7 +69,9 @@ def test_what_is_there_is_used_and_each_lost_answer_gets_its_cause(finished, tmp
     assert "regains 75.0 %" in said and "A guess among the choices would regain 25.0 %." in said
     rows = [json.loads(line) for line in (tmp_path / "out" / "lost.jsonl").read_text().splitlines()]
     assert [row["cause"] for row in rows] == ["mouth"] * 10 + ["format"] * 30
-    assert "of them are format" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "of them are format" in page
+    assert page.count('"cause":"format"') == 30 and page.count('"cause":"mouth"') == 10
 
 
 def test_json_lines_for_a_program(finished, capsys):
