@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "eval": ("emt_tasks.commands.evaluate", "app", "Evaluate one model on our tasks, through lmms-eval."),
     "diagnose": ("emt_tasks.commands.diagnose", "diagnose", "Say why answers were lost: format, mouth or eye."),
+    "rescue": ("emt_tasks.commands.rescue", "rescue", "Find a merge with the base that passes the gate."),
     "probe": ("emt_tasks.commands.probe", "probe", "Measure what the places in one model still know."),
     "finetune": ("emt_tasks.commands.finetune", "finetune", "Fine-tune a model from a recipe."),
     "merge": ("emt_tasks.commands.finetune", "merge", "Merge an adapter into its model, or a model with its base."),

@@ -165,6 +165,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         self._world_size = accelerator.num_processes
         self.batch_size = _positive("batch_size", batch_size)
         self.max_new_tokens = _positive("max_new_tokens", max_new_tokens)
+        self.processor = processor
         processor = copy.deepcopy(processor)  # padding is set on it, from the thread that prepares batches
         self._prompter = Prompter(processor, chat_template, system_prompt)
         self._collate = Collator(processor, self._prompter)

@@ -125,6 +125,7 @@ def compare(
     metrics: Mapping[str, str] | None = None,
     finetuned_on: str | None = None,
     allow: Collection[str] = (),
+    without: Mapping[str, Collection[int]] | None = None,
     progress: Callable[[str], None] = lambda _task: None,
 ) -> Comparison:
     """Compare two runs, document by document.
@@ -138,6 +139,7 @@ def compare(
         metrics: the metric to compare a task by; by default its first.
         finetuned_on: the task whose labels count as leakage.
         allow: names of differences between the runs that are accepted; see `alike`.
+        without: documents of each task that are left out, such as those by which the candidate was chosen.
         progress: called with each task's name before it is read.
 
     Raises:
@@ -151,7 +153,15 @@ def compare(
     compared = []
     for task in chosen:
         progress(task)
-        paired = pair_task(task, base, candidate, encoder=encoder, metric=(metrics or {}).get(task), allow=allow)
+        paired = pair_task(
+            task,
+            base,
+            candidate,
+            encoder=encoder,
+            metric=(metrics or {}).get(task),
+            allow=allow,
+            without=(without or {}).get(task, ()),
+        )
         differences += paired.differences
         compared.append(_compare_task(paired, placed.get(task), finetuned_on))
     adjusted = _adjust(compared)

@@ -86,8 +86,11 @@ def pair_task(
     encoder: Run | None = None,
     metric: str | None = None,
     allow: Collection[str] = (),
+    without: Collection[int] = (),
 ) -> PairedTask:
-    """Read one task of two runs and pair its documents; `allow` names the differences that the user accepts.
+    """Read one task of two runs and pair its documents, but for those in `without`.
+
+    `allow` names the differences that the user accepts.
 
     Raises:
         UserError: versions, prompts, generation settings, limits or documents differ; or a file is invalid.
@@ -113,6 +116,14 @@ def pair_task(
         joined = joined.join(scores, on="doc_id", how="left", maintain_order="left")
     else:
         joined = joined.with_columns(encoder_score=pl.lit(None, pl.Float64))
+    excluded, documents = (
+        _count_excluded(joined, left, right, first.effective),
+        max(joined.height, first.effective or 0),
+    )
+    if without:
+        before = joined.height
+        joined = joined.filter(~pl.col("doc_id").is_in(sorted(without)))
+        documents -= before - joined.height
     known = joined.select("base_score", "candidate_score").select(pl.sum_horizontal(pl.all().is_not_null()))
     frame, one_sided = (joined.filter(known.to_series() == sides) for sides in (2, 1))
     return PairedTask(
@@ -121,8 +132,8 @@ def pair_task(
         candidate=second,
         metric=left.metric,
         judged=left.judged and right.judged,
-        documents=max(joined.height, first.effective or 0),
-        excluded=_count_excluded(joined, left, right, first.effective),
+        documents=documents,
+        excluded=excluded,
         frame=frame.drop("base_unscored", "candidate_unscored"),
         differences=accept(differences, allow),
         one_sided=one_sided.select("doc_id", "cluster", "base_score", "candidate_score"),

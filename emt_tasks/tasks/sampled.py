@@ -1,0 +1,75 @@
+"""Scores of some documents of tasks by a loaded model: as lmms-eval asks and scores them, without a run's files."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+
+import numpy as np
+from lmms_eval.api.instance import Instance
+from numpy.typing import NDArray
+
+from emt_tasks import plugin
+from emt_tasks.diagnosis.measure import Asked
+from emt_tasks.models.vlm import EmtVLM
+
+
+class Sampled:
+    """Some documents of each task, in an order drawn at random once.
+
+    Args:
+        names: of tasks and groups.
+        most: documents of a task at most.
+        share: the share of a task's documents at most.
+    """
+
+    def __init__(self, names: Sequence[str], most: int, share: float) -> None:
+        with redirect_stdout(sys.stderr):
+            found = {name: Asked.of(name, task, None) for name, task in plugin.load_tasks(names).items()}
+        self.tasks = {name: asked for name, asked in found.items() if asked is not None}
+        self._chosen = {name: _drawn(name, len(asked.requests), most, share) for name, asked in self.tasks.items()}
+
+    @property
+    def documents(self) -> Mapping[str, list[int]]:
+        """The numbers of each task's chosen documents, as runs have them."""
+        return {
+            name: [self.tasks[name].requests[number].doc_id for number in numbers]
+            for name, numbers in self._chosen.items()
+        }
+
+    @property
+    def size(self) -> int:
+        """How many documents the smallest task has here."""
+        return min(map(len, self._chosen.values()))
+
+    def scores(self, lm: EmtVLM, count: int, start: int = 0) -> dict[str, NDArray[np.float64]]:
+        """Return the accuracy of the chosen documents of each task, from `start` to `count`."""
+        lm.task_dict = {name: asked.task.dataset for name, asked in self.tasks.items()}
+        found = {}
+        for name, asked in self.tasks.items():
+            numbers = self._chosen[name][start:count]
+            requests = [asked.requests[number] for number in numbers]
+            instances = [
+                Instance(
+                    request_type="generate_until",
+                    arguments=(one.context, one.payload, one.visual, one.doc_id, one.task, one.split),
+                    idx=0,
+                    metadata={"task": one.task, "doc_id": one.doc_id, "repeats": 1},
+                )
+                for one in requests
+            ]
+            answers = [result.text for result in lm.generate_until(instances)]
+            scored = [
+                asked.task.process_results(asked.documents[number], [answer])["accuracy"]
+                for number, answer in zip(numbers, answers, strict=True)
+            ]
+            found[name] = np.array([0.0 if score is None else float(score) for score in scored])
+        return found
+
+
+def _drawn(name: str, documents: int, most: int, share: float) -> list[int]:
+    """Return numbers of documents in an order that depends on the task's name alone."""
+    order = sorted(range(documents), key=lambda number: hashlib.sha256(f"{name} {number}".encode()).digest())
+    return order[: max(1, min(most, int(share * documents)))]

@@ -1,0 +1,104 @@
+"""Merges of a fine-tuned model with its base, in place on one loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emt_core.errors import UserError
+from emt_tasks.models.loading import folder_or_name
+from finetune.model.parts import find_parts
+from finetune.recipes.schema import PartName
+from finetune.training.checkpoint import save_checkpoint, stored_dtype
+from finetune.training.storing import Storage
+
+_FINEST: tuple[PartName, ...] = ("llm_attention", "llm_gate_up", "vision", "audio", "projector", "llm")
+"""A weight belongs to the first of these parts that it is in."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """θ = share · base + (1 − share) · tuned: WiSE-FT (arXiv 2109.01903, §3), with α = 1 − share.
+
+    `parts` have a share of their own.
+    """
+
+    share: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, part: str) -> float:
+        """Return the base's share of a part's weights."""
+        return self.parts.get(part, self.share)
+
+    def __str__(self) -> str:
+        others = "".join(f", {share:.2f} of its {part}" for part, share in sorted(self.parts.items()))
+        return f"{self.share:.2f} of the base{others}"
+
+    def __hash__(self) -> int:
+        return hash((self.share, tuple(sorted(self.parts.items()))))
+
+
+class Merges:
+    """One loaded model that becomes each merge in turn; only weights that fine-tuning changed are touched.
+
+    Args:
+        model: the fine-tuned one, without wrappers.
+        base: the base's weights by name.
+
+    Raises:
+        UserError: the two are not the same architecture, or equal.
+    """
+
+    def __init__(self, model: Any, base: Mapping[str, torch.Tensor]) -> None:
+        self._model = model
+        self._weights = dict(model.named_parameters())
+        for name, weights in self._weights.items():
+            if name not in base or base[name].shape != weights.shape:
+                raise UserError(
+                    f"the base has no weights like the candidate's {name}; expected what it was trained from"
+                )
+        changed = [
+            name
+            for name, weights in self._weights.items()
+            if not torch.equal(weights.cpu().float(), base[name].float())
+        ]
+        if not changed:
+            raise UserError("the candidate's weights are the base's; there is nothing to merge")
+        self._base = {name: base[name].to(self._weights[name].device, torch.float32) for name in changed}
+        self._tuned = {name: self._weights[name].detach().clone() for name in changed}
+        found = find_parts(model)
+        self._part = {
+            name: part for part in reversed(_FINEST) for name in found.parameters.get(part, ()) if name in self._tuned
+        }
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """The names of the weights that fine-tuning changed."""
+        return frozenset(self._tuned)
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts that have such weights, in the order of `_FINEST`."""
+        return [part for part in _FINEST if part in self._part.values()]
+
+    @torch.no_grad()
+    def apply(self, merge: Merge) -> None:
+        """Let the model be this merge."""
+        for name, tuned in self._tuned.items():
+            share = merge.of(self._part.get(name, ""))
+            self._weights[name].copy_(torch.lerp(tuned.float(), self._base[name], share))
+
+    def write(self, processor: Any, folder: Path, base: str) -> None:
+        """Write the model as it is now: changed weights in float32, the others in the base's dtype.
+
+        Args:
+            processor: saved beside the weights.
+            folder: the destination; replaced if it exists.
+            base: the base's folder or name, for its dtype.
+        """
+        storage = Storage(self.changed, stored_dtype(folder_or_name(base)))
+        save_checkpoint(folder, self._model, processor, storage=storage, advice="free some space and run it again")

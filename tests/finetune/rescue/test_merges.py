@@ -1,0 +1,75 @@
+"""Merges in place: exact, of each part, and only where something was trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from emt_core.errors import UserError
+from finetune.model.parts import find_parts
+from finetune.rescue.merges import Merge, Merges
+from tests.support import tiny_checkpoints
+
+
+@pytest.fixture(params=["llava", "qwen2_5_vl", "fast_vlm"])
+def pair(request, tiny):
+    """A base's weights, and a model that was trained everywhere but in its projector."""
+    folder = tiny(request.param)
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    base = {name: weights.detach().clone() for name, weights in model.named_parameters()}
+    frozen = set(find_parts(model).parameters["projector"])
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if name not in frozen:
+                weights.add_(torch.randn_like(weights))
+    return folder, model, base
+
+
+def test_both_ends_are_the_models_and_the_middle_is_the_mean(pair):
+    _, model, base = pair
+    tuned = {name: weights.detach().clone() for name, weights in model.named_parameters()}
+    merges = Merges(model, base)
+    for share in (1.0, 0.25, 0.0):
+        merges.apply(Merge(share))
+        for name, weights in model.named_parameters():
+            expected = share * base[name] + (1 - share) * tuned[name]
+            torch.testing.assert_close(weights, expected, atol=1e-5, rtol=1e-5)
+    assert merges.changed == {name for name in base if not torch.equal(base[name], tuned[name])}
+
+
+def test_a_part_has_its_own_share(pair):
+    _, model, base = pair
+    merges = Merges(model, base)
+    assert "projector" not in merges.parts and {"vision", "llm_attention", "llm"} <= set(merges.parts)
+    merges.apply(Merge(1.0, {"vision": 0.0}))
+    away = {name for name, weights in model.named_parameters() if not torch.equal(weights, base[name])}
+    assert away and away <= set(find_parts(model).parameters["vision"])
+
+
+def test_what_is_written_loads_as_it_was(pair, tmp_path):
+    folder, model, base = pair
+    merges = Merges(model, base)
+    merges.apply(Merge(0.5))
+    merges.write(AutoProcessor.from_pretrained(folder), tmp_path / "merged", str(folder))
+    again = dict(AutoModelForImageTextToText.from_pretrained(tmp_path / "merged").named_parameters())
+    for name, weights in model.named_parameters():
+        torch.testing.assert_close(again[name], weights)
+
+
+def test_models_that_are_equal_or_unlike_are_refused(pair):
+    _, model, base = pair
+    with pytest.raises(UserError, match="nothing to merge"):
+        Merges(model, {name: weights.detach().clone() for name, weights in model.named_parameters()})
+    with pytest.raises(UserError, match="expected what it was trained from"):
+        Merges(model, dict(list(base.items())[1:]))
+
+
+def test_no_part_is_forgotten(tiny):
+    """Each weight of each architecture is in one of the parts that have their own share."""
+    for architecture in sorted(tiny_checkpoints.ARCHITECTURES):
+        model = AutoModelForImageTextToText.from_pretrained(tiny(architecture), dtype=torch.float32)
+        base = {name: weights.detach() + 1 for name, weights in model.named_parameters()}
+        merges = Merges(model, base)
+        assert set(merges._part) == set(base), architecture
