@@ -158,10 +158,11 @@ def _search(
 
     with tqdm(desc="Merges") as progress:
         trials = search(evaluate_merge, aim, SHARES, first=FIRST, most=sampled.size)
-        refined = refine(evaluate_merge, aim, trials[0], merges.parts, documents=sampled.size)
+        refined = refine(evaluate_merge, aim, trials, merges.parts, documents=sampled.size)
     merges.apply(refined[0].merge)
     merges.write(lm.processor, rescued, wanted["base"].model)
-    return [*refined, *trials[1:]], sampled.documents
+    others = [trial for trial in trials if trial not in refined]
+    return [*refined, *others], sampled.documents
 
 
 def _aim(before: Comparison, learn: str, rules: Policy, documents: Mapping[str, Sequence[int]]) -> Aim:

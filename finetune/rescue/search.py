@@ -20,6 +20,9 @@ Evaluate = Callable[[Merge, int], Scores]
 _ERRORS = 2.0
 """Standard errors above an estimated drop at which it still has to be within the margin: the best of many flatters."""
 
+_ABOUT = 0.05
+"""The part of what was learned that is given up for safety."""
+
 _STEP = 0.05
 """Between the shares that are tried beside the best one."""
 
@@ -102,16 +105,35 @@ def search(evaluate: Evaluate, aim: Aim, shares: Iterable[float], *, first: int,
         left = [trial.merge for trial in round_[: max(1, (len(round_) + 1) // 2)]]
 
 
-def refine(evaluate: Evaluate, aim: Aim, best: Trial, parts: Sequence[str], *, documents: int) -> list[Trial]:
-    """Return the trials of shares beside the best one, then of parts; the best one first.
+def chosen(trials: Sequence[Trial]) -> Trial:
+    """Return the safest of those that learned about as much as the best that may pass; the best one if none may.
+
+    Safest: that loses least, as estimated; of equals, that with the largest share of the base. What few documents
+    cannot tell apart, the gate's many may.
+    """
+    promising = [trial for trial in trials if trial.promising]
+    if not promising:
+        return min(trials, key=better)
+    most = max(trial.learned for trial in promising)
+    near = [trial for trial in promising if trial.learned >= most - _ABOUT * abs(most)]
+    return min(near, key=lambda trial: (trial.worst, -trial.merge.share, len(trial.merge.parts), -trial.learned))
+
+
+def refine(
+    evaluate: Evaluate, aim: Aim, found: Sequence[Trial], parts: Sequence[str], *, documents: int
+) -> list[Trial]:
+    """Return the trials of shares beside the best one, then of parts; the chosen one first.
 
     One part after the other gets the base's weights, or the candidate's; one that helps stays so for the next.
     """
-    near = [Merge(round(best.merge.share + step, 2)) for step in (-_STEP, _STEP)]
-    found = (weigh(merge, evaluate(merge, documents), aim) for merge in near if 0 <= merge.share < 1)
-    trials = sorted([best, *found], key=better)
+    start = found[0].merge.share
+    near = [Merge(round(start + step, 2)) for step in (-_STEP, _STEP) if 0 <= start + step < 1]
+    trials = [trial for trial in found if trial.documents == documents]
+    trials += [weigh(merge, evaluate(merge, documents), aim) for merge in near]
+    best = chosen(trials)
     for part in parts:
         for share in (0.0, 1.0):
-            merge = Merge(trials[0].merge.share, {**trials[0].merge.parts, part: share})
-            trials = sorted([*trials, weigh(merge, evaluate(merge, documents), aim)], key=better)
-    return trials
+            merge = Merge(best.merge.share, {**best.merge.parts, part: share})
+            trials.append(weigh(merge, evaluate(merge, documents), aim))
+        best = chosen(trials)
+    return [best, *sorted((trial for trial in trials if trial is not best), key=better)]

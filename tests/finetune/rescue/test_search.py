@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.rescue.merges import Merge
-from finetune.rescue.search import SHARES, Aim, Trial, better, refine, search, weigh
+from finetune.rescue.search import SHARES, Aim, Trial, better, chosen, refine, search, weigh
 
 DOCUMENTS = 128
 
@@ -63,8 +63,17 @@ def test_a_part_that_forgets_gets_the_base_s_weights():
 
     evaluate, aim, _ = world(kept, lambda m: 1 - 0.5 * m.of("llm"))
     start = weigh(Merge(0.5), evaluate(Merge(0.5), DOCUMENTS), aim)
-    best = refine(evaluate, aim, start, ["vision", "llm"], documents=DOCUMENTS)[0]
+    best = refine(evaluate, aim, [start], ["vision", "llm"], documents=DOCUMENTS)[0]
     assert dict(best.merge.parts) == {"vision": 1.0, "llm": 0.0} and best.promising
+
+
+def test_of_what_learned_about_as_much_the_safest_is_chosen():
+    """1 of 100 documents lost by all three: more of the base is safer; a tenth less learned is too much to give."""
+    found = [Trial(Merge(share), 100, learned, -0.01, {}) for share, learned in ((0.7, 1.0), (0.8, 0.96), (0.9, 0.9))]
+    assert chosen(found).merge.share == 0.8
+    unsafe = Trial(Merge(0.6), 100, 1.2, 0.01, {})
+    assert chosen([*found, unsafe]).merge.share == 0.8
+    assert chosen([unsafe]) is unsafe
 
 
 trials = st.builds(Trial, st.builds(Merge, st.floats(0, 1)), st.just(8), st.floats(0, 1), st.floats(-1, 1), st.just({}))
