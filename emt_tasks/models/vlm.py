@@ -113,7 +113,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         )
         if peft:
             model = loading.load_adapter(model, peft)
-        self._owns_model = True
+        self._owns_model, self._quiet = True, False
         self._set_up(model, processor, accelerator, batch_size, max_new_tokens, chat_template, system_prompt)
 
     @classmethod
@@ -127,6 +127,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         chat_template: str | None = None,
         system_prompt: str | None = None,
         accelerator: Accelerator | None = None,
+        quiet: bool = False,
     ) -> EmtVLM:
         """Wrap a model that is already loaded, for evaluating during training.
 
@@ -141,10 +142,12 @@ class EmtVLM(lmms):  # type: ignore[misc]
             chat_template: as in the class.
             system_prompt: as in the class.
             accelerator: the training loop's, if there is one.
+            quiet: show no progress bar.
         """
         lm = cls.__new__(cls)
         lmms.__init__(lm)
         lm._owns_model = False
+        lm._quiet = quiet
         accelerator = accelerator or Accelerator()
         lm._set_up(model, processor, accelerator, batch_size, max_new_tokens, chat_template, system_prompt)
         return lm
@@ -340,7 +343,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
                 module.training = mode
 
     def _progress(self, total: int) -> Any:
-        return tqdm(total=total, disable=self.rank != 0, desc="emt_vlm")
+        return tqdm(total=total, disable=self._quiet or self.rank != 0, desc="emt_vlm")
 
 
 def _sharing_a_prompt(

@@ -46,10 +46,14 @@ class Sampled:
 
     def scores(self, lm: EmtVLM, count: int, start: int = 0) -> dict[str, NDArray[np.float64]]:
         """Return the accuracy of the chosen documents of each task, from `start` to `count`."""
+        return self.scores_at(lm, {name: range(start, min(count, len(all_))) for name, all_ in self._chosen.items()})
+
+    def scores_at(self, lm: EmtVLM, places: Mapping[str, Sequence[int]]) -> dict[str, NDArray[np.float64]]:
+        """Return the accuracy of some of the chosen documents of each task, by their places in the drawn order."""
         lm.task_dict = {name: asked.task.dataset for name, asked in self.tasks.items()}
         found = {}
         for name, asked in self.tasks.items():
-            numbers = self._chosen[name][start:count]
+            numbers = [self._chosen[name][place] for place in places[name]]
             requests = [asked.requests[number] for number in numbers]
             instances = [
                 Instance(

@@ -254,6 +254,22 @@ class Regularise(_Section):
     loss: Literal["cross_entropy", "dft"] = "cross_entropy"
 
 
+class Probe(_Section):
+    """What is watched while training: `documents` of each of `tasks`, drawn anew every `every` steps.
+
+    They are drawn from `pool` documents of each task, whose answers by the base are known from the start. With `stop`,
+    training ends once a task is shown to have lost more than so many percentage points; that this happens although none
+    has is less likely than 5 % over the whole training (`finetune.training.alarm`).
+    """
+
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    every: Count = 50
+    documents: Count = 16
+    pool: Count = 128
+    batch_size: Count = 16
+    stop: Annotated[float, Field(gt=0, lt=100)] | None = None
+
+
 def _by_name(value: Any) -> Any:
     """Let `train: llm` and `train: [projector, llm]` mean parts with default settings."""
     names = [value] if isinstance(value, str) else value
@@ -285,6 +301,7 @@ class Recipe(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     save: Save = Save()
     regularise: Regularise = Regularise()
+    probe: Probe | None = None
     cache: Cache = Cache()
     evaluate: Evaluate = Evaluate()
     trackers: tuple[str, ...] = ()

@@ -6,11 +6,12 @@ like `emt eval`: `…_results.json` and one `…_samples_TASK.jsonl` per task.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emt_tasks.tasks.evaluator import EvaluationSettings, check, evaluate_loaded
-from finetune.recipes.schema import Evaluate
+from finetune.recipes.schema import Evaluate, Probe
 
 
 def check_tasks(settings: Evaluate) -> None:
@@ -21,6 +22,48 @@ def check_tasks(settings: Evaluate) -> None:
     """
     if settings.tasks:
         check(settings.tasks)
+
+
+def check_watched(settings: Probe | None) -> None:
+    """Make sure before training that what is to be watched exists, and that its data is available.
+
+    Raises:
+        UserError: a task does not exist, or its data is missing.
+    """
+    if settings:
+        check(settings.tasks)
+
+
+class LiveSample:
+    """Some documents of tasks, drawn once, that a model in training answers; all processes answer all of them.
+
+    Args:
+        tasks: names of tasks and groups.
+        pool: documents of each at most.
+        processor: the checkpoint's.
+        accelerator: the training run's.
+        batch_size: documents at a time.
+    """
+
+    def __init__(self, tasks: Sequence[str], pool: int, processor: Any, accelerator: Any, batch_size: int) -> None:
+        from emt_tasks.tasks.sampled import Sampled
+
+        self._sampled = Sampled(tasks, pool, 1.0)
+        self._processor, self._accelerator, self._batch_size = processor, accelerator, batch_size
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many documents of each task there are."""
+        return {task: len(documents) for task, documents in self._sampled.documents.items()}
+
+    def scores(self, model: Any, places: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+        """Return the accuracy of some of the documents of each task; the model is left as it was."""
+        from emt_tasks.models.vlm import EmtVLM
+
+        lm = EmtVLM.from_model(
+            model, self._processor, batch_size=self._batch_size, accelerator=self._accelerator, quiet=True
+        )
+        return self._sampled.scores_at(lm, places)
 
 
 def evaluate_live(

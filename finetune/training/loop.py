@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from finetune.data.collate import IGNORED, TrainingBatch
 from finetune.data.loader import Loader
 from finetune.data.mixture import Plan
@@ -28,6 +28,7 @@ from finetune.training.progress import Progress
 from finetune.training.regularisers import Regularisers
 from finetune.training.saving import Saver, save_points
 from finetune.training.schedule import factor
+from finetune.training.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Training:
         plan: the mixture's.
         saver: writes checkpoints and evaluates them.
         regularisers: the recipe's.
+        watch: looks at other tasks while the model trains, if the recipe says so.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Training:
         plan: Plan,
         saver: Saver,
         regularisers: Regularisers,
+        watch: Watch | None = None,
     ) -> None:
+        self._watch = watch
         self._regularisers = regularisers
         self.recipe, self.accelerator, self.loader, self.plan, self.saver = recipe, accelerator, loader, plan, saver
         self.steps = recipe.steps or plan.steps(recipe.batch.size, recipe.epochs or 1)
@@ -91,7 +95,11 @@ class Training:
             UserError: the loss or the gradient is no longer finite, a checkpoint cannot be written, or SIGTERM came: as
                 Slurm sends it before a job's time is up. The state is then saved first.
         """
+        if self._watch:
+            self._watch.start(self.model)
         start = self.saver.resume(self.optimiser)
+        if self._watch:
+            self._watch.restore(self.log, start)
         due = save_points(self.recipe, self.plan, self.steps)
         self.model.train()
         shown = self.accelerator.is_main_process
@@ -103,7 +111,16 @@ class Training:
                 rate = self._set_rate(step)
                 result = self._step(step, batches)
                 speed = progress.step(result.loss, self.recipe.batch.size, result.tokens)
-                self._record(step + 1, result, rate, speed)
+                seen, forgotten = self._look(step + 1, progress)
+                self._record(step + 1, result, rate, speed, seen)
+                if forgotten and step + 1 < self.steps:
+                    progress.say(
+                        f"step {step + 1} of {self.steps}: {listed(forgotten)} is shown to have lost more than "
+                        f"{self.recipe.probe.stop:g} points; saving, and training ends here"  # type: ignore[union-attr]
+                    )
+                    self.saver.save(step + 1, self.optimiser)
+                    self.saver.evaluate(step + 1)
+                    break
                 if step + 1 in due or result.stop:
                     progress.say(f"step {step + 1} of {self.steps}: loss {result.loss:.4f}, saving")
                     self.saver.save(step + 1, self.optimiser)
@@ -230,7 +247,17 @@ class Training:
             group["lr"] = group["peak"] * share
         return {part: self.recipe.learning_rate(part) * share for part in self.recipe.parts}
 
-    def _record(self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any]) -> None:
+    def _look(self, step: int, progress: Progress) -> tuple[dict[str, Any], list[str]]:
+        """Return what is seen of other tasks after a step, and those that are shown to be forgotten."""
+        if self._watch is None or not self._watch.due(step):
+            return {}, []
+        seen = self._watch.look(self.model, step)
+        progress.restart_clock()
+        return seen, self._watch.forgotten
+
+    def _record(
+        self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any], seen: dict[str, Any]
+    ) -> None:
         """Append a step to the loss log and send it to the trackers."""
         names = self.recipe.mixture.names
         by_source = {name: loss for name, loss in zip(names, result.by_source, strict=True) if loss is not None}
@@ -242,6 +269,7 @@ class Training:
             "learning_rate": rate,
             "gradient_norm": result.gradient_norm,
             **({"regularise": result.terms} if result.terms else {}),
+            **({"probe": seen} if seen else {}),
             "answer_tokens": result.answer_tokens,
             **speed,
         }
@@ -258,6 +286,7 @@ class Training:
             flat = {f"loss/{name}": loss for name, loss in by_source.items()}
             flat |= {f"learning_rate/{part}": value for part, value in rate.items()}
             flat |= {f"regularise/{name}": value for name, value in result.terms.items()}
+            flat |= {f"probe/{task}": found["accuracy"] for task, found in seen.items()}
             scalars = {key: value for key, value in line.items() if not isinstance(value, dict) and key != "step"}
             self.accelerator.log({**scalars, **flat}, step=step)
 

@@ -21,7 +21,7 @@ from emt_core.folders import check_folder, clear, mark, user_cache
 from emt_tasks.models.parts import vision_tower
 from finetune.data.collate import TrainingCollator
 from finetune.data.loader import Loader
-from finetune.data.mixture import plan
+from finetune.data.mixture import Plan, plan
 from finetune.data.scan import SKIPPED_FILE, Scan, describe_skipped, read_skipped, scan, usable
 from finetune.data.sources import TrainingSource, open_source
 from finetune.model import building
@@ -29,11 +29,12 @@ from finetune.model.features import Counts, cached_tower, can_be_cached, describ
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.card import push, write_card
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
-from finetune.training.evaluation import check_tasks
+from finetune.training.evaluation import LiveSample, check_tasks, check_watched
 from finetune.training.loop import Training
 from finetune.training.regularisers import Regularisers
 from finetune.training.saving import Saver
 from finetune.training.validation import Validation, open_watched
+from finetune.training.watch import Watch
 
 MADE_BY = "emt finetune"
 WRITTEN = (
@@ -68,6 +69,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     output = Path(recipe.output)
     check_output(output, recipe, resume=resume, overwrite=overwrite)
     check_tasks(recipe.evaluate)
+    check_watched(recipe.probe)
     sources = [open_source(entry, recipe.mixture.max_pixels) for entry in recipe.mixture.used]
 
     accelerator = make_accelerator(recipe)
@@ -97,7 +99,8 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         found.write(output)
     with _features(recipe, model, saver.sharded) as features:
         regularisers = Regularisers(recipe, model, collator, accelerator)
-        Training(recipe, accelerator, model, optimiser, loader, mixture, saver, regularisers).train()
+        watch = _watch(recipe, processor, accelerator, mixture)
+        Training(recipe, accelerator, model, optimiser, loader, mixture, saver, regularisers, watch).train()
     if accelerator.is_main_process:
         if features is not None:
             _say(describe_features(features))
@@ -105,6 +108,16 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         if recipe.save.push:
             _say(f"uploaded to {push(recipe)}")
     return (output / LAST).resolve()
+
+
+def _watch(recipe: Recipe, processor: Any, accelerator: Accelerator, mixture: Plan) -> Watch | None:
+    """Return what looks at other tasks while the model trains."""
+    if recipe.probe is None:
+        return None
+    chosen = recipe.probe
+    live = LiveSample(chosen.tasks, chosen.pool, processor, accelerator, chosen.batch_size)
+    steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
+    return Watch(chosen, live, steps, recipe.seed)
 
 
 def _scanned(

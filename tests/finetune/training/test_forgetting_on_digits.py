@@ -76,6 +76,28 @@ def test_forgetting_and_how_not_to(
     assert (lost >= 20) if forgets else (lost <= 3), (before, after)
 
 
+def test_training_ends_once_another_task_is_shown_to_be_lost(
+    finetune: Callable[..., list[dict[str, float]]], tmp_path: Path
+) -> None:
+    """The high rate loses shapes within an epoch; digits, which are learned, raise no alarm."""
+    finetune(
+        model="emt:tiny",
+        mixture={"sources": [{"data": "demo_digits"}]},
+        optimiser={"learning_rate": 2e-3},
+        steps=120,
+        evaluate={"tasks": []},
+        probe={"tasks": TASKS, "every": 10, "documents": 16, "pool": 64, "stop": 5.0},
+    )
+    lines = [json.loads(line) for line in (tmp_path / "run" / "emt_train.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "loss" in line]
+    assert steps[-1] < 120 and steps[-1] % 10 == 0
+    assert (tmp_path / "run" / f"checkpoint-{steps[-1]:06d}" / "model.safetensors").is_file()
+    last = [line["probe"] for line in lines if "probe" in line][-1]
+    assert last["demo_shapes"]["evidence"] >= 2 / 0.05  # two tasks share the chance of a false alarm
+    assert last["demo_digits"]["evidence"] < 2
+    assert [line["step"] for line in lines if "probe" in line] == list(range(10, steps[-1] + 1, 10))
+
+
 @pytest.mark.slow
 def test_it_learns_both_from_random_weights(finetune: Callable[..., list[dict[str, float]]], tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboards.statistics.sequential import Alarm, first_alarm
+from finetune.training.alarm import Alarm, first_alarm
 
 LOOKS, DOCUMENTS, TRAININGS = 20, 40, 2000
 MARGIN = 0.02
