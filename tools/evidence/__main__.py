@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     work, settings = options.work.resolve(), runs.read()
     folder = work / "evidence" / "runs"
+    os.environ |= {"EMT_DATA_DIR": str(data.sets(work)), "EMT_INCLUDE": str(data.tasks(work))}
     if not options.page:
         _run(work, folder, settings, options)
     results = Results(folder, options.seeds, settings["images"])
@@ -68,10 +69,9 @@ def _run(work: Path, folder: Path, settings: Mapping[str, Any], options: argpars
         make_small_vlm.main(
             [str(model), "--data", str(options.data), "--large", str(options.large), "--work", str(work)]
         )
-    sets, tasks = data.prepare(work, options.data, options.large)
-    os.environ |= {"EMT_DATA_DIR": str(sets), "EMT_INCLUDE": str(tasks)}
+    data.prepare(work, options.data, options.large)
     runs.evaluate(model, runs.base_tasks(settings), folder / BASE, folder / f"{BASE}.log")
-    encoder.measure(model, [sets, tasks], folder / f"{ENCODER}.json")
+    encoder.measure(model, [data.sets(work), data.tasks(work)], folder / f"{ENCODER}.json")
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
     with ThreadPoolExecutor(options.jobs) as pool:
         todo = [pool.submit(runs.run, experiment, model, folder)

@@ -25,28 +25,37 @@ _TASKS = Path(__file__).parent / "tasks"
 Ask = Callable[[Thing, random.Random], Row | None]
 
 
-def prepare(work: Path, data: Path, large: Path) -> tuple[Path, Path]:
-    """Lay out data sets and questions; return the folders for $EMT_DATA_DIR and $EMT_INCLUDE.
+def sets(work: Path) -> Path:
+    """The folder for $EMT_DATA_DIR."""
+    return (work / "evidence" / "data").resolve()
+
+
+def tasks(work: Path) -> Path:
+    """The folder for $EMT_INCLUDE."""
+    return (work / "evidence" / "tasks").resolve()
+
+
+def prepare(work: Path, data: Path, large: Path) -> None:
+    """Lay out data sets and questions.
 
     Args:
         work: where they go.
         data: has test images of CIFAR-10 and MNIST, and ImageNet.
         large: has more training images of CIFAR-10 and MNIST.
     """
-    sets = work / "evidence" / "data"
+    into, asked_in = sets(work), tasks(work)
     for name in ("cifar10", "mnist"):
-        _link(large / name / "train.parquet", sets / name / "train.parquet")
-        _link(data / name / "test.parquet", sets / name / "test.parquet")
+        _link(large / name / "train.parquet", into / name / "train.parquet")
+        _link(data / name / "test.parquet", into / name / "test.parquet")
     for name, split in (("imagenet1k", "validation"), ("imagewikiqa", "test")):
-        _sample(data / name / f"{split}.parquet", sets / name / f"{split}.parquet")
-    tasks = work / "evidence" / "tasks"
-    shutil.copytree(_TASKS, tasks, dirs_exist_ok=True)
+        _sample(data / name / f"{split}.parquet", into / name / f"{split}.parquet")
+    shutil.copytree(_TASKS, asked_in, dirs_exist_ok=True)
     wordnet = WordNet()
-    cifar10 = _labelled(sets / "cifar10" / "test.parquet", "cifar10", "img")
+    cifar10 = _labelled(into / "cifar10" / "test.parquet", "cifar10", "img")
     imagenet = _labelled(data / "imagenet1k" / "validation.parquet", "imagenet1k", "image")
     for split, half in (("train", imagenet[::2]), ("test", imagenet[1::2])):
         known = _sorted(half, wordnet)
-        _write(tasks / THINGS / f"{split}.parquet", [(image, {"label": thing.name}) for image, thing in known])
+        _write(asked_in / THINGS / f"{split}.parquet", [(image, {"label": thing.name}) for image, thing in known])
     asked: dict[str, tuple[Sequence[tuple[Any, Thing]], Ask]] = {
         "evidence_choices": (cifar10, questions.which),
         "evidence_kinds": (cifar10, lambda thing, rng: questions.which_kind(thing, wordnet, rng)),
@@ -56,11 +65,10 @@ def prepare(work: Path, data: Path, large: Path) -> tuple[Path, Path]:
     for task, (pairs, ask) in asked.items():
         rng = random.Random(1)  # the alignment's are others: the options come in another order
         rows = ((image, thing, ask(thing, rng)) for image, thing in pairs[:DOCUMENTS])
-        _write(tasks / task / "test.parquet", [
+        _write(asked_in / task / "test.parquet", [
             (image, {"question": row["question"], "label": row["letter"], "name": thing.name})
             for image, thing, row in rows if row is not None
         ])  # fmt: skip
-    return sets.resolve(), tasks.resolve()
 
 
 def _labelled(file: Path, vocabulary: str, column: str) -> list[tuple[Any, Thing]]:

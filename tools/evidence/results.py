@@ -107,14 +107,20 @@ class Results:
         found = []
         for seed in range(self._seeds):
             name = f"{model.name}-{seed}"
-            if (self.folder / f"{name}.done").exists():
-                found.append(sorted((self.folder / name / "evaluated").iterdir())[model.checkpoint])
+            if (self.folder / f"{name}.done").exists() and (checkpoints := self._evaluated(name)):
+                found.append(checkpoints[min(model.checkpoint, len(checkpoints) - 1)])
         return found
+
+    def _evaluated(self, name: str) -> list[Path]:
+        """The runs of a fine-tuning's checkpoints, in order; one that is being evaluated does not count."""
+        folder = self.folder / name / "evaluated"
+        found = sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+        return [path for path in found if is_run(path)]
 
     def steps(self, name: str) -> list[int]:
         """The steps at which a fine-tuning was evaluated, by its first seed's folders."""
         (first, *_) = self.runs(Model(name))
-        return sorted(int(folder.name.rpartition("-")[2]) for folder in first.parent.iterdir())
+        return [int(folder.name.rpartition("-")[2]) for folder in self._evaluated(first.parent.parent.name)]
 
     def there(self, *models: Model) -> bool:
         """Whether all of these have been run."""

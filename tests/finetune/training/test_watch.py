@@ -77,5 +77,5 @@ def test_a_resumed_run_draws_the_same_and_knows_what_was_seen(tmp_path):
 def test_faults_of_a_recipe_are_found_first(recipe_file):
     with pytest.raises(UserError, match="probe"):
         read(recipe_file(probe={"tasks": []}))
-    with pytest.raises(UserError, match="probe.stop"):
+    with pytest.raises(UserError, match=r"probe\.stop"):
         read(recipe_file(probe={"tasks": ["demo_shapes"], "stop": 0}))
