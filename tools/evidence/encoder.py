@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from tools.evidence.data import THINGS, open_image
 
 PROBED = {"emt_cifar10": ("cifar10", "img"), "emt_mnist": ("mnist", "image"), THINGS: (THINGS, "image")}
-TRAINING_IMAGES = 3000
+TRAINING_IMAGES = 5000
+"""As many as the alignment asked about: the probe and the model have seen the same."""
+
 _BATCH = 50
 
 

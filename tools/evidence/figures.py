@@ -61,16 +61,16 @@ def _encoder(results: Results, _matrix: Matrix, figure: Any) -> None:
 
 def _epochs(results: Results, _matrix: Matrix, figure: Any) -> None:
     """Figures 6 and 7 of the paper: accuracy after each epoch."""
-    figure.set_size_inches(8, 2.8)
-    panels = [(how, data) for how in ("linear", "lora") for data in ("cifar10", "mnist")]
-    for axes, (how, data) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+    figure.set_size_inches(8, 5.2)
+    shown = {"linear": "projector, recipe's rate", "gentle": "projector, a tenth of it", "lora": "LoRA"}
+    panels = [(how, data) for data in ("cifar10", "mnist") for how in shown]
+    for axes, (how, data) in zip(figure.subplots(2, len(shown), sharey=True).flat, panels, strict=True):
         steps = results.steps(f"emt-{how}-{data}")
         epochs = [0.0, *(3 * step / steps[-1] for step in steps)]
         models = [_BASE, *(Model(f"emt-{how}-{data}", number) for number in range(len(steps)))]
         for task in EMT:
             axes.plot(epochs, [results.mean(model, task) for model in models], marker="o", ms=4, label=NAMED[task])
-        how_shown = {"linear": "projector", "lora": "LoRA"}[how]
-        axes.set(title=f"{how_shown} on {NAMED[f'emt_{data}']}", xlabel="epoch", xticks=range(4), ylim=(-2, 102))
+        axes.set(title=f"{NAMED[f'emt_{data}']}: {shown[how]}", xlabel="epoch", xticks=range(4), ylim=(-2, 102))
     figure.axes[0].set_ylabel("correct, %")
     figure.axes[0].legend(fontsize=8)
 
@@ -81,6 +81,8 @@ def _matrix(results: Results, matrix: Matrix, figure: Any) -> None:
     for axes, (quadrant, title) in zip(figure.subplots(1, 3, sharey=True), QUADRANTS.items(), strict=True):
         start = _point(results, matrix, _BASE, quadrant)
         for number, (name, shown) in enumerate(GRID.items()):
+            if not results.there(Model(name)):
+                continue
             end = _point(results, matrix, Model(name), quadrant)
             marker = "osD"[number // 2]
             filled = "full" if number % 2 else "none"
@@ -96,7 +98,7 @@ def _distractor(results: Results, _matrix: Matrix, figure: Any) -> None:
     """Figure 3 of the paper: with and without the class name among the options, before and after."""
     figure.set_size_inches(5, 2.8)
     plain, distractor = "evidence_kinds", "evidence_kinds_distractor"
-    models = {"before": _BASE, "after": Model("llm-high")}
+    models = {"before": _BASE, "after": Model("llm-low")}
     _bars(figure.subplots(), ["without class name", "with class name", "class name chosen"], {
         when: [results.mean(model, plain), results.mean(model, distractor),
                results.mean(model, distractor, "class name chosen")]
@@ -108,9 +110,10 @@ def _hybrid(results: Results, matrix: Matrix, figure: Any) -> None:
     """Figure 4 of the paper: the share of other data, from none to most."""
     figure.set_size_inches(4.5, 3.2)
     axes = figure.subplots()
-    points = [_point(results, matrix, Model(name), "oodt_idi") for name in SHARES]
+    shares = {name: share for name, share in SHARES.items() if results.there(Model(name))}
+    points = [_point(results, matrix, Model(name), "oodt_idi") for name in shares]
     axes.plot(*zip(*points, strict=True), color=_COLOURS[0], lw=1)
-    for size, (point, share) in enumerate(zip(points, SHARES.values(), strict=True), start=1):
+    for size, (point, share) in enumerate(zip(points, shares.values(), strict=True), start=1):
         axes.plot(*point, marker="o", ms=4 + 2 * size, color=_COLOURS[0], alpha=0.4 + 0.15 * size)
         axes.annotate(f"{share} %", point, textcoords="offset points", xytext=(8, 4))
     axes.plot(*_point(results, matrix, _BASE, "oodt_idi"), marker="*", ms=11, color="black", ls="", label="before")
