@@ -42,6 +42,13 @@ def test_a_claim_needs_all_of_its_statements():
     assert Finding((holds, open_, fails)).verdict == "does not hold"
 
 
+def test_a_mean_is_refuted_by_one_of_its_settings():
+    holds, open_, fails = (Statement("", interval(*ends)) for ends in ((1.0, 2.0), (-1.0, 1.0), (-2.0, -1.0)))
+    assert Statement("", interval(1.0, 2.0), settings=(holds, open_)).verdict == "holds"
+    assert Statement("", interval(1.0, 2.0), settings=(holds, fails)).verdict == "does not hold"
+    assert Statement("", interval(-1.0, 1.0), settings=(holds, open_)).verdict == "cannot be told"
+
+
 def test_an_interval_without_ends_decides_nothing():
     assert Statement("", Interval(3.0, None, None, 1, 0.95, "")).verdict == "cannot be told"
 

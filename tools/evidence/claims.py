@@ -1,16 +1,15 @@
 """The claims: each a function from results to what was found. `evidence.yaml` names them.
 
-Where the projector alone is trained, (b), (c) and (e) go by a tenth of the recipe's rate: at the recipe's, which is a
-large model's, the small one has lost all within an epoch, the new task too, and no later epoch can take anything. (d)
-compares two recipes as they are.
+Where the projector alone is trained, (c) and (e) go by a tenth of the recipe's rate: at the recipe's, which is a large
+model's, the small one has lost all within an epoch, the new task too, and no later epoch can take anything. (b) is put
+to both rates; (d) compares two recipes as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 
-from tools.evidence.results import BASE, ENCODER, Finding, Model, Results, Statement
+from tools.evidence.results import BASE, ENCODER, Finding, Measure, Model, Results, Setting, Statement
 
 MARGIN = 5.0
 """Percentage points that what "holds up" may lose: the intervals of 400 documents are about as wide."""
@@ -25,57 +24,53 @@ base, encoder = Model(BASE), Model(ENCODER)
 
 def encoder_ahead(results: Results, _matrix: Matrix) -> Finding:
     """(a) The tower's linear probe beside the model."""
-    return _finding(
-        Statement(f"{NAMED[task]}: the encoder is ahead by", results.more(encoder, base, [task])) for task in EMT
-    )
+    settings = {NAMED[task]: (encoder, base, [task]) for task in EMT}
+    return _finding([_mean(results, "the encoder is ahead by", settings)])
 
 
 def early_lift(results: Results, _matrix: Matrix) -> Finding:
-    """(b) The other data sets after one epoch on CIFAR-10, by the projector."""
-    early = Model("emt-gentle-cifar10", 0)
-    return _finding(
-        Statement(f"after one epoch on CIFAR-10, {NAMED[task]} rises by", results.more(early, base, [task]))
+    """(b) The other data sets after one epoch on CIFAR-10, by the projector, at both rates."""
+    rates = {"emt-linear-cifar10": "the recipe's rate", "emt-gentle-cifar10": "a tenth of it"}
+    settings = {
+        f"{shown}, {NAMED[task]}": (Model(name, 0), base, [task])
+        for name, shown in rates.items()
         for task in (MNIST, THINGS)
-    )
+    }
+    return _finding([_mean(results, "after one epoch on CIFAR-10, others rise by", settings)])
 
 
 def later_fall(results: Results, _matrix: Matrix) -> Finding:
-    """(c) The other data sets, and the share of hallucinations, from one epoch to three."""
-
-    def statements(data: str) -> Iterator[Statement]:
-        others = [task for task in EMT if task != f"emt_{data}"]
-        early, late = Model(f"emt-gentle-{data}", 0), Model(f"emt-gentle-{data}")
-        named = f"from one epoch on {NAMED[f'emt_{data}']} to three, the others"
-        yield Statement(f"{named} fall by", results.more(early, late, others))
-        hallucinated = results.more(late, base, others, "hallucinated")
-        yield Statement(
-            f"after three epochs on {NAMED[f'emt_{data}']}, hallucinations rose by",
-            hallucinated,
-        )
-
-    return _finding(chain(statements("cifar10"), statements("mnist")))
+    """(c) The other data sets from one epoch to three, and the share of hallucinations after three."""
+    trained = {f"on {NAMED[f'emt_{data}']}": data for data in ("cifar10", "mnist")}
+    fall = {
+        shown: (Model(f"emt-gentle-{data}", 0), Model(f"emt-gentle-{data}"), _others(data))
+        for shown, data in trained.items()
+    }
+    rose = {shown: (Model(f"emt-gentle-{data}"), base, _others(data)) for shown, data in trained.items()}
+    return _finding(
+        [
+            _mean(results, "from one epoch to three, the others fall by", fall),
+            _mean(results, "after three epochs, hallucinations rose by", rose, "hallucinated"),
+        ]
+    )
 
 
 def lora_forgets_more(results: Results, _matrix: Matrix) -> Finding:
     """(d) The other data sets after three epochs: the projector's runs above LoRA's."""
-
-    def statement(data: str) -> Statement:
-        others = [task for task in EMT if task != f"emt_{data}"]
-        found = results.more(Model(f"emt-linear-{data}"), Model(f"emt-lora-{data}"), others)
-        return Statement(f"after {NAMED[f'emt_{data}']}, LoRA has lost more than the projector by", found)
-
-    return _finding(map(statement, ("cifar10", "mnist")))
+    settings = {
+        f"after {NAMED[f'emt_{data}']}": (Model(f"emt-linear-{data}"), Model(f"emt-lora-{data}"), _others(data))
+        for data in ("cifar10", "mnist")
+    }
+    return _finding([_mean(results, "LoRA has lost more than the projector by", settings)])
 
 
 def varied_forgets_less(results: Results, _matrix: Matrix) -> Finding:
     """(e) ImageNet by sort, which neither was trained on, after CIFAR-10 and after MNIST."""
-    return _finding(
-        Statement(
-            f"{shown}: ImageNet by sort is higher after CIFAR-10 than after MNIST by",
-            results.more(Model(f"emt-{how}-cifar10"), Model(f"emt-{how}-mnist"), [THINGS]),
-        )
+    settings = {
+        shown: (Model(f"emt-{how}-cifar10"), Model(f"emt-{how}-mnist"), [THINGS])
         for how, shown in (("gentle", "projector"), ("lora", "LoRA"))
-    )
+    }
+    return _finding([_mean(results, "ImageNet by sort is higher after CIFAR-10 than after MNIST by", settings)])
 
 
 def other_images_hold(results: Results, matrix: Matrix) -> Finding:
@@ -96,11 +91,10 @@ def other_images_hold(results: Results, matrix: Matrix) -> Finding:
 
 def other_text_falls(results: Results, matrix: Matrix) -> Finding:
     """(g) Other questions about the same images, even where little was trained or gently."""
-    return _finding(
-        Statement(f"{how}: lost", results.more(base, Model(name), matrix["oodt_idi"]))
-        for name, how in (("projector-low", "the projector, low rate"), ("llm-low", "the language model, low rate"),
-                          ("llm-high", "the language model, high rate"))
-    )  # fmt: skip
+    ways = {"projector-low": "the projector, low rate", "llm-low": "the language model, low rate",
+            "llm-high": "the language model, high rate"}  # fmt: skip
+    settings = {how: (base, Model(name), matrix["oodt_idi"]) for name, how in ways.items()}
+    return _finding([_mean(results, "other questions about the same images: lost", settings)])
 
 
 def distracted_by_class_name(results: Results, _matrix: Matrix) -> Finding:
@@ -154,6 +148,16 @@ def recoverable(results: Results, _matrix: Matrix) -> Finding:
         for one in found
         if one.recoverable
     )
+
+
+def _others(data: str) -> list[str]:
+    return [task for task in EMT if task != f"emt_{data}"]
+
+
+def _mean(results: Results, text: str, settings: Mapping[str, Setting], measure: Measure = "accuracy") -> Statement:
+    """State the mean over settings, and each of them."""
+    each = (Statement(shown, results.more_over([setting], measure)) for shown, setting in settings.items())
+    return Statement(f"{text} (mean)", results.more_over(list(settings.values()), measure), settings=tuple(each))
 
 
 def _finding(statements: Iterable[Statement]) -> Finding:

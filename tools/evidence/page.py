@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ CIFAR-10 it knows drawn shapes, and ImageNet by sort (snake, clothing, …): hal
 the alignment, the other half here. ImageNet's own names and ImageWikiQA are beyond it.
 
 Each claim is taken apart into statements. A statement is a difference in percentage points with its 95 % interval,
-paired by document; it holds if the whole interval is on the side that the claim says. A claim holds if all of its
-statements do, and does not hold if one of them is refuted. With several seeds, scores are averaged over them document
-by document: the intervals are about other documents, not about other seeds."""
+paired by document; it holds if the whole interval is on the side that the claim says. Where a claim speaks of several
+data sets or rates, the statement is about their mean, and each is shown below it: the mean may hold though one of them
+cannot be told, and does not hold if one of them is refuted. A claim holds if all of its statements do, and does not
+hold if one of them does not. With several seeds, scores are averaged over them document by document: the intervals are
+about other documents, not about other seeds."""
 
 
 def write(results: Results, settings: Mapping[str, Any], seeds: int, docs: Path) -> dict[str, Finding]:
@@ -92,10 +95,16 @@ def _claim(name: str, claim: Mapping[str, Any], found: Finding | None, figure: s
     yield f"The paper: {claim['paper']}"
     if found:
         rows = ["| on the small model | points | 95 % interval | expected | verdict |", "|---|---|---|---|---|"]
-        rows += map(_row, found.statements)
+        rows += [row for statement in found.statements for row in _rows(statement)]
         yield "\n".join(rows)
     if figure:
         yield f"![{claim['title']}](images/evidence/{figure})"
+
+
+def _rows(statement: Statement) -> Iterator[str]:
+    yield _row(statement)
+    for setting in statement.settings:
+        yield _row(replace(setting, text=f"… {setting.text}"))
 
 
 def _row(statement: Statement) -> str:

@@ -42,22 +42,35 @@ class Model:
     checkpoint: int = LAST
 
 
+Setting = tuple[Model, Model, Sequence[str]]
+"""Two models, and the tasks by which they are compared."""
+
+
 class NotRun(Exception):
     """A model was not run, or not on a task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Something that a claim comes down to: a number, in percentage points, above or below a bound."""
+    """Something that a claim comes down to: a number, in percentage points, above or below a bound.
+
+    Of several settings (data sets, rates), it is their mean; `settings` are statements about each of them.
+    """
 
     text: str
     found: Interval
     side: Literal["above", "below"] = "above"
     bound: float = 0.0
+    settings: tuple[Statement, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the whole 95 % interval is on the right side of the bound, or on the wrong one, or on both."""
+        """Whether the whole 95 % interval is on the right side of the bound, or on the wrong one, or on both.
+
+        It does not hold either where it is refuted in one setting.
+        """
+        if any(setting.verdict == "does not hold" for setting in self.settings):
+            return "does not hold"
         lower, upper = self.found.lower, self.found.upper
         if lower is None or upper is None or lower <= self.bound <= upper:
             return "cannot be told"
@@ -150,8 +163,14 @@ class Results:
 
         The interval is paired by document, as the gate's (`leaderboards.statistics`).
         """
-        parts = [self._pair(self.scores(one, task, measure), self.scores(other, task, measure)) for task in tasks]
-        return MeanOfSamples(tuple(parts), tuple(self._images[task] for task in tasks)).drop().scaled(100)
+        return self.more_over([(one, other, tasks)], measure)
+
+    def more_over(self, settings: Sequence[Setting], measure: Measure = "accuracy") -> Interval:
+        """By how many points the first models are above the second ones, in the mean over settings and tasks."""
+        pairs = [(one, other, task) for one, other, tasks in settings for task in tasks]
+        parts = [self._pair(self.scores(one, task, measure), self.scores(other, task, measure))
+                 for one, other, task in pairs]  # fmt: skip
+        return MeanOfSamples(tuple(parts), tuple(self._images[task] for _, _, task in pairs)).drop().scaled(100)
 
     def causes(self, model: Model) -> tuple[Causes, ...]:
         """Why the first seed of a fine-tuning lost answers, in each task that was diagnosed.
