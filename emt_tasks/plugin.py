@@ -41,7 +41,11 @@ def manifests() -> list[Any]:
 
 
 def _hook_tracker() -> None:
-    """Let the results file name transformers' version: lmms-eval 0.7.3 has the code for it, and does not call it."""
+    """Let the results file name transformers' version and lmms-eval's own.
+
+    lmms-eval 0.7.3 has the code for the first, and does not call it; for its own it names the commit of whatever
+    repository it is started in.
+    """
     from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
 
     if getattr(EvaluationTracker, _HOOKED, False):
@@ -54,6 +58,7 @@ def _with_versions(save: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(save)
     def wrapper(self: Any, results: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         results.setdefault("transformers_version", version("transformers"))
+        results["lmms_eval_version"] = version("lmms-eval")
         save(self, results, *args, **kwargs)
 
     return wrapper

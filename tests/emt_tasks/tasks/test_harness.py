@@ -29,6 +29,7 @@ def test_every_task_leaves_results_and_samples_with_our_metrics(run):
 
 def test_a_run_says_what_its_answers_depend_on(run):
     assert run.results["transformers_version"] == version("transformers")
+    assert run.results["lmms_eval_version"] == version("lmms-eval")  # not the commit of the folder it ran in
     asked = {sample["judged_by"] for samples in run.samples.values() for sample in samples}
     assert asked == {f"fuzzy, emt-eval {version('emt-eval')}", "likelihood"}
 
