@@ -16,6 +16,7 @@ QUADRANTS = {
 }
 GRID = {"projector-low": "projector, low", "projector-high": "projector, high", "llm-low": "LLM, low",
         "llm-high": "LLM, high", "full-low": "full, low", "full-high": "full, high"}  # fmt: skip
+WAYS = {"linear": "projector", "gentle": "projector, rate / 10", "lora": "LoRA"}
 SHARES = {"llm-high": 0, "hybrid-10": 10, "hybrid-30": 30, "hybrid-70": 70}
 _COLOURS = ("#2457c5", "#d1492e", "#17703f", "#9a4fb5", "#b07400", "#1f7a8c")
 _STYLE = Path(__file__).with_suffix(".mplstyle")
@@ -26,11 +27,10 @@ def draw(results: Results, matrix: Matrix, folder: Path) -> dict[str, str]:
     """Draw every figure whose runs are there; return the file names by claim."""
     figures: dict[str, tuple[str, Sequence[Model], Callable[[Results, Matrix, Any], None]]] = {
         "a": ("encoder", [Model(ENCODER)], _encoder),
-        "c": ("epochs", [Model(f"emt-{how}-{data}") for how in ("linear", "lora") for data in ("cifar10", "mnist")],
-              _epochs),
-        "f": ("matrix", [Model(name) for name in GRID], _matrix),
-        "h": ("distractor", [Model("llm-high")], _distractor),
-        "i": ("hybrid", [Model(name) for name in SHARES], _hybrid),
+        "c": ("epochs", [Model(f"emt-{how}-{data}") for how in WAYS for data in ("cifar10", "mnist")], _epochs),
+        "f": ("matrix", [Model("full-high"), Model("full-low")], _matrix),
+        "h": ("distractor", [Model("llm-low")], _distractor),
+        "i": ("hybrid", [Model("llm-high"), Model("hybrid-70")], _hybrid),
     }  # fmt: skip
     return {claim: _drawn(results, matrix, folder / f"{name}.svg", function)
             for claim, (name, models, function) in figures.items() if results.there(*models)}  # fmt: skip
@@ -62,15 +62,14 @@ def _encoder(results: Results, _matrix: Matrix, figure: Any) -> None:
 def _epochs(results: Results, _matrix: Matrix, figure: Any) -> None:
     """Figures 6 and 7 of the paper: accuracy after each epoch."""
     figure.set_size_inches(8, 5.2)
-    shown = {"linear": "projector, recipe's rate", "gentle": "projector, a tenth of it", "lora": "LoRA"}
-    panels = [(how, data) for data in ("cifar10", "mnist") for how in shown]
-    for axes, (how, data) in zip(figure.subplots(2, len(shown), sharey=True).flat, panels, strict=True):
+    panels = [(how, data) for data in ("cifar10", "mnist") for how in WAYS]
+    for axes, (how, data) in zip(figure.subplots(2, len(WAYS), sharey=True).flat, panels, strict=True):
         steps = results.steps(f"emt-{how}-{data}")
         epochs = [0.0, *(3 * step / steps[-1] for step in steps)]
         models = [_BASE, *(Model(f"emt-{how}-{data}", number) for number in range(len(steps)))]
         for task in EMT:
             axes.plot(epochs, [results.mean(model, task) for model in models], marker="o", ms=4, label=NAMED[task])
-        axes.set(title=f"{NAMED[f'emt_{data}']}: {shown[how]}", xlabel="epoch", xticks=range(4), ylim=(-2, 102))
+        axes.set(title=f"{NAMED[f'emt_{data}']}: {WAYS[how]}", xlabel="epoch", xticks=range(4), ylim=(-2, 102))
     figure.axes[0].set_ylabel("correct, %")
     figure.axes[0].legend(fontsize=8)
 
