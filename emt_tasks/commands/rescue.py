@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.files import write_text
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
@@ -81,7 +81,7 @@ def rescue_command(
     runs = {role: evaluate(role, chosen, output) for role, chosen in wanted.items()}
     before = _compare(runs["base"], runs["candidate"], quadrants)
     if learn not in {task.task for task in before.tasks}:
-        raise UserError(f"--learn {learn}: not one of the tasks ({', '.join(task.task for task in before.tasks)})")
+        raise UserError(f"--learn {learn}: not one of the tasks ({listed([task.task for task in before.tasks])})")
     output.mkdir(parents=True, exist_ok=True)
     mark(output, MADE_BY, [*wanted, RESCUED, f"{RESCUED}-run", FRONTIER])
     console = Console()

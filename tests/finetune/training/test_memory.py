@@ -13,7 +13,7 @@ import torch
 from emt_core.errors import UserError
 from finetune.recipes.files import read
 from finetune.recipes.schema import Recipe
-from finetune.training import loop, memory
+from finetune.training import memory, regularisers
 from finetune.training.memory import Workload, advice
 from finetune.training.run import finetune
 
@@ -80,7 +80,7 @@ def test_out_of_memory_is_one_line(
     def fails(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(loop, "answer_losses", fails)
+    monkeypatch.setattr(regularisers, "answer_losses", fails)
     monkeypatch.setattr(memory, "_available", lambda: 10**6)
     with pytest.raises(
         UserError, match=r"^out of memory \(.*a step needs about .* MiB, and the device has 1.0 MiB"
@@ -94,7 +94,7 @@ def test_other_failures_stay_what_they_are(recipe_file: Callable[..., str], monk
     def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(loop, "answer_losses", fails)
+    monkeypatch.setattr(regularisers, "answer_losses", fails)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         finetune(read(recipe_file()))
 
