@@ -115,9 +115,10 @@ def _hybrid(results: Results, matrix: Matrix, figure: Any) -> None:
     for size, (point, share) in enumerate(zip(points, shares.values(), strict=True), start=1):
         axes.plot(*point, marker="o", ms=4 + 2 * size, color=_COLOURS[0], alpha=0.4 + 0.15 * size)
         axes.annotate(f"{share} %", point, textcoords="offset points", xytext=(8, 4))
-    axes.plot(*_point(results, matrix, _BASE, "oodt_idi"), marker="*", ms=11, color="black", ls="", label="before")
+    start = _point(results, matrix, _BASE, "oodt_idi")
+    axes.plot(*start, marker="*", ms=11, color="black", ls="")
+    axes.annotate("before", start, textcoords="offset points", xytext=(8, -4))
     axes.set(xlabel="new task, %", ylabel="other questions, same images, %")
-    axes.legend()
 
 
 def _point(results: Results, matrix: Matrix, model: Model, quadrant: str) -> tuple[float, float]:
