@@ -105,7 +105,9 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         chunks = [requests[start : start + self.batch_size] for start in range(0, len(requests), self.batch_size)]
         logits: list[torch.Tensor] = []
         with torch.inference_mode(), tqdm(total=len(requests), desc="Encoding", disable=self.rank != 0) as progress:
-            for chunk, pixels in zip(chunks, prefetch(self._pixels, chunks), strict=True):
+            # On a CPU, decoding ahead would only take the cores from the encoder.
+            ready = map(self._pixels, chunks) if self.device.type == "cpu" else prefetch(self._pixels, chunks)
+            for chunk, pixels in zip(chunks, ready, strict=True):
                 scaled = self._encoder.scale * self._encoder.embed_images(pixels)
                 labels = (self._label_features(self._dataset(request)) for request in chunk)
                 logits += [(row @ label.T).float().cpu() for row, label in zip(scaled, labels, strict=True)]
