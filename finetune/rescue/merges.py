@@ -88,17 +88,24 @@ class Merges:
     @torch.no_grad()
     def apply(self, merge: Merge) -> None:
         """Let the model be this merge."""
-        for name, tuned in self._tuned.items():
-            share = merge.of(self._part.get(name, ""))
-            self._weights[name].copy_(torch.lerp(tuned.float(), self._base[name], share))
+        for name in self._tuned:
+            self._weights[name].copy_(self._merged(name, merge))
 
-    def write(self, processor: Any, folder: Path, base: str) -> None:
-        """Write the model as it is now: changed weights in float32, the others in the base's dtype.
+    def _merged(self, name: str, merge: Merge) -> torch.Tensor:
+        return torch.lerp(self._tuned[name].float(), self._base[name], merge.of(self._part[name]))
+
+    def write(self, merge: Merge, processor: Any, folder: Path, base: str) -> None:
+        """Write a merge: changed weights in float32, whatever the model computes in, the others in the base's dtype.
 
         Args:
+            merge: which one.
             processor: saved beside the weights.
             folder: the destination; replaced if it exists.
             base: the base's folder or name, for its dtype.
         """
         storage = Storage(self.changed, stored_dtype(folder_or_name(base)))
-        save_checkpoint(folder, self._model, processor, storage=storage, advice="free some space and run it again")
+        merged = {name: self._merged(name, merge).to("cpu") for name in self._tuned}
+        state = self._model.state_dict() | merged
+        save_checkpoint(
+            folder, self._model, processor, state=state, storage=storage, advice="free some space and run it again"
+        )

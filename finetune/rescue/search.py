@@ -99,9 +99,9 @@ def search(evaluate: Evaluate, aim: Aim, shares: Iterable[float], *, first: int,
     while True:
         round_ = sorted((weigh(merge, evaluate(merge, documents), aim) for merge in left), key=better)
         done |= {trial.merge: trial for trial in round_}
-        if documents == most or len(left) == 1:
+        if documents == most:
             return [*round_, *(trial for merge, trial in done.items() if merge not in left)]
-        documents = min(2 * documents, most)
+        documents = min(2 * documents, most) if len(left) > 1 else most
         left = [trial.merge for trial in round_[: max(1, (len(round_) + 1) // 2)]]
 
 

@@ -52,10 +52,26 @@ def test_what_is_written_loads_as_it_was(pair, tmp_path):
     folder, model, base = pair
     merges = Merges(model, base)
     merges.apply(Merge(0.5))
-    merges.write(AutoProcessor.from_pretrained(folder), tmp_path / "merged", str(folder))
+    merged = {name: weights.detach().clone() for name, weights in model.named_parameters()}
+    merges.apply(Merge(0.9))  # what was tried last is not what is written
+    merges.write(Merge(0.5), AutoProcessor.from_pretrained(folder), tmp_path / "merged", str(folder))
     again = dict(AutoModelForImageTextToText.from_pretrained(tmp_path / "merged").named_parameters())
-    for name, weights in model.named_parameters():
+    for name, weights in merged.items():
         torch.testing.assert_close(again[name], weights)
+
+
+def test_a_model_in_16_bits_is_merged_in_32(tiny, tmp_path):
+    folder = tiny("llava")
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16)
+    base = {name: weights.detach().float().clone() for name, weights in model.named_parameters()}
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(0.01)
+    tuned = {name: weights.detach().float().clone() for name, weights in model.named_parameters()}
+    Merges(model, base).write(Merge(0.3), AutoProcessor.from_pretrained(folder), tmp_path / "merged", str(folder))
+    again = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    for name, weights in again.named_parameters():
+        torch.testing.assert_close(weights, torch.lerp(tuned[name], base[name], 0.3), atol=1e-7, rtol=0)
 
 
 def test_models_that_are_equal_or_unlike_are_refused(pair):

@@ -49,6 +49,15 @@ def test_what_keeps_is_found_and_learns_most_of_those():
     assert by_round == [10, 5, 3, 2]
 
 
+@pytest.mark.parametrize("first", [1, 4, 16, 100])
+def test_the_last_round_has_all_documents(first):
+    """Also where halving leaves one merge long before."""
+    evaluate, aim, _ = world(lambda m: 1.0, lambda m: 1.0)
+    trials = search(evaluate, aim, SHARES, first=first, most=DOCUMENTS)
+    assert trials[0].documents == DOCUMENTS
+    assert refine(evaluate, aim, trials, [], documents=DOCUMENTS)[0].documents == DOCUMENTS
+
+
 def test_where_nothing_keeps_the_least_loss_comes_first():
     evaluate, aim, _ = world(lambda m: 0.3 + 0.5 * m.share, lambda m: 1.0)
     best = search(evaluate, aim, SHARES, first=32, most=DOCUMENTS)[0]
