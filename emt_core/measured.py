@@ -32,21 +32,11 @@ def question_digest(prompt: str, target: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A measured model: its folder, and the header's contents."""
+    """A measured model: its folder, its vision tower's digest, and what the header says of each task."""
 
     folder: Path
-    header: Mapping[str, Any]
-
-    @property
-    def tower(self) -> str:
-        """The digest of the vision tower's weights."""
-        return str(self.header["tower"])
-
-    @property
-    def tasks(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the header says of each task."""
-        tasks: Mapping[str, Mapping[str, Any]] = self.header["tasks"]
-        return tasks
+    tower: str
+    tasks: Mapping[str, Mapping[str, Any]]
 
     def rows(self, task: str) -> dict[int, dict[str, Any]]:
         """Return a task's rows by document.
@@ -57,6 +47,18 @@ class Measured:
         return {row["doc_id"]: row for _, row in read_rows(self.folder / ROWS.format(task=task))}
 
 
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Make sure that a model can be measured into a folder.
+
+    Raises:
+        UserError: it has a measured model, or is no folder.
+    """
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output: {output} is a file; expected a folder, or a name that is free")
+    if (output / HEADER).exists() and not overwrite:
+        raise UserError(f"--output: {output} already has a measured model; choose another folder or add --overwrite")
+
+
 def read_measured(folder: Path) -> Measured:
     """Return what was measured in a folder.
 
@@ -65,6 +67,6 @@ def read_measured(folder: Path) -> Measured:
     """
     try:
         header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-        return Measured(folder, {**header, "tower": header["tower"], "tasks": header["tasks"]})
+        return Measured(folder, str(header["tower"]), header["tasks"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: no measured model ({one_line(error)}); expected what emt probe writes") from error

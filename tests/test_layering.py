@@ -33,6 +33,7 @@ HARNESS_SIDE = {
     "emt_tasks.models.clip",
     "emt_tasks.models.vlm",
     "emt_tasks.plugin",
+    "emt_tasks.tasks.asked",
     "emt_tasks.tasks.evaluator",
     "emt_tasks.tasks.sampled",
     "emt_tasks.tasks.scoring",

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emt_core.errors import UserError
+from emt_core.measured import check_output
 from emt_tasks.commands.options import LimitOption
 from emt_tasks.datasets import catalog
 from emt_tasks.tasks import registry
@@ -70,8 +71,6 @@ def evaluate(
 
 def _check_probe(folder: Path, model_kind: str, *, overwrite: bool) -> None:
     """Find before the evaluation what would stop a measurement after it."""
-    from emt_tasks.diagnosis.measure import check_output
-
     if model_kind != "emt_vlm":
         raise UserError(f"--probe: only a whole model has places to measure, not --model-kind {model_kind}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

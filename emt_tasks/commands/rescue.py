@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +19,7 @@ from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
 from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run
 from emt_tasks.commands.options import DEFAULT_TASKS, MarginOption, choose_policy, tell_progress
-from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
+from emt_tasks.tasks.evaluator import EvaluationSettings, environment, is_adapter_alone
 from leaderboards.comparison.forgetting import Comparison, average, compare
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.decide import GateResult, decide
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from finetune.rescue.search import Aim, Trial
 
 MADE_BY = "emt rescue"
-RESCUED, FRONTIER = "rescued", "frontier.json"
+RESCUED, RUN, FRONTIER = "rescued", "rescued-run", "frontier.json"
 FIRST = 32
 """Documents of each task in the search's first round."""
 
@@ -68,10 +70,11 @@ def rescue_command(
     """
     rules = choose_policy(margin, policy)
     rescued = output / RESCUED
-    if rescued.exists() and names_made(output, MADE_BY) is None:
-        raise UserError(
-            f"--output: {rescued} was not written by {MADE_BY}, so it is not replaced; choose another folder"
-        )
+    for path in (rescued, output / RUN):
+        if path.exists() and names_made(output, MADE_BY) is None:
+            raise UserError(
+                f"--output: {path} was not written by {MADE_BY}, so it is not replaced; choose another folder"
+            )
     if is_run(base) or is_run(candidate):
         raise UserError("a finished run has no weights to merge; give the models (their runs are kept in --output)")
     names = tuple(tasks.split(","))
@@ -83,7 +86,9 @@ def rescue_command(
     if learn not in {task.task for task in before.tasks}:
         raise UserError(f"--learn {learn}: not one of the tasks ({listed([task.task for task in before.tasks])})")
     output.mkdir(parents=True, exist_ok=True)
-    mark(output, MADE_BY, [*wanted, RESCUED, f"{RESCUED}-run", FRONTIER])
+    mark(output, MADE_BY, [*wanted, RESCUED, RUN, FRONTIER])
+    for earlier in (rescued, output / RUN):  # ours: another search may choose another merge
+        shutil.rmtree(earlier, ignore_errors=True)
     console = Console()
     typer.echo("The candidate:")
     result = decide(before, rules, tasks=None)
@@ -94,10 +99,8 @@ def rescue_command(
     trials, seen = _search(wanted, before, learn, rules, documents, rescued)
     write_text(output / FRONTIER, json.dumps([_row(trial) for trial in trials], indent=1) + "\n", overwrite=True)
     console.print(_table(trials))
-    merged = EvaluationSettings(
-        str(rescued), names, "emt_vlm", None, batch_size, device, None, judge, model_args=model_args
-    )
-    run = evaluate(f"{RESCUED}-run", merged, output)
+    merged = replace(alike, model=str(rescued))
+    run = evaluate(RUN, merged, output)
     after = decide(_compare(runs["base"], run, quadrants, without=seen), rules, tasks=None)
     typer.echo(f"\nThe merge, on documents that the search never saw: {trials[0].merge}")
     print_table(after, console)
@@ -131,6 +134,8 @@ def _search(
     from finetune.rescue.search import SHARES, refine, search
 
     sampled = Sampled([task.task for task in before.tasks], most, SHARE)
+    if learn not in sampled.tasks:
+        raise UserError(f"--learn {learn}: it does not generate answers, so merges cannot be tried on it")
     aim = _aim(before, learn, rules, sampled.documents)
     tuned = wanted["candidate"]
     settings = {"batch_size": tuned.batch_size, "device": tuned.device}
@@ -156,11 +161,10 @@ def _search(
         progress.update()
         return {task: values[:count] for task, values in found.items()}
 
-    with tqdm(desc="Merges") as progress:
+    with environment(tuned), tqdm(desc="Merges") as progress:
         trials = search(evaluate_merge, aim, SHARES, first=FIRST, most=sampled.size)
         refined = refine(evaluate_merge, aim, trials, merges.parts, documents=sampled.size)
-    merges.apply(refined[0].merge)
-    merges.write(lm.processor, rescued, wanted["base"].model)
+    merges.write(refined[0].merge, lm.processor, rescued, wanted["base"].model)
     others = [trial for trial in trials if trial not in refined]
     return [*refined, *others], sampled.documents
 
@@ -173,7 +177,8 @@ def _aim(before: Comparison, learn: str, rules: Policy, documents: Mapping[str, 
     from leaderboards.comparison.samples import read_samples
 
     scores = {}
-    for task in before.tasks:
+    searched = [task for task in before.tasks if task.task in documents]
+    for task in searched:
         frame = read_samples(before.base.tasks[task.task], task.metric).frame
         known = dict(zip(frame["doc_id"].to_list(), frame["score"].fill_null(0.0).to_list(), strict=True))
         scores[task.task] = [float(known.get(document, 0.0)) for document in documents[task.task]]
@@ -183,9 +188,11 @@ def _aim(before: Comparison, learn: str, rules: Policy, documents: Mapping[str, 
         raise UserError(f"--learn {learn}: the candidate gained nothing on it, so there is nothing to keep")
     margins = {
         task.task: rules.limits_of(task.task, task.quadrant, alone=True).margin / 100
-        for task in before.tasks
+        for task in searched
         if task.task != learn
     }
+    if not margins:
+        raise UserError(f"--tasks: beside {learn} none of them generates answers, so nothing can be seen to be kept")
     return Aim(learn, gained, margins, {task: np.asarray(values) for task, values in scores.items()})
 
 

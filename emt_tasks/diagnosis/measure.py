@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any, cast
@@ -15,23 +15,20 @@ from typing import Any, cast
 import datasets
 import numpy as np
 import torch
-from lmms_eval.api.instance import Instance
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from emt_core.errors import UserError, one_line
 from emt_core.files import dump_row
 from emt_core.folders import whole_folder
-from emt_core.measured import HEADER, ROWS, question_digest, read_measured
-from emt_tasks import plugin
-from emt_tasks.datasets.catalog import Dataset
+from emt_core.measured import HEADER, ROWS, check_output, question_digest, read_measured
 from emt_tasks.diagnosis import probes
 from emt_tasks.diagnosis.features import PLACES, UnevenError, extract, tower_digest
 from emt_tasks.models.batching import Batch, prefetch
 from emt_tasks.models.documents import Request
 from emt_tasks.models.parts import moved
 from emt_tasks.models.vlm import EmtVLM
-from emt_tasks.tasks import registry
+from emt_tasks.tasks.asked import Asked, ask
 from emt_tasks.tasks.documents import ClosedTask, Document, stratified_sample
 from emt_tasks.tasks.evaluator import EvaluationSettings, check
 from emt_tasks.tasks.hooks import task_of
@@ -72,42 +69,6 @@ def _written_before(output: Path) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A task as lmms-eval asks it: one request for each document."""
-
-    name: str
-    task: Any
-    requests: list[Request]
-
-    @classmethod
-    def of(cls, name: str, task: Any, limit: int | None) -> Asked | None:
-        """Build the requests of a task, the first `limit` documents of it; None if it does not generate answers."""
-        task.build_all_requests(limit=limit, rank=0, world_size=1)
-        if any(instance.request_type != "generate_until" for instance in task.instances):
-            _say(f"{name} is left out: it does not generate answers, so there is nothing beside them to measure")
-            return None
-        return cls(name, task, [Request.from_arguments(instance.args) for instance in task.instances])
-
-    @cached_property
-    def dataset(self) -> Dataset | None:
-        """The data set, if it is one that we know."""
-        return registry.dataset_of(self.name)
-
-    @cached_property
-    def documents(self) -> list[Document]:
-        """The documents asked about, without their images."""
-        split = self.requests[0].split
-        table = self.task.dataset[split].select([request.doc_id for request in self.requests])
-        kept = [name for name, kind in table.features.items() if not isinstance(kind, datasets.Image)]
-        return list(table.select_columns(kept))
-
-    def identity(self, number: int) -> dict[str, str]:
-        """Return what tells a document and its question from others, as a row has it."""
-        target = self.task.doc_to_target(self.documents[number])
-        return {"asked": question_digest(self.requests[number].context, target)} if isinstance(target, str) else {}
-
-
-@dataclass(frozen=True)
 class Choices:
     """A document's choices: what is scored, what each is called (an option by its letter), and which are right."""
 
@@ -122,18 +83,6 @@ class Labels:
 
     names: list[str]
     groups: list[str]
-
-
-def check_output(output: Path, *, overwrite: bool) -> None:
-    """Make sure that a model can be measured into a folder.
-
-    Raises:
-        UserError: it has a measured model, or is no folder.
-    """
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output: {output} is a file; expected a folder, or a name that is free")
-    if (output / HEADER).exists() and not overwrite:
-        raise UserError(f"--output: {output} already has a measured model; choose another folder or add --overwrite")
 
 
 def measure(
@@ -158,11 +107,7 @@ def measure(
     Raises:
         UserError: no task can be measured, the model's numbers are none, or the folder has files of others.
     """
-    with redirect_stdout(sys.stderr):
-        found = {name: Asked.of(name, task, limit) for name, task in plugin.load_tasks(names).items()}
-    tasks = {name: asked for name, asked in found.items() if asked is not None}
-    if not tasks:
-        raise UserError(f"--tasks {','.join(names)}: none of them generates answers")
+    tasks = ask(names, limit)
     ours = _written_before(output)
     for file in (ROWS.format(task=name) for name in tasks):
         if (output / file).exists() and file not in ours:
@@ -177,13 +122,15 @@ def measure(
         (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+def _identity(asked: Asked, number: int) -> dict[str, str]:
+    """Return what tells a document and its question from others, as a row has it."""
+    target = asked.task.doc_to_target(asked.documents[number])
+    return {"asked": question_digest(asked.requests[number].context, target)} if isinstance(target, str) else {}
 
 
 def _measure_task(lm: EmtVLM, asked: Asked, with_probes: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a row for each document, and what the header says of the task."""
-    rows = [{"doc_id": one.doc_id} | asked.identity(number) for number, one in enumerate(asked.requests)]
+    rows = [{"doc_id": one.doc_id} | _identity(asked, number) for number, one in enumerate(asked.requests)]
     sets = _closed_sets(asked)
     for kind, choices in sets.items():
         for row, found in zip(rows, _score(lm, asked, choices), strict=True):
@@ -227,12 +174,7 @@ def _score(lm: EmtVLM, asked: Asked, choices: Sequence[Choices]) -> Iterator[dic
     for start in range(0, len(choices), _TOGETHER):
         part = slice(start, start + _TOGETHER)
         instances = [
-            Instance(
-                request_type="loglikelihood",
-                arguments=(one.context, f" {text}", one.visual, one.doc_id, one.task, one.split),
-                idx=index,
-                metadata={"task": one.task, "doc_id": one.doc_id, "repeats": 1},
-            )
+            asked.instance(one, "loglikelihood", f" {text}", index)
             for one, chosen in zip(asked.requests[part], choices[part], strict=True)
             for index, text in enumerate(chosen.texts)
         ]
@@ -308,7 +250,7 @@ def _training(asked: Asked) -> tuple[list[tuple[Request, Document]], list[str]] 
     try:
         table = task.documents(datasets.load_dataset(**dataset.load_arguments("train"), split="train"))
     except (OSError, ValueError, UserError) as error:  # not on this disk, and the hub cannot be reached
-        _say(f"{asked.name}: no training split ({one_line(error)[:160]})")
+        print(f"{asked.name}: no training split ({one_line(error)[:160]})", file=sys.stderr)  # noqa: T201
         return None
     strata = task.strata(table)
     size = max(TRAINING_DOCUMENTS, SHOTS * len(set(strata)))

@@ -108,7 +108,7 @@ def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = Fa
     from emt_tasks.plugin import run_lmms_eval
 
     arguments = [*settings.arguments(), "--log_samples", "--verbosity", "WARNING"]
-    with _run_folder(output) as folder, _environment(settings):
+    with _run_folder(output) as folder, environment(settings):
         try:
             return run_lmms_eval([*arguments, "--output_path", str(folder)])
         except RetryError as error:  # lmms-eval tries five times to load a data set
@@ -136,7 +136,7 @@ def evaluate_loaded(
     from emt_tasks.models.vlm import EmtVLM
     from emt_tasks.plugin import run_lmms_eval_on
 
-    with _run_folder(output) as folder, _environment(settings), redirect_stdout(sys.stderr):
+    with _run_folder(output) as folder, environment(settings), redirect_stdout(sys.stderr):
         return run_lmms_eval_on(
             EmtVLM.from_model(model, processor, batch_size=settings.batch_size, accelerator=accelerator),
             pretrained=settings.model,
@@ -148,7 +148,7 @@ def evaluate_loaded(
 
 
 @contextmanager
-def _environment(settings: EvaluationSettings) -> Iterator[None]:
+def environment(settings: EvaluationSettings) -> Iterator[None]:
     """Set what lmms-eval and the scoring read from the environment, and put it back afterwards."""
     # lmms-eval keeps a run's answers under a new name each time, and so never finds those of a killed run.
     wanted = {"LMMS_CACHE_RUN_ID": os.environ.get("LMMS_CACHE_RUN_ID", "emt")}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
 
 import numpy as np
-from lmms_eval.api.instance import Instance
 from numpy.typing import NDArray
 
-from emt_tasks import plugin
-from emt_tasks.diagnosis.measure import Asked
+from emt_core.errors import UserError
 from emt_tasks.models.vlm import EmtVLM
+from emt_tasks.tasks.asked import ask
+
+NO_ACCURACY = "no accuracy"
 
 
 class Sampled:
@@ -26,9 +25,7 @@ class Sampled:
     """
 
     def __init__(self, names: Sequence[str], most: int, share: float) -> None:
-        with redirect_stdout(sys.stderr):
-            found = {name: Asked.of(name, task, None) for name, task in plugin.load_tasks(names).items()}
-        self.tasks = {name: asked for name, asked in found.items() if asked is not None}
+        self.tasks = ask(names)
         self._chosen = {name: _drawn(name, len(asked.requests), most, share) for name, asked in self.tasks.items()}
 
     @property
@@ -55,21 +52,15 @@ class Sampled:
         for name, asked in self.tasks.items():
             numbers = [self._chosen[name][place] for place in places[name]]
             requests = [asked.requests[number] for number in numbers]
-            instances = [
-                Instance(
-                    request_type="generate_until",
-                    arguments=(one.context, one.payload, one.visual, one.doc_id, one.task, one.split),
-                    idx=0,
-                    metadata={"task": one.task, "doc_id": one.doc_id, "repeats": 1},
-                )
-                for one in requests
-            ]
+            instances = [asked.instance(one, "generate_until", one.payload) for one in requests]
             answers = [result.text for result in lm.generate_until(instances)]
             scored = [
-                asked.task.process_results(asked.documents[number], [answer])["accuracy"]
+                asked.task.process_results(asked.documents[number], [answer]).get("accuracy", NO_ACCURACY)
                 for number, answer in zip(numbers, answers, strict=True)
             ]
-            found[name] = np.array([0.0 if score is None else float(score) for score in scored])
+            if NO_ACCURACY in scored:
+                raise UserError(f"task {name}: it logs no accuracy; choose tasks that do")
+            found[name] = np.array([float(score or 0) for score in scored])
         return found
 
 

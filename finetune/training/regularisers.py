@@ -86,7 +86,7 @@ class Divergence:
 
     def of(self, model: nn.Module, step: int) -> torch.Tensor:
         """Return the term on the step's batch."""
-        batch = self.batch(step).to(self._head.weight.device)  # type: ignore[arg-type]
+        batch = self.batch(step).to(_device(model))
         logits = answer_logits(model, self._head, batch)
         return self._weight * divergence(logits, self._kept[step % len(self._kept)].base)
 
@@ -209,12 +209,16 @@ def fisher(
     """
     found = {name: torch.zeros_like(weights) for name, weights in trained.items()}
     for batch in batches:
-        losses, _ = answer_losses(model, head, batch.to(head.weight.device))  # type: ignore[arg-type]
+        losses, _ = answer_losses(model, head, batch.to(_device(model)))
         gradients = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
         for name, gradient in zip(trained, gradients, strict=True):
             if gradient is not None:
                 found[name].addcmul_(gradient, gradient, value=1 / len(batches))
     return found
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -225,7 +229,7 @@ def copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def _log_probabilities(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> torch.Tensor:
     """Return the model's log-probabilities of a batch's answer tokens in 16 bits, on the CPU."""
-    logits = answer_logits(model, head, batch.to(head.weight.device))  # type: ignore[arg-type]
+    logits = answer_logits(model, head, batch.to(_device(model)))
     return logits.float().log_softmax(-1).to(torch.bfloat16).cpu()
 
 

@@ -153,7 +153,8 @@ def test_an_unfinished_measurement_does_not_block_its_folder(finished, tmp_path,
 
 
 def test_a_user_s_own_rows_are_not_replaced(tmp_path):
-    from emt_tasks.diagnosis.measure import _written_before, check_output
+    from emt_core.measured import check_output
+    from emt_tasks.diagnosis.measure import _written_before
 
     (tmp_path / "probe_prompts.jsonl").write_text("mine")
     assert _written_before(tmp_path) == ()
