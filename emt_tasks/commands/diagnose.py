@@ -18,14 +18,18 @@ from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run,
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     AllowDifferentOption,
+    BatchSizeOption,
+    DeviceOption,
     JsonOption,
+    JudgeOption,
     LimitOption,
+    MatrixOption,
+    ModelArgsOption,
     split_names,
     tell_progress,
 )
 from emt_tasks.tasks.evaluator import EvaluationSettings
 from leaderboards.comparison.matrix import read_matrix
-from leaderboards.comparison.pairing import shared_tasks
 
 if TYPE_CHECKING:
     from leaderboards.comparison.causes import Causes
@@ -51,13 +55,13 @@ def diagnose_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs, probes and report.")] = Path(
         "emt-diagnose"
     ),
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    matrix: MatrixOption = None,
     allow_different: AllowDifferentOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
+    batch_size: BatchSizeOption = 8,
+    device: DeviceOption = None,
     limit: LimitOption = None,
-    judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
-    model_args: Annotated[str, typer.Option(help="More arguments for both models: dtype=bfloat16,…")] = "",
+    judge: JudgeOption = None,
+    model_args: ModelArgsOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Say of each task why answers were lost: format, mouth or eye; with what to try, and a report.
@@ -116,6 +120,8 @@ def diagnose_command(
 
 def _tasks_of(base: str, candidate: str) -> list[str]:
     """Return the tasks that two finished runs share; the default ones for models."""
+    from leaderboards.comparison.pairing import shared_tasks
+
     if not (is_run(base) and is_run(candidate)):
         return [DEFAULT_TASKS]
     return list(shared_tasks(read_run(Path(base)), read_run(Path(candidate))))

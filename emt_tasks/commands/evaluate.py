@@ -13,7 +13,14 @@ from rich.table import Table
 
 from emt_core.errors import UserError
 from emt_core.measured import check_output
-from emt_tasks.commands.options import LimitOption
+from emt_tasks.commands.options import (
+    BatchSizeOption,
+    DeviceOption,
+    JudgeOption,
+    LimitOption,
+    ModelArgsOption,
+    TasksOption,
+)
 from emt_tasks.datasets import catalog
 from emt_tasks.tasks import registry
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
@@ -28,19 +35,17 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(help="A folder or hub name that transformers can load, or an adapter's folder.")
     ],
-    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")],
+    tasks: TasksOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and samples.")],
     peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images per batch.")] = 8,
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; by default chosen for you.")] = None,
+    batch_size: BatchSizeOption = 8,
+    device: DeviceOption = None,
     limit: LimitOption = None,
-    judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
+    judge: JudgeOption = None,
     model_kind: Annotated[
         ModelKind, typer.Option(help="emt_clip: a vision encoder, such as ViT-L-14/openai.")
     ] = "emt_vlm",
-    model_args: Annotated[
-        str, typer.Option(help="More model arguments: dtype=bfloat16,attn_implementation=sdpa,…")
-    ] = "",
+    model_args: ModelArgsOption = "",
     cache: Annotated[Path | None, typer.Option(help="Keep answers here, so that a killed run resumes.")] = None,
     probe: Annotated[
         Path | None, typer.Option(help="Also measure what emt probe measures, into this folder; one process only.")

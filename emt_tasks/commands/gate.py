@@ -17,6 +17,7 @@ from emt_tasks.commands.options import (
     AuditOption,
     MarginOption,
     MetricOption,
+    PolicyOption,
     choose_policy,
     parse_pairs,
     split_names,
@@ -41,7 +42,7 @@ def gate_command(
     ] = None,
     candidate: Annotated[Path | None, typer.Argument(help="The run of the model after fine-tuning.")] = None,
     margin: MarginOption = None,
-    policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
+    policy: PolicyOption = None,
     encoder: Annotated[Path | None, typer.Option(help="The run of the zero-shot vision encoder.")] = None,
     tasks: Annotated[
         str | None, typer.Option(help="Compare only these tasks, separated by commas; or plan for them.")

@@ -40,6 +40,20 @@ AllowDifferentOption = Annotated[
 ]
 
 
+TasksOption = Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")]
+
+PolicyOption = Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")]
+
+MatrixOption = Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")]
+
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")]
+
+DeviceOption = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")]
+
+JudgeOption = Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")]
+
+ModelArgsOption = Annotated[str, typer.Option(help="More model arguments: dtype=bfloat16,…")]
+
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first documents of each task: a trial run.")]
 
 AuditOption = Annotated[

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emt_core.measured import read_measured
-from emt_tasks.commands.options import JsonOption, LimitOption, print_rows
+from emt_tasks.commands.options import (
+    BatchSizeOption,
+    DeviceOption,
+    JsonOption,
+    LimitOption,
+    ModelArgsOption,
+    print_rows,
+)
 from emt_tasks.tasks.evaluator import EvaluationSettings
 
 if TYPE_CHECKING:
@@ -26,10 +33,10 @@ def probe_command(
     tasks: Annotated[str, typer.Option("--task", "--tasks", "-t", help="Tasks and groups, separated by commas.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for what is measured.")],
     peft: Annotated[str | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images per batch.")] = 8,
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; by default chosen for you.")] = None,
+    batch_size: BatchSizeOption = 8,
+    device: DeviceOption = None,
     limit: LimitOption = None,
-    model_args: Annotated[str, typer.Option(help="More model arguments: dtype=bfloat16,…")] = "",
+    model_args: ModelArgsOption = "",
     probes: Annotated[
         bool, typer.Option(help="Fit probes; closed sets alone cost half, and tell all where the tower is frozen.")
     ] = True,

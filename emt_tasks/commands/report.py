@@ -13,7 +13,9 @@ from emt_tasks.commands.options import (
     AllowDifferentOption,
     AuditOption,
     MarginOption,
+    MatrixOption,
     MetricOption,
+    PolicyOption,
     choose_policy,
     parse_pairs,
     split_names,
@@ -39,7 +41,7 @@ def report_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
     encoder: Annotated[Path | None, typer.Option(help="The run of the zero-shot vision encoder.")] = None,
     margin: MarginOption = None,
-    policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
+    policy: PolicyOption = None,
     tasks: Annotated[str | None, typer.Option(help="Compare only these tasks, separated by commas.")] = None,
     metric: MetricOption = None,
     finetuned_on: Annotated[
@@ -97,7 +99,7 @@ def export_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
     metric: MetricOption = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    matrix: MatrixOption = None,
     model: Annotated[str | None, typer.Option(help="ORG/NAME: what the model is called on the hub.")] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="TASK=ORG/NAME: a task's data set on the hub, if the run does not say.")
@@ -163,7 +165,7 @@ def build_command(
     margin: MarginOption = None,
     policy: Annotated[Path | None, typer.Option(help="YAML file with the reports' margins.")] = None,
     metric: MetricOption = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    matrix: MatrixOption = None,
     finetuned_on: Annotated[str | None, typer.Option(help="The task whose labels count as leakage.")] = None,
     published: Annotated[bool, typer.Option(help="Show the results that the papers print.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,

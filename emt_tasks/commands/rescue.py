@@ -10,26 +10,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from emt_core.errors import UserError, listed
 from emt_core.files import write_text
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
 from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run
-from emt_tasks.commands.options import DEFAULT_TASKS, MarginOption, choose_policy, tell_progress
+from emt_tasks.commands.options import (
+    DEFAULT_TASKS,
+    BatchSizeOption,
+    DeviceOption,
+    JudgeOption,
+    MarginOption,
+    MatrixOption,
+    ModelArgsOption,
+    PolicyOption,
+    TasksOption,
+    choose_policy,
+    tell_progress,
+)
 from emt_tasks.tasks.evaluator import EvaluationSettings, environment, is_adapter_alone
-from leaderboards.comparison.forgetting import Comparison, average, compare
 from leaderboards.comparison.matrix import read_matrix
-from leaderboards.gate.decide import GateResult, decide
-from leaderboards.gate.output import print_table
 from leaderboards.gate.policy import Policy
-from leaderboards.report.text import bounds, number
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from finetune.rescue.merges import Merge
     from finetune.rescue.search import Aim, Trial
+    from leaderboards.comparison.forgetting import Comparison
+    from leaderboards.gate.decide import GateResult
 
 MADE_BY = "emt rescue"
 RESCUED, RUN, FRONTIER = "rescued", "rescued-run", "frontier.json"
@@ -47,18 +57,18 @@ def rescue_command(
     base: Annotated[str, typer.Argument(help="The model before fine-tuning: a folder or a hub name.")],
     candidate: Annotated[str, typer.Argument(help="The fine-tuned model; may be an adapter's folder.")],
     learn: Annotated[str, typer.Option(help="The task that the candidate learned.")],
-    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")] = DEFAULT_TASKS,
+    tasks: TasksOption = DEFAULT_TASKS,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs and the rescued model.")] = Path(
         "emt-rescue"
     ),
     margin: MarginOption = None,
-    policy: Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")] = None,
+    policy: PolicyOption = None,
+    matrix: MatrixOption = None,
     documents: Annotated[int, typer.Option(min=1, help="Documents of each task that the search sees at most.")] = 128,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")] = 8,
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")] = None,
-    judge: Annotated[str | None, typer.Option(help="The judge to use; by default $EMT_JUDGE, else fuzzy.")] = None,
-    model_args: Annotated[str, typer.Option(help="More arguments for both models: dtype=bfloat16,…")] = "",
+    batch_size: BatchSizeOption = 8,
+    device: DeviceOption = None,
+    judge: JudgeOption = None,
+    model_args: ModelArgsOption = "",
 ) -> None:
     """Search the merges of a candidate with its base for one that passes the gate and keeps what was learned.
 
@@ -68,6 +78,12 @@ def rescue_command(
 
     Example: emt rescue llava-hf/llava-1.5-7b-hf my-checkpoint --learn imagenet_vqa_lite
     """
+    # Imported here, since polars and scipy take a second to load, and --help would wait.
+    from rich.console import Console
+
+    from leaderboards.gate.decide import decide
+    from leaderboards.gate.output import print_table
+
     rules = choose_policy(margin, policy)
     rescued = output / RESCUED
     for path in (rescued, output / RUN):
@@ -116,6 +132,8 @@ def _compare(
     matrix: Mapping[str, tuple[str, ...]] | None,
     without: Mapping[str, Sequence[int]] | None = None,
 ) -> Comparison:
+    from leaderboards.comparison.forgetting import compare
+
     return compare(read_run(base), read_run(candidate), matrix=matrix, without=without, progress=tell_progress)
 
 
@@ -198,6 +216,9 @@ def _aim(before: Comparison, learn: str, rules: Policy, documents: Mapping[str, 
 
 def in_a_line(trial: Trial, before: Comparison, after: GateResult, learn: str) -> str:
     """Say what the chosen merge keeps, what it forgets, and the verdict."""
+    from leaderboards.comparison.forgetting import average
+    from leaderboards.report.text import bounds, number
+
     gains = [
         -(task.scores.forgetting.estimate or 0.0)
         for comparison in (before, after.comparison)
@@ -216,6 +237,10 @@ def in_a_line(trial: Trial, before: Comparison, after: GateResult, learn: str) -
 
 def _table(trials: Sequence[Trial]) -> Table:
     """Return the frontier: each share on the most documents that it got, and what was chosen."""
+    from rich.table import Table
+
+    from leaderboards.report.text import number
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("merge", no_wrap=True)
     for column in ("documents a task", "learned, %", "worst drop, points"):
