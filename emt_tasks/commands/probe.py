@@ -38,7 +38,7 @@ def probe_command(
     limit: LimitOption = None,
     model_args: ModelArgsOption = "",
     probes: Annotated[
-        bool, typer.Option(help="Fit probes; closed sets alone cost half, and tell all where the tower is frozen.")
+        bool, typer.Option(help="Fit probes. Closed sets alone cost half, and are enough if the tower was frozen.")
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the folder has.")] = False,
     as_json: JsonOption = False,

@@ -68,7 +68,9 @@ def tower_digest(model: Any) -> str:
         if is_merger(name):
             continue
         if weights.is_meta:
-            raise UserError(f"the vision tower's {name} is offloaded, so towers cannot be compared; use fewer weights")
+            raise UserError(
+                f"the vision tower's {name} is offloaded, so towers cannot be compared; load it without offloading"
+            )
         digest.update(f"{name}{tuple(weights.shape)}".encode())
         values = weights.detach().cpu()
         values = values.to(torch.bfloat16) if values.is_floating_point() else values

@@ -67,8 +67,8 @@ def encoders_of(checkpoint: str) -> list[str]:
     if not found:
         kind = getattr(getattr(config, "vision_config", None), "model_type", "none")
         raise UserError(
-            f"pretrained=auto:{checkpoint}: its tower ({kind}) is of no encoder with a text tower that we know; name "
-            "the encoder, such as ViT-L-14/openai, or a CLIP or SigLIP folder"
+            f"pretrained=auto:{checkpoint}: its tower ({kind}) belongs to no encoder with a text tower that we "
+            "know; name the encoder, such as ViT-L-14/openai, or a CLIP or SigLIP folder"
         )
     return found
 

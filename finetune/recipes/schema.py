@@ -333,8 +333,8 @@ class Recipe(_Section):
         distances = [name for name in ("l2_sp", "ewc") if getattr(self.regularise, name)]
         if distances and self.has_lora:
             faults.append(
-                f"regularise.{distances[0]}: an adapter starts away from zero, so its weights' distance says nothing "
-                "of the base's; use regularise.kl"
+                f"regularise.{distances[0]}: with LoRA, how far the adapter's weights have moved says nothing about "
+                "the base; use regularise.kl"
             )
         if self.quantization and self.save.merged:
             faults.append("save.merged: not with quantization; emt merge adds the adapter to the unquantized weights")

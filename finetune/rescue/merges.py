@@ -59,7 +59,7 @@ class Merges:
         for name, weights in self._weights.items():
             if name not in base or base[name].shape != weights.shape:
                 raise UserError(
-                    f"the base has no weights like the candidate's {name}; expected what it was trained from"
+                    f"the base has no weights like the candidate's {name}; give the base that it was trained from"
                 )
         changed = [
             name

@@ -132,7 +132,7 @@ class Regularisers:
         if not (chosen.kl or chosen.l2_sp or chosen.ewc):
             return
         if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED"):
-            raise UserError("regularise: not for sharded models; mix in data instead, or let each process hold it all")
+            raise UserError("regularise: not with sharded models (FSDP, DeepSpeed); mix in other data instead")
         if not recipe.quantization:
             model.to(accelerator.device)
         trained = {name: weights for name, weights in model.named_parameters() if weights.requires_grad}

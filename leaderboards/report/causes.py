@@ -39,7 +39,7 @@ _GAP, _LINE = 6.0, 14.0
 def in_a_line(causes: Causes) -> str:
     """Say what was lost in one task, why, and what prevents it."""
     if not causes.n:
-        return f"{causes.task}: none of its documents was measured."
+        return f"{causes.task}: none of its documents were measured."
     if not causes.lost:
         return f"{causes.task}: nothing lost."
     lost = f"{causes.task}: {number(100 * causes.lost / causes.n)} points lost"
@@ -48,7 +48,7 @@ def in_a_line(causes: Causes) -> str:
     named = sorted((cause for cause in CAUSES if causes.points(cause)), key=causes.points, reverse=True)
     first, *others = named
     if first == "unclear":
-        said = f"why cannot be told for {number(causes.points(first))} of them ({why_unclear(causes)})"
+        said = f"for {number(causes.points(first))} of them the cause cannot be told ({why_unclear(causes)})"
     else:
         said = f"{number(causes.points(first))} of them are {first}: {MEANING[first]}"
     rest = "".join(f", {number(causes.points(cause))} {cause}" for cause in others)
@@ -60,7 +60,7 @@ def why_unclear(causes: Causes) -> str:
     """Say why causes cannot be told apart."""
     if causes.closed_by is None:
         eye = "; not the eye, since the vision tower is the base's" if causes.same_tower else ""
-        return f"its answers are no closed set{eye}"
+        return f"its answers do not form a closed set{eye}"
     if not causes.probed:
         return "the vision towers differ, and its images were not probed, or not alike in both models"
     return "no probe finds the label in the base's own tower"

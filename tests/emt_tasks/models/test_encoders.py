@@ -183,7 +183,7 @@ def test_the_families_of_the_papers_are_known():
 def test_towers_without_a_text_tower_are_refused(family, tmp_path):
     assert family in FAMILIES
     CONFIG_MAPPING[family]().save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="no encoder with a text tower that we know; name the encoder"):
+    with pytest.raises(UserError, match="belongs to no encoder with a text tower that we know; name the encoder"):
         towers.encoders_of(str(tmp_path))
 
 

@@ -78,7 +78,7 @@ def test_models_that_are_equal_or_unlike_are_refused(pair):
     _, model, base = pair
     with pytest.raises(UserError, match="nothing to merge"):
         Merges(model, {name: weights.detach().clone() for name, weights in model.named_parameters()})
-    with pytest.raises(UserError, match="expected what it was trained from"):
+    with pytest.raises(UserError, match="give the base that it was trained from"):
         Merges(model, dict(list(base.items())[1:]))
 
 

@@ -215,5 +215,7 @@ def test_a_resumed_run_is_the_same(recipe_file, tmp_path):
 
 def test_an_adapter_has_no_distance_from_the_base(recipe_file):
     lora = {"llm": {"lora": {"rank": 4}}}
-    with pytest.raises(UserError, match=r"regularise.ewc: an adapter starts away from zero.*use regularise.kl"):
+    with pytest.raises(
+        UserError, match=r"regularise.ewc: with LoRA, how far the adapter's weights have moved.*use regularise.kl"
+    ):
         read(recipe_file(train=lora, regularise={"ewc": {"sources": OTHER}}))

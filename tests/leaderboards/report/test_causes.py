@@ -52,12 +52,12 @@ def test_a_line_says_that_nothing_was_lost():
 @pytest.mark.parametrize("same_tower", [True, False])
 def test_a_line_says_why_it_cannot_be_told(same_tower):
     line = in_a_line(causes(of=dict.fromkeys(range(31), "unclear"), closed_by=None, same_tower=same_tower))
-    assert "its answers are no closed set" in line
+    assert "its answers do not form a closed set" in line
     assert ("not the eye" in line) == same_tower
 
 
 def test_what_was_not_measured_is_not_called_kept():
-    assert in_a_line(causes(n=0, lost=0, of={})) == "flowers102: none of its documents was measured."
+    assert in_a_line(causes(n=0, lost=0, of={})) == "flowers102: none of its documents were measured."
 
 
 def test_without_probes_the_probe_is_not_blamed():
