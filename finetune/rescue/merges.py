@@ -104,8 +104,9 @@ class Merges:
             base: the base's folder or name, for its dtype.
         """
         storage = Storage(self.changed, stored_dtype(folder_or_name(base)))
-        merged = {name: self._merged(name, merge).to("cpu") for name in self._tuned}
-        state = self._model.state_dict() | merged
+        # By place and not by name: a tied head has two names.
+        merged = {self._weights[name].data_ptr(): self._merged(name, merge).to("cpu") for name in self._tuned}
+        state = {name: merged.get(value.data_ptr(), value) for name, value in self._model.state_dict().items()}
         save_checkpoint(
             folder, self._model, processor, state=state, storage=storage, advice="free some space and run it again"
         )

@@ -225,5 +225,6 @@ def test_through_the_real_command(tmp_path):
         "demo_shapes_qa": None,
     }
     assert all(row["lost"] == row["gained"] == 0 for row in rows.values())
-    measured = [json.loads(line) for line in (tmp_path / "out/base/probes/probe_demo_shapes.jsonl").open()]
+    rows_file = tmp_path / "out" / "base" / "probes" / "probe_demo_shapes.jsonl"
+    measured = [json.loads(line) for line in rows_file.read_text().splitlines()]
     assert len(measured) == 60 and set(measured[0]["probes"]) == {"tower", "projector", "answer"}

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from emt_core.errors import UserError
+from emt_tasks.demo import tiny as demo
 from finetune.model.parts import find_parts
 from finetune.rescue.merges import Merge, Merges
 from tests.support import tiny_checkpoints
@@ -72,6 +73,19 @@ def test_a_model_in_16_bits_is_merged_in_32(tiny, tmp_path):
     again = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged", dtype=torch.float32)
     for name, weights in again.named_parameters():
         torch.testing.assert_close(weights, torch.lerp(tuned[name], base[name], 0.3), atol=1e-7, rtol=0)
+
+
+def test_a_tied_head_stays_tied_and_is_merged_too(tmp_path):
+    model = AutoModelForImageTextToText.from_pretrained(demo.PATH, dtype=torch.float32)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    base = {name: weights.detach().clone() for name, weights in model.named_parameters()}
+    with torch.no_grad():
+        model.get_input_embeddings().weight.add_(1.0)
+    Merges(model, base).write(Merge(0.25), AutoProcessor.from_pretrained(demo.PATH), tmp_path / "m", str(demo.PATH))
+    again = AutoModelForImageTextToText.from_pretrained(tmp_path / "m", dtype=torch.float32)
+    assert again.get_output_embeddings().weight is again.get_input_embeddings().weight
+    name = next(name for name, value in model.named_parameters() if value is model.get_input_embeddings().weight)
+    torch.testing.assert_close(again.get_output_embeddings().weight.detach(), base[name] + 0.75)
 
 
 def test_models_that_are_equal_or_unlike_are_refused(pair):
