@@ -85,9 +85,10 @@ class Divergence:
         return self._kept[step % len(self._kept)].batch
 
     def of(self, model: nn.Module, step: int) -> torch.Tensor:
-        """Return the term on the step's batch."""
+        """Return the term on the step's batch; without dropout, which alone would be a divergence."""
         batch = self.batch(step).to(_device(model))
-        logits = answer_logits(model, self._head, batch)
+        with _evaluating(model):
+            logits = answer_logits(model, self._head, batch)
         return self._weight * divergence(logits, self._kept[step % len(self._kept)].base)
 
 
@@ -230,7 +231,7 @@ def copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _log_probabilities(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> torch.Tensor:
     """Return the model's log-probabilities of a batch's answer tokens in 16 bits, on the CPU."""
     logits = answer_logits(model, head, batch.to(_device(model)))
-    return logits.float().log_softmax(-1).to(torch.bfloat16).cpu()
+    return logits.float().log_softmax(-1).clamp(min=-6e4).half().cpu()
 
 
 def _batches(

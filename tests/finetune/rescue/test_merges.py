@@ -13,7 +13,7 @@ from finetune.rescue.merges import Merge, Merges
 from tests.support import tiny_checkpoints
 
 
-@pytest.fixture(params=["llava", "qwen2_5_vl", "fast_vlm"])
+@pytest.fixture(params=sorted(tiny_checkpoints.ARCHITECTURES))
 def pair(request, tiny):
     """A base's weights, and a model that was trained everywhere but in its projector."""
     folder = tiny(request.param)

@@ -15,6 +15,7 @@ from emt_core.errors import UserError
 from finetune.recipes.files import read
 from finetune.training.regularisers import Pull, by_own_probability, divergence, fisher
 from finetune.training.run import finetune
+from tests.support import tiny_checkpoints
 
 pytestmark = [
     pytest.mark.usefixtures("data_dir"),
@@ -170,6 +171,18 @@ def test_the_divergence_from_the_base_stays_smaller(recipe_file, tmp_path):
         return terms(tmp_path / f"{weight}")[-1]["kl"] / weight
 
     assert last(5.0) < 0.5 * last(1e-6)
+
+
+@pytest.mark.parametrize("architecture", sorted(tiny_checkpoints.ARCHITECTURES))
+def test_the_base_does_not_diverge_from_itself(architecture, tiny, recipe_file, tmp_path):
+    """Before the first step, whatever the model drops out while it trains (T5 does)."""
+    run(
+        recipe_file(
+            model=str(tiny(architecture)), steps=1, save={"every": "end"}, regularise={"kl": {"sources": OTHER}}
+        )
+    )
+    (found,) = terms(tmp_path / "run")
+    assert found["kl"] == pytest.approx(0, abs=1e-3)
 
 
 def test_lwf_and_dft_train(recipe_file, tmp_path):
