@@ -29,6 +29,7 @@ from emt_tasks.commands.options import (
     choose_policy,
     tell_progress,
 )
+from emt_tasks.models import engines
 from emt_tasks.tasks.evaluator import EvaluationSettings, environment, is_adapter_alone
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.policy import Policy
@@ -91,8 +92,11 @@ def rescue_command(
             raise UserError(
                 f"--output: {path} was not written by {MADE_BY}, so it is not replaced; choose another folder"
             )
-    if is_run(base) or is_run(candidate):
-        raise UserError("a finished run has no weights to merge; give the models (their runs are kept in --output)")
+    for model in (base, candidate):
+        if is_run(model):
+            raise UserError("a finished run has no weights to merge; give the models (their runs are kept in --output)")
+        if engines.read(model):
+            raise UserError(f"{model}: a served model's weights are not at hand to be merged; give its folder")
     names = tuple(tasks.split(","))
     quadrants = read_matrix(matrix) if matrix else None
     alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, None, judge, model_args=model_args)
