@@ -108,7 +108,7 @@ def read(name: str, kind: str | None = None) -> Served | None:
     prefix, _, rest = name.partition(":")
     if prefix in ENGINES:
         engine = ENGINES[prefix]
-    elif kind in ENGINES:
+    elif kind is not None and kind in ENGINES:
         engine, rest = ENGINES[kind], name
     else:
         return None

@@ -69,7 +69,7 @@ class PromptLogprobs:
         found = (response.model_extra or {}).get("prompt_logprobs")
         if not found:
             raise UserError(
-                f"{self._served}: gives no log-probabilities of prompts (vLLM does), which tasks with closed sets, such "
-                "as *_closed, need; leave them out"
+                f"{self._served}: gives no log-probabilities of prompts (vLLM does), which closed sets need; leave "
+                "out tasks such as *_closed"
             )
         return [next(iter(token.values())) for token in found if token]

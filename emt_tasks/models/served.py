@@ -154,7 +154,7 @@ class EmtServed(lmms):  # type: ignore[misc]
         todo = [Request.from_arguments(instance.args) for instance in requests]
         scorer = PromptLogprobs(self._inner.client, self.served, self._as_openai)
         texts = [continuation(request, self.task_dict) for request in todo]
-        with self._progress(len(set(request.prompt_key for request in todo)) + len(todo)):
+        with self._progress(len({request.prompt_key for request in todo}) + len(todo)):
             return scorer.score(todo, texts, at_a_time=self.concurrent)
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> NoReturn:
@@ -165,9 +165,8 @@ class EmtServed(lmms):  # type: ignore[misc]
 
     def clean(self) -> None:
         """Hang up, or free the engine's model, after an evaluation."""
-        client = getattr(self._inner, "client", None)
-        if hasattr(client, "close"):
-            client.close()
+        if close := getattr(getattr(self._inner, "client", None), "close", None):
+            close()
         self._inner.clean()
 
     @contextmanager
@@ -216,8 +215,8 @@ class EmtServed(lmms):  # type: ignore[misc]
     def _not_answered(self, failures: Sequence[str], asked: int) -> UserError:
         reason = failures[0].partition("] ")[2] or failures[0]
         return UserError(
-            f"{self.served}: {len(failures):,} of {asked:,} requests were not answered (the first: {reason}); the other "
-            "answers are kept where --cache is given, as emt check does: repeat the command"
+            f"{self.served}: {len(failures):,} of {asked:,} requests were not answered (the first: {reason}); with "
+            "--cache, as in emt check, the other answers are kept: repeat the command"
         )
 
 
