@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from emt_core.errors import UserError, listed
+from emt_tasks.tasks import registry
 from emt_tasks.tasks.evaluator import EvaluationSettings, check, evaluate_loaded
+from finetune.data.conversations import TrainingExample, Turn
 from finetune.recipes.schema import Evaluate, Probe
+
+if TYPE_CHECKING:
+    from emt_tasks.models.documents import Request
+
+Places = Mapping[str, Sequence[int]]
+"""Task: places of documents in its pool."""
 
 
 def check_tasks(settings: Evaluate) -> None:
@@ -28,10 +37,14 @@ def check_watched(settings: Probe | None) -> None:
     """Make sure before training that what is to be watched exists, and that its data is available.
 
     Raises:
-        UserError: a task does not exist, or its data is missing.
+        UserError: a task does not exist, its data is missing, or the one to learn is not among them.
     """
-    if settings:
-        check(settings.tasks)
+    if settings is None:
+        return
+    check(settings.tasks)
+    names = [found.name for found in registry.tasks(settings.tasks)]
+    if settings.learn and names and settings.learn not in (*names, *settings.tasks):
+        raise UserError(f"probe.learn: {settings.learn} is not one of probe.tasks ({listed(names)})")
 
 
 class LiveSample:
@@ -56,14 +69,35 @@ class LiveSample:
         """How many documents of each task there are."""
         return {task: len(documents) for task, documents in self._sampled.documents.items()}
 
-    def scores(self, model: Any, places: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-        """Return the accuracy of some of the documents of each task; the model is left as it was."""
+    def answers(self, model: Any, places: Places) -> dict[str, list[str]]:
+        """Return the model's answers to some of the documents of each task; the model is left as it was."""
         from emt_tasks.models.vlm import EmtVLM
 
         lm = EmtVLM.from_model(
             model, self._processor, batch_size=self._batch_size, accelerator=self._accelerator, quiet=True
         )
-        return self._sampled.scores_at(lm, places)
+        return self._sampled.answers_at(lm, places)
+
+    def scored(self, answers: Mapping[str, Sequence[str]], places: Places) -> dict[str, Any]:
+        """Return the accuracy of answers to some of the documents of each task."""
+        return dict(self._sampled.scored(answers, places))
+
+    def examples(self, answers: Mapping[str, Sequence[str]]) -> dict[str, list[TrainingExample]]:
+        """Return the first documents of each task as examples with these answers."""
+        return {
+            task: [
+                _example(request, answer, self._sampled.documents_by_task)
+                for request, answer in zip(self._sampled.requests(task, range(len(given))), given, strict=True)
+            ]
+            for task, given in answers.items()
+        }
+
+
+def _example(request: Request, answer: str, documents: Mapping[str, Any]) -> TrainingExample:
+    from emt_tasks.models.documents import load_images
+
+    images = load_images(request, documents)
+    return TrainingExample((Turn(request.context, answer),), lambda: images, len(images), request.where)
 
 
 def evaluate_live(

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from finetune.data.collate import IGNORED, TrainingBatch
 from finetune.data.loader import Loader
 from finetune.data.mixture import Plan
 from finetune.recipes.schema import Recipe
-from finetune.training.checkpoint import LOG_FILE, last_state
+from finetune.training.checkpoint import LOG_FILE, checkpoint_folder, last_state
 from finetune.training.loss import answer_losses
 from finetune.training.memory import told_what_fits
 from finetune.training.packing import check_packing
@@ -28,7 +29,10 @@ from finetune.training.progress import Progress
 from finetune.training.regularisers import Regularisers
 from finetune.training.saving import Saver, save_points
 from finetune.training.schedule import factor
-from finetune.training.watch import Watch
+from finetune.training.watch import SLOWER, Watch
+
+SHOWN = ("accuracy", "kl", "shift", "bias")
+"""What trackers get of a look at a task."""
 
 
 @dataclass(frozen=True)
@@ -106,29 +110,28 @@ class Training:
         with self._heeding_sigterm(), Progress(start, self.steps, shown=shown) as progress:
             progress.note(self._what_is_done(start))
             self.saver.evaluate(start)
+            self.saver.keep_best(start, self._watch)
+            began = time.perf_counter()
             progress.restart_clock()
-            for step, batches in enumerate(self.loader.steps(start, self.steps), start=start):
-                rate = self._set_rate(step)
-                result = self._step(step, batches)
+            for step, batches in enumerate(self.loader.steps(start, self.steps), start=start + 1):
+                rate = self._set_rate(step - 1)
+                result = self._step(step - 1, batches)
                 speed = progress.step(result.loss, self.recipe.batch.size, result.tokens)
-                seen, forgotten = self._look(step + 1, progress)
-                self._record(step + 1, result, rate, speed, seen)
-                if forgotten and step + 1 < self.steps:
-                    progress.say(
-                        f"step {step + 1} of {self.steps}: {listed(forgotten)} is shown to have lost more than "
-                        f"{self.recipe.probe.stop:g} points; saving, and training ends here"  # type: ignore[union-attr]
-                    )
-                    self.saver.save(step + 1, self.optimiser)
-                    self.saver.evaluate(step + 1)
-                    break
-                if step + 1 in due or result.stop:
-                    progress.say(f"step {step + 1} of {self.steps}: loss {result.loss:.4f}, saving")
-                    self.saver.save(step + 1, self.optimiser)
-                if result.stop and step + 1 < self.steps:
-                    raise UserError(f"stopped by SIGTERM after step {step + 1}, which is saved; go on with --resume")
-                if step + 1 in due:
-                    self.saver.evaluate(step + 1)
+                seen = self._look(step, self.recipe.batch.size / speed["images_per_second"], progress)
+                self._record(step, result, rate, speed, seen)
+                ends = self._watch is not None and self._watch.ends and step < self.steps
+                if step in due or result.stop or ends:
+                    progress.say(f"step {step} of {self.steps}: loss {result.loss:.4f}, saving")
+                    self.saver.save(step, self.optimiser)
+                    self.saver.keep_best(step, self._watch)
+                if result.stop and step < self.steps:
+                    raise UserError(f"stopped by SIGTERM after step {step}, which is saved; go on with --resume")
+                if step in due or ends:
+                    self.saver.evaluate(step)
                     progress.restart_clock()
+                if ends:
+                    break
+            self._close(progress, time.perf_counter() - began)
         self.accelerator.end_training()
 
     @contextmanager
@@ -242,18 +245,45 @@ class Training:
 
     def _set_rate(self, step: int) -> dict[str, float]:
         """Set each part's learning rate; return them."""
-        share = factor(self.recipe.schedule, step, self.steps)
+        share = factor(self.recipe.schedule, step, self.steps) * (self._watch.rate_share if self._watch else 1.0)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * share
         return {part: self.recipe.learning_rate(part) * share for part in self.recipe.parts}
 
-    def _look(self, step: int, progress: Progress) -> tuple[dict[str, Any], list[str]]:
-        """Return what is seen of other tasks after a step, and those that are shown to be forgotten."""
-        if self._watch is None or not self._watch.due(step):
-            return {}, []
+    def _look(self, step: int, seconds: float, progress: Progress) -> dict[str, Any]:
+        """Return what a look at other tasks sees after a step that took some seconds, if one is due; say it."""
+        if self._watch is None:
+            return {}
+        every = self._watch.timed(step, seconds, self._mean)
+        decided = {"probe_every": every} if every else {}
+        if not self._watch.due(step):
+            return decided
+        before = list(self._watch.forgotten)
         seen = self._watch.look(self.model, step)
+        progress.note(self._watch.in_a_line(step, seen))
+        if new := [task for task in self._watch.forgotten if task not in before]:
+            ends = self._watch.settings.then == "end"
+            then = "training ends here" if ends else f"from here on at {SLOWER:g} of the learning rate"
+            progress.note(
+                f"step {step} of {self.steps}: {listed(new)} is shown to have lost more than "
+                f"{self._watch.settings.stop:g} points; {then}"
+            )
         progress.restart_clock()
-        return seen, self._watch.forgotten
+        return decided | {"probe": seen}
+
+    def _close(self, progress: Progress, seconds: float) -> None:
+        """Say what looking has cost, and which checkpoint is kept as the best."""
+        if self._watch is None:
+            return
+        share = 100 * self._watch.seconds / max(seconds, 1e-9)
+        looks = f"{self._watch.looks} look{'' if self._watch.looks == 1 else 's'}"
+        progress.note(f"{looks} at other tasks took {share:.1f} % of the training's {seconds:.0f} s")
+        if best := self.saver.best():
+            progress.note(f"{checkpoint_folder(Path(self.recipe.output), best.step)} is the best: {best}")
+
+    def _mean(self, value: float) -> float:
+        """Return the mean over all processes."""
+        return self._over_processes(torch.tensor([value])).item() / self.accelerator.num_processes
 
     def _record(
         self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any], seen: dict[str, Any]
@@ -269,7 +299,7 @@ class Training:
             "learning_rate": rate,
             "gradient_norm": result.gradient_norm,
             **({"regularise": result.terms} if result.terms else {}),
-            **({"probe": seen} if seen else {}),
+            **seen,
             "answer_tokens": result.answer_tokens,
             **speed,
         }
@@ -286,7 +316,8 @@ class Training:
             flat = {f"loss/{name}": loss for name, loss in by_source.items()}
             flat |= {f"learning_rate/{part}": value for part, value in rate.items()}
             flat |= {f"regularise/{name}": value for name, value in result.terms.items()}
-            flat |= {f"probe/{task}": found["accuracy"] for task, found in seen.items()}
+            for task, found in seen.get("probe", {}).items():
+                flat |= {f"probe/{task}/{name}": found[name] for name in SHOWN if name in found}
             scalars = {key: value for key, value in line.items() if not isinstance(value, dict) and key != "step"}
             self.accelerator.log({**scalars, **flat}, step=step)
 
