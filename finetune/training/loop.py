@@ -283,7 +283,7 @@ class Training:
 
     def _mean(self, value: float) -> float:
         """Return the mean over all processes."""
-        return self._over_processes(torch.tensor([value])).item() / self.accelerator.num_processes
+        return float(self._over_processes(torch.tensor([value])).sum()) / self.accelerator.num_processes
 
     def _record(
         self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any], seen: dict[str, Any]
