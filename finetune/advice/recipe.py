@@ -1,0 +1,170 @@
+"""From facts to a recipe: the rules and the user's own fields applied in turn, and written with the reasons as comments."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from finetune.advice.evidence import EVIDENCE
+from finetune.advice.facts import Facts
+from finetune.advice.rules import OTHER, RULES, STOP, Rule
+from finetune.recipes.files import changed, checked, override_key
+from finetune.recipes.schema import Recipe
+from finetune.training.memory import in_words
+
+WIDTH = 118
+"""Characters of a comment's line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What is proposed for a field, and why; `given` where the user has set it, or a part of it, otherwise."""
+
+    field: str
+    value: Any
+    because: str
+    evidence: tuple[str, ...]
+    given: bool = False
+
+    @property
+    def sources(self) -> list[str]:
+        """Where the evidence is from."""
+        return list(dict.fromkeys(EVIDENCE[key].source for key in self.evidence))
+
+
+def propose(facts: Facts, given: Sequence[str]) -> tuple[list[Proposal], dict[str, Any]]:
+    """Return a proposal for each field, and the recipe's fields with what the user gives in their place.
+
+    Args:
+        facts: what was looked at; their fields are those that need no advice, such as the model.
+        given: `key=value` overrides.
+
+    Raises:
+        UserError: an override is none, or the recipe that it makes is invalid.
+    """
+    proposals = []
+    left = list(given)
+    for name in dict.fromkeys(rule.field for rule in RULES):
+        rule = next((rule for rule in RULES if rule.field == name and all(holds(facts) for holds in rule.when)), None)
+        value = None
+        if rule is not None:
+            value = rule.value(facts) if callable(rule.value) else rule.value
+        own = [override for override in left if _about(override_key(override), name, rule)]
+        whole = any(f"{name}.".startswith(f"{override_key(one)}.") or _instead(one, rule) for one in own)
+        if value is not None and not whole:
+            facts = facts.with_fields(**_put(facts.fields, name, value))
+        for override in own:
+            facts = facts.with_fields(**changed(facts.fields, override))
+            facts.recipe()
+        left = [override for override in left if override not in own]
+        if rule is not None:
+            because = rule.because.format(**words(facts))
+            proposals.append(Proposal(name, value, because, rule.evidence, given=bool(own)))
+    fields = dict(facts.fields)
+    for override in left:
+        fields = changed(fields, override)
+    checked(fields, "--advise")
+    return proposals, fields
+
+
+def _about(key: str, name: str, rule: Rule | None) -> bool:
+    """Whether an override's key is a field, inside it, around it, or what takes its place."""
+    instead = rule.instead if rule else ()
+    return f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") or key in instead
+
+
+def _instead(override: str, rule: Rule | None) -> bool:
+    return rule is not None and override_key(override) in rule.instead
+
+
+def _put(fields: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Return the top-level field that a dotted one is in, with its new value."""
+    first, _, rest = name.partition(".")
+    inner = fields.get(first) if rest else None
+    return {first: {**(inner or {}), rest: value} if rest else value}
+
+
+def words(facts: Facts) -> dict[str, Any]:
+    """Return what a reason may name."""
+    sizes, shape, found = facts.sizes, facts.shape, facts.fit()
+    shares = {
+        part: f"{100 * sizes.parts[part] / sizes.weights:.1f} %"
+        if sizes and part in sizes.parts
+        else "an unknown share"
+        for part in ("projector", "llm_attention")
+    }
+    places = [f"{other.quadrant} ({other.data})" for other in facts.others]
+    return {
+        **shares,
+        "weights": f"{sizes.weights:,}" if sizes else "unknown",
+        "device": in_words(facts.available),
+        "memory": in_words(found.memory.total) if found else "an unknown amount of memory",
+        "answers": f"{shape.answers:,}" if shape else "unknown",
+        "examples": f"{shape.examples:,}" if shape and shape.examples else "an unknown number of",
+        "percent": f"{100 * OTHER:.0f} %",
+        "quadrants": ", ".join(places),
+        "stop": STOP,
+    }
+
+
+def written(fields: Mapping[str, Any], proposals: Sequence[Proposal], header: Sequence[str]) -> str:
+    """Return a recipe as YAML, each field below the reasons for it.
+
+    Args:
+        fields: the recipe's.
+        proposals: of these fields, or parts of them.
+        header: lines for the top.
+    """
+    lines = [comment for line in header for comment in _comment(line)]
+    order = [*Recipe.model_fields]
+    about: dict[str, list[Proposal]] = {}
+    for proposal in proposals:
+        about.setdefault(proposal.field.partition(".")[0], []).append(proposal)
+    cited: set[str] = set()
+    for name in sorted({*fields, *about}, key=order.index):
+        lines += ["", *(comment for proposal in about.get(name, ()) for comment in _reasons(proposal, cited))]
+        if name in fields:
+            lines.append(_yaml({name: fields[name]}))
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(field: Mapping[str, Any]) -> str:
+    """Return a field as YAML, its innermost lists and mappings on one line each."""
+    (value,) = field.values()
+    inner = None if isinstance(value, Mapping | list) else False
+    text: str = yaml.safe_dump(field, sort_keys=False, allow_unicode=True, default_flow_style=inner, width=WIDTH)
+    return text.rstrip()
+
+
+def _reasons(proposal: Proposal, cited: set[str]) -> list[str]:
+    """Return the comment on one proposal: the reason, then a line for each source, in full where it first comes."""
+    name, because = proposal.field, f"{proposal.because[:1].upper()}{proposal.because[1:]}"
+    if proposal.given:
+        lines = _comment(f"{name}: given. The advice was {short(proposal.value)}: {proposal.because}.")
+    else:
+        inner = f"{name}: " if "." in name else ""
+        lines = _comment(f"{inner}{because}." if proposal.value is not None else f"No {name}: {proposal.because}.")
+    for key in proposal.evidence:
+        found = EVIDENCE[key]
+        lines += _comment(f"{found.source}: as above." if key in cited else str(found), "#   ")
+        cited.add(key)
+    return lines
+
+
+def _comment(text: str, mark: str = "# ") -> list[str]:
+    following = f"{mark}  " if text.startswith("- ") else mark
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=mark, subsequent_indent=following, break_long_words=False, break_on_hyphens=False
+    ) or ["#"]
+
+
+def short(value: Any) -> str:
+    """Return a value on one line, as in a recipe."""
+    if value is None:
+        return "to leave it out"
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=True, width=10**6)
+    return text.replace("\n...", "").strip()
