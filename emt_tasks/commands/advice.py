@@ -70,7 +70,12 @@ def _proposals(advice: Advice) -> Iterable[RenderableType]:
 
     yield Text("Advice; the figures behind each reason are in the recipe, on standard output", style="bold")
     for one in advice.proposals:
-        yield _indented(f"{one.field}: {'given; advised: ' * one.given}{short(one.value)}", 2)
+        given, value = ", ".join(one.given), short(one.value)
+        if one.replaced:
+            value = f"{given} is given; the advice was {value}"
+        elif given:
+            value = f"{value}, where {given} is given"
+        yield _indented(f"{one.field}: {value}", 2)
         yield _indented(one.because, 6)
         if one.sources:
             yield _indented(f"[{'; '.join(one.sources)}]", 6, "dim")

@@ -61,9 +61,7 @@ def finetune_command(
     given = [*([recipe] if recipe else []), *(overrides or [])]
     if advise:
         if dry_run or resume or overwrite:
-            raise UserError(
-                "--advise only prints a recipe; leave out --dry-run, --resume and --overwrite"
-            )
+            raise UserError("--advise only prints a recipe; leave out --dry-run, --resume and --overwrite")
         from emt_tasks.commands.advice import print_advice
 
         print_advice(given, memory)

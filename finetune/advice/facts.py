@@ -17,6 +17,12 @@ from finetune.recipes.schema import Recipe, by_name
 TINY, SMALL = 10**7, 10**9
 """Weights below which a model is like the demo's, and like the small real one of docs/evidence.md."""
 
+OTHERS = ("oodt_idi", "idt_oodi", "oodt_oodi")
+"""The quadrants that training data does not cover."""
+
+YOURS = "your choice"
+"""What other data stands for that the user names, where nothing tells its quadrant."""
+
 FEW = 20
 """Labels up to which EMT's projector learned about as much as LoRA (10 classes); of 100 it learned less."""
 
@@ -38,7 +44,7 @@ class Facts:
         data: the first source of the mixture.
         shape: the training data's.
         placements: where each task is for it.
-        others: data for the mixture, one for each quadrant that the training data does not cover, or what the user names.
+        others: data for the mixture: one for each quadrant that is not covered, or what the user names.
         watched: a task at hand for each of these quadrants.
         evaluated: all placed tasks that are at hand.
         sizes: the model's; None if it could not be read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +65,15 @@ def request(overrides: Sequence[str]) -> Request:
     """
     fields: dict[str, Any] = {}
     for override in overrides:
+        if "=" not in override:
+            raise UserError(
+                f"--advise: found {override!r}, expected data=…, model=… or a recipe's field: it takes no recipe"
+            )
         if override_key(override) in OWN:
             fields = changed(fields, override)
     if not fields.get("data"):
         raise UserError("--advise: give the training data, as data=NAME or data=FILE (emt data list has the names)")
-    source = {name: str(fields[name]) for name in ("data", "split", "images") if fields.get(name) is not None}
+    source: dict[str, Any] = {name: str(fields[name]) for name in ("data", "split", "images") if fields.get(name)}
     other, model = (str(fields[name]) if fields.get(name) is not None else None for name in ("with", "model"))
     given = tuple(override for override in overrides if override_key(override) not in OWN)
     return Request(SourceEntry(**source), other, model, given)
@@ -98,6 +103,7 @@ def advise(asked: Request, *, memory: int | None = None, progress: Progress = la
     from finetune.training.memory import available, in_words
 
     room = available() if memory is None else memory
+    whose = " of this machine's; say --memory for another" if memory is None else ", as given"
     others = _others(asked, placements)
     sizes, problem = _sizes(asked, [images, *(other.examples for other in others.values())])
     facts = Facts(
@@ -112,7 +118,7 @@ def advise(asked: Request, *, memory: int | None = None, progress: Progress = la
         fields={"model": asked.model or MODEL, "output": f"runs/advised/{Path(asked.source.data).stem}"},
     )
     proposals, fields = propose(facts, asked.given)
-    seen = (*_seen(training, shape, len(images)), *_seen_model(asked, sizes), f"memory: {in_words(room)}")
+    seen = (*_seen(training, shape, len(images)), *_seen_model(asked, sizes), f"memory: {in_words(room)}{whose}")
     unseen = (*_unseen(training, placements), *([problem] if problem else []))
     header = _header(asked, [*seen, *_places(placements)], unseen)
     return Advice(seen, unseen, placements, tuple(proposals), written(fields, proposals, header))
@@ -147,12 +153,14 @@ def _others(asked: Request, placements: Sequence[Placement]) -> dict[str, Traini
 
     That is the training split of a task's data set, for each quadrant that the training data does not cover.
     """
+    from finetune.advice.facts import OTHERS, YOURS
+
     if asked.other:
         quadrant = next((one.quadrant for one in placements if one.dataset == asked.other), None)
-        return {quadrant or "your choice": sample_training(SourceEntry(data=asked.other), LENGTHS)}
+        return {quadrant or YOURS: sample_training(SourceEntry(data=asked.other), LENGTHS)}
     found: dict[str, Training] = {}
     for one in placements:
-        new = one.quadrant not in (None, "idt_idi") and one.quadrant not in found and one.dataset != asked.source.data
+        new = one.quadrant in OTHERS and one.quadrant not in found and one.dataset != asked.source.data
         if new and catalog.get(one.dataset).split != "train" and at_hand(one.dataset, "train"):
             found[str(one.quadrant)] = sample_training(SourceEntry(data=one.dataset), LENGTHS)
     return found
@@ -164,9 +172,11 @@ def _at_hand(placements: Sequence[Placement]) -> list[Placement]:
 
 def _one_a_quadrant(placements: Sequence[Placement]) -> list[str]:
     """Return a task at hand for each quadrant that the training data does not cover."""
+    from finetune.advice.facts import OTHERS
+
     found: dict[str, str] = {}
     for one in _at_hand(placements):
-        if one.quadrant not in (None, "idt_idi"):
+        if one.quadrant in OTHERS:
             found.setdefault(str(one.quadrant), _lite(one))
     return list(found.values())
 
@@ -210,7 +220,10 @@ def _unseen(training: Training, placements: Sequence[Placement]) -> list[str]:
     """Say what could not be looked at, and what is wrong with the data."""
     lines = []
     if training.bad:
-        lines.append(f"{len(training.bad):,} sampled rows cannot be used, the first: {training.bad[0]}")
+        lines.append(
+            f"{len(training.bad):,} sampled rows cannot be used (mixture.bad_rows=skip leaves them out); the first: "
+            f"{training.bad[0]}"
+        )
     if not training.examples:
         entry = training.entry
         lines.append(f"{entry.data}:{entry.split} is not on this machine: its rows and images were not looked at")
@@ -233,7 +246,7 @@ def _header(asked: Request, seen: Sequence[str], unseen: Sequence[str]) -> list[
         "with": asked.other,
         "model": asked.model,
     }
-    command = " ".join([f"{key}={value}" for key, value in words.items() if value is not None] + list(asked.given))
+    command = shlex.join([f"{key}={value}" for key, value in words.items() if value is not None] + list(asked.given))
     return [
         f"Advice for {asked.source.data}, from what others have measured; nothing was trained.",
         "",

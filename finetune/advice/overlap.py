@@ -1,8 +1,8 @@
 """Which quadrant of the evaluation matrix each task is in for some training data: are its texts and images alike?
 
-Texts are compared as texts. Images are the same where the catalog says that two data sets have the same origin, or where
-a sample of both shares one by its pixels. Where it shares none they count as others: that is what can be seen, and other
-photos of the same things would not be noticed.
+Texts are compared as texts. Images are the same where the catalog says that two data sets have the same origin, or
+where a sample of both shares one by its pixels. Where it shares none they count as others: that is what can be seen,
+and other photos of the same things would not be noticed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from finetune.data.conversations import TrainingExample
 from finetune.data.images import decode, fingerprint
 
 ALIKE = 90
-"""The similarity, 0 to 100 (normalised indel distance), from which two questions are alike: a word or a number apart."""
+"""The similarity (normalised indel, 0 to 100) from which two questions are alike: they differ in a short word."""
 
 SHARE = 0.1
 """The share of training questions that are alike a task's from which the task's text is in distribution."""
@@ -239,7 +239,7 @@ def _shared(dataset: Dataset, split: str, images: Mapping[tuple[int, int], set[b
 
 
 def _mark(value: Any, images: Mapping[tuple[int, int], set[bytes]]) -> bytes | None:
-    """Return an image's fingerprint if a training image has it; None for an unreadable one, which `emt data` reports."""
+    """Return an image's fingerprint if a training image has it; None for an unreadable one, too."""
     try:
         with Image.open(io.BytesIO(value["bytes"])) as opened:
             if opened.size not in images:

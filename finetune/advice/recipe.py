@@ -1,4 +1,4 @@
-"""From facts to a recipe: the rules and the user's own fields applied in turn, and written with the reasons as comments."""
+"""From facts to a recipe: rules and the user's own fields applied in turn, and written with the reasons as comments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from finetune.advice.evidence import EVIDENCE
-from finetune.advice.facts import Facts
+from finetune.advice.facts import OTHERS, YOURS, Facts
 from finetune.advice.rules import OTHER, RULES, STOP, Rule
 from finetune.recipes.files import changed, checked, override_key
 from finetune.recipes.schema import Recipe
@@ -22,13 +22,17 @@ WIDTH = 118
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What is proposed for a field, and why; `given` where the user has set it, or a part of it, otherwise."""
+    """What is proposed for a field, and why.
+
+    `given` are the user's own settings of it, in its place (`replaced`) or of something inside it.
+    """
 
     field: str
     value: Any
     because: str
     evidence: tuple[str, ...]
-    given: bool = False
+    given: tuple[str, ...] = ()
+    replaced: bool = False
 
     @property
     def sources(self) -> list[str]:
@@ -63,7 +67,7 @@ def propose(facts: Facts, given: Sequence[str]) -> tuple[list[Proposal], dict[st
         left = [override for override in left if override not in own]
         if rule is not None:
             because = rule.because.format(**words(facts))
-            proposals.append(Proposal(name, value, because, rule.evidence, given=bool(own)))
+            proposals.append(Proposal(name, value, because, rule.evidence, tuple(own), whole))
     fields = dict(facts.fields)
     for override in left:
         fields = changed(fields, override)
@@ -91,13 +95,13 @@ def _put(fields: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
 def words(facts: Facts) -> dict[str, Any]:
     """Return what a reason may name."""
     sizes, shape, found = facts.sizes, facts.shape, facts.fit()
+    parts = {part: 100 * size / sizes.weights for part, size in sizes.parts.items()} if sizes else {}
     shares = {
-        part: f"{100 * sizes.parts[part] / sizes.weights:.1f} %"
-        if sizes and part in sizes.parts
-        else "an unknown share"
-        for part in ("projector", "llm_attention")
+        part: f"{parts[part]:.1f} %" if part in parts else "an unknown share" for part in ("projector", "llm_attention")
     }
     places = [f"{other.quadrant} ({other.data})" for other in facts.others]
+    covered = {other.quadrant for other in facts.others}
+    uncovered = [] if YOURS in covered else [quadrant for quadrant in OTHERS if quadrant not in covered]
     return {
         **shares,
         "weights": f"{sizes.weights:,}" if sizes else "unknown",
@@ -107,6 +111,7 @@ def words(facts: Facts) -> dict[str, Any]:
         "examples": f"{shape.examples:,}" if shape and shape.examples else "an unknown number of",
         "percent": f"{100 * OTHER:.0f} %",
         "quadrants": ", ".join(places),
+        "uncovered": f"; nothing is here for {', '.join(uncovered)}, so add your own" if uncovered else "",
         "stop": STOP,
     }
 
@@ -123,7 +128,10 @@ def written(fields: Mapping[str, Any], proposals: Sequence[Proposal], header: Se
     order = [*Recipe.model_fields]
     about: dict[str, list[Proposal]] = {}
     for proposal in proposals:
-        about.setdefault(proposal.field.partition(".")[0], []).append(proposal)
+        name = proposal.field.partition(".")[0]
+        if proposal.replaced and name not in fields:
+            name = override_key(proposal.given[0]).partition(".")[0]
+        about.setdefault(name, []).append(proposal)
     cited: set[str] = set()
     for name in sorted({*fields, *about}, key=order.index):
         lines += ["", *(comment for proposal in about.get(name, ()) for comment in _reasons(proposal, cited))]
@@ -143,11 +151,13 @@ def _yaml(field: Mapping[str, Any]) -> str:
 def _reasons(proposal: Proposal, cited: set[str]) -> list[str]:
     """Return the comment on one proposal: the reason, then a line for each source, in full where it first comes."""
     name, because = proposal.field, f"{proposal.because[:1].upper()}{proposal.because[1:]}"
-    if proposal.given:
-        lines = _comment(f"{name}: given. The advice was {short(proposal.value)}: {proposal.because}.")
+    given = f"{', '.join(proposal.given)} is given. " if proposal.given else ""
+    if proposal.replaced:
+        lines = _comment(f"{given}The advice was {name}: {short(proposal.value)}. {because}.")
+    elif proposal.value is None:
+        lines = _comment(f"{given}No {name}: {proposal.because}.")
     else:
-        inner = f"{name}: " if "." in name else ""
-        lines = _comment(f"{inner}{because}." if proposal.value is not None else f"No {name}: {proposal.because}.")
+        lines = _comment(f"{given}{f'{name}: ' if '.' in name else ''}{because}.")
     for key in proposal.evidence:
         found = EVIDENCE[key]
         lines += _comment(f"{found.source}: as above." if key in cited else str(found), "#   ")
@@ -165,6 +175,6 @@ def _comment(text: str, mark: str = "# ") -> list[str]:
 def short(value: Any) -> str:
     """Return a value on one line, as in a recipe."""
     if value is None:
-        return "to leave it out"
+        return "none"
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=True, width=10**6)
     return text.replace("\n...", "").strip()

@@ -1,7 +1,7 @@
 """What is proposed when: for each field of the recipe the first row whose conditions all hold.
 
-A row is data: conditions, the field's value (or how it follows from the facts), the reason in a line, and the keys of its
-sources. To change the advice, change a row; to change a number, change `finetune.advice.evidence`.
+A row is data: conditions, the field's value (or how it follows from the facts), the reason in a line, and the keys of
+its sources. To change the advice, change a row; to change a number, change `finetune.advice.evidence`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ OTHER = 0.3
 """The share of other data in all: the smallest that was measured, on the demo's model and on the small real one."""
 
 MANY = 10_000
-"""Examples from which one epoch is enough: EMT's data sets have five times as many, and one epoch learned nearly all."""
+"""Examples from which one epoch is proposed, else three. Ours; EMT's data sets have 50,000 and more."""
 
 STOP = 4.0
-"""Points that a task may be shown to have lost before training ends: twice the gate's default margin."""
+"""Points that a task may be shown to have lost before training ends: the gate's default margin."""
 
 _LOOKS = 10
 """How often the probe looks at least: few documents a look need many looks to show anything."""
@@ -94,8 +94,10 @@ def fits(train: dict[str, Any], quantization: str | None = None) -> Condition:
 
 
 def needs_quantization(facts: Facts) -> bool:
-    """The parts fit only with a quantized language model."""
-    return facts.has_lora and not facts.fits() and facts.fits(quantization="nf4")
+    """What is trained fits only beside a quantized language model, and is not a part of it in full."""
+    in_full = [part for part, settings in facts.train.items() if not settings.get("lora")]
+    frozen = not any(part.startswith(("llm", "full")) for part in in_full)
+    return frozen and not facts.fits() and facts.fits(quantization="nf4")
 
 
 def fits_with(name: str) -> Condition:
@@ -133,7 +135,11 @@ def mixed(facts: Facts) -> dict[str, Any]:
     """Return the mixture: the data, and an equal share of each other source, as many as will be drawn in all."""
     ratio = round(OTHER / len(facts.others), 3)
     examples = facts.shape.examples if facts.shape else None
-    drawn = None if examples is None else ceil(examples * (facts.recipe().epochs or 1) * ratio / (1 - OTHER))
+    recipe = facts.recipe()
+    if recipe.steps:
+        drawn: int | None = ceil(ratio * recipe.steps * recipe.batch.size)
+    else:
+        drawn = ceil(ratio * examples * (recipe.epochs or 1) / (1 - OTHER)) if examples else None
     others = [
         {
             "data": other.data,
@@ -173,7 +179,7 @@ RULES = (
         "precision",
         (tiny,),
         "fp32",
-        "as the demo's",
+        "as in the demo's recipes",
     ),
     Rule(
         "train",
@@ -193,30 +199,38 @@ RULES = (
         "train",
         (fits({"llm_attention": {}}),),
         {"llm_attention": {}},
-        "the language model's attention alone, here {llm_attention} of the weights, learns most of what all of it learns, "
-        "and forgets little",
+        "the language model's attention alone, here {llm_attention} of the weights, learns most of what all of it "
+        "learns, and forgets little",
         ("attention", "gentle", "parts-small"),
     ),
     Rule(
         "train",
         (few_labels, fits({"projector": {}})),
         {"projector": {}},
-        "attention in full does not fit; with few labels the projector, {projector} of the weights, learns as much as "
-        "LoRA, and lost less where it was large",
+        "attention in full does not fit; with few labels the projector, {projector} of the weights, learns nearly as "
+        "much as LoRA, and in a large model lost less",
         ("projector", "lora-small"),
     ),
     Rule(
         "train",
         (fits({"llm_attention": {"lora": _LORA}}),),
         {"llm_attention": {"lora": _LORA}},
-        "attention in full does not fit; by LoRA it does. That LoRA keeps to the paper's part is ours, and not measured",
+        "attention in full does not fit; by LoRA it does. LoRA on that part alone is ours, and not measured",
         ("attention", "projector", "lora-small"),
+    ),
+    Rule(
+        "train",
+        (few_labels, fits({"projector": {}}, "nf4")),
+        {"projector": {}},
+        "only with a language model in 4 bits does anything fit; with few labels the projector, {projector} of the "
+        "weights, learns nearly as much as LoRA, and in a large model lost less",
+        ("projector", "lora-small"),
     ),
     Rule(
         "train",
         (fits({"llm_attention": {"lora": _LORA}}, "nf4"),),
         {"llm_attention": {"lora": _LORA}},
-        "only LoRA on a language model in 4 bits fits. That it keeps to the paper's part is ours, and not measured",
+        "only LoRA on a language model in 4 bits fits. LoRA on attention alone is ours, and not measured",
         ("attention", "lora-small"),
     ),
     Rule(
@@ -230,13 +244,13 @@ RULES = (
         "quantization",
         (needs_quantization,),
         "nf4",
-        "the language model fits only in 4 bits (QLoRA)",
+        "the language model fits only in 4 bits (QLoRA, arXiv 2305.14314); needs bitsandbytes",
     ),
     Rule(
         "optimiser.learning_rate",
         (tiny,),
         3e-5,
-        "the demo's low rate",
+        "the low rate that kept every quadrant on the demo's model, all parts trained",
         ("low-demo",),
     ),
     Rule(
@@ -257,7 +271,7 @@ RULES = (
         "optimiser.learning_rate",
         (trains("projector"),),
         1e-4,
-        "a tenth of LLaVA-1.5's pretraining rate of the projector, which emt_linear has. Ours: neither paper says its own",
+        "a tenth of LLaVA-1.5's pretraining rate of the projector, which emt_linear has. Ours: the papers do not say",
         ("rate-small", "gentle"),
     ),
     Rule(
@@ -285,7 +299,7 @@ RULES = (
         "batch.size",
         (),
         32,
-        "as in the runs that the part and the rate are taken from",
+        "as in the authors' script for attention, in the runs of docs/evidence.md and in the demo",
         ("attention-rate",),
     ),
     Rule(
@@ -308,15 +322,15 @@ RULES = (
         "mixture",
         (has_others, narrow),
         mixed,
-        "one question with {answers} short answers: the model may learn to say nothing else. {percent} from other data, for "
-        "{quadrants}",
+        "one question with {answers} short answers: the model may learn to say nothing else. {percent} from other "
+        "data, for {quadrants}{uncovered}",
         ("same-images", "hybrid", "hybrid-small", "replay"),
     ),
     Rule(
         "mixture",
         (has_others,),
         mixed,
-        "{percent} from other data, for {quadrants}",
+        "{percent} from other data, for {quadrants}{uncovered}",
         ("hybrid", "hybrid-small", "replay"),
     ),
     Rule(
@@ -383,7 +397,7 @@ RULES = (
         "probe",
         (watches,),
         probe,
-        "one task of each other quadrant is watched; training ends once one is shown to have lost more than {stop:g} points",
+        "watches a task of each other quadrant; training ends once one is shown to have lost more than {stop:g} points",
         ("alarm",),
     ),
     Rule(

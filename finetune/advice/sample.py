@@ -53,7 +53,7 @@ def sample_training(entry: SourceEntry, limit: int = TEXTS) -> Training:
     A data set of the catalog that is not on this machine is not downloaded: the catalog still knows what it asks.
 
     Raises:
-        UserError: the source is unknown, cannot be read, or has no row that can be used.
+        UserError: the source or its split is unknown, it cannot be read, or it has no row that can be used.
     """
     if is_named(entry.data):
         return _named(entry, limit)
@@ -75,8 +75,8 @@ def _named(entry: SourceEntry, limit: int) -> Training:
     """Sample a data set of the catalog, or say what is known of it."""
     dataset = catalog.get(entry.data)
     classes = vocabularies.of(dataset).names if dataset.kind == "classification" else ()
-    file = at_hand(entry.data, entry.split)
-    if file is None:
+    file = dataset.local_file(entry.split)
+    if file is None or not file.is_file():
         rows = dataset.rows.get(entry.split)
         total = rows * dataset.asks_per_row if rows else None
         return Training(entry, total, (), _known_turns(format_of(dataset), classes), classes)
@@ -90,7 +90,10 @@ def _named(entry: SourceEntry, limit: int) -> Training:
 
 def _known_turns(form: Format, classes: Sequence[str]) -> list[Turn]:
     """Return a turn for each class; none where the questions differ from row to row."""
-    return [form({"label": name}, name) for name in classes] if "{" not in form.question else []
+    try:
+        return [form({"label": name}, name) for name in classes]
+    except UserError:  # it asks for another field of each row
+        return []
 
 
 def at_hand(name: str, split: str) -> Path | None:
