@@ -100,13 +100,14 @@ def words(facts: Facts) -> dict[str, Any]:
         part: f"{parts[part]:.1f} %" if part in parts else "an unknown share" for part in ("projector", "llm_attention")
     }
     places = [f"{other.quadrant} ({other.data})" for other in facts.others]
+    uncounted = "" if sizes and sizes.step.tokens else " without activations, as no example is here,"
     covered = {other.quadrant for other in facts.others}
     uncovered = [] if YOURS in covered else [quadrant for quadrant in OTHERS if quadrant not in covered]
     return {
         **shares,
         "weights": f"{sizes.weights:,}" if sizes else "unknown",
         "device": in_words(facts.available),
-        "memory": in_words(found.memory.total) if found else "an unknown amount of memory",
+        "memory": f"{in_words(found.memory.total)}{uncounted}" if found else "",
         "answers": f"{shape.answers:,}" if shape else "unknown",
         "examples": f"{shape.examples:,}" if shape and shape.examples else "an unknown number of",
         "percent": f"{100 * OTHER:.0f} %",

@@ -53,6 +53,11 @@ class Rule:
     instead: tuple[str, ...] = ()
 
 
+def unread(facts: Facts) -> bool:
+    """The model could not be read."""
+    return facts.sizes is None
+
+
 def tiny(facts: Facts) -> bool:
     """The model is like the demo's."""
     return facts.weights is not None and facts.weights < TINY
@@ -169,7 +174,7 @@ def probe(facts: Facts) -> dict[str, Any]:
 
 
 def micro(facts: Facts) -> int:
-    """Return the examples at a time that fit; 1 where none do or the model could not be read."""
+    """Return the examples at a time that fit; 1 where none do."""
     found = facts.fit()
     return found.micro if found else 1
 
@@ -374,6 +379,12 @@ RULES = (
         None,
         "a copy of the trained weights does not fit",
         ("l2_sp",),
+    ),
+    Rule(
+        "batch.micro",
+        (unread,),
+        1,
+        "the model was not read: what fits is not known",
     ),
     Rule(
         "batch.micro",

@@ -169,7 +169,7 @@ def test_each_row_wins_somewhere_and_each_source_is_cited() -> None:
     shapes = (NARROW, FREE, replace(FREE, examples=100), None)
     asked: list[tuple[Facts, tuple[str, ...]]] = [
         (facts(weights, gib, shape, others=others, watched=watched, evaluated=watched), given)
-        for weights in (6 * 10**5, 14 * 10**7, 7 * 10**9)
+        for weights in (6 * 10**5, 14 * 10**7, 7 * 10**9, None)
         for gib in (2, 6, 12, 24, 80)
         for shape in shapes
         for others, watched in ((OTHERS, ("a",)), ((), ()))

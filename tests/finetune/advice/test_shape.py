@@ -27,7 +27,7 @@ def test_one_question_with_free_answers_is_not() -> None:
 
 
 def test_many_questions_are_not() -> None:
-    """Each question comes once, so that none is nine tenths of them; 2 answers come 5 times each, so they are closed."""
+    """Each question comes once, so none is nine tenths of them; 2 answers come 5 times each: a closed set."""
     found = shape_of([Turn(f"Is it {row}?", ("yes", "no")[row % 2]) for row in range(10)], None)
     assert found.one_question is None and found.closed and not found.narrow
     # One answer more, and each comes less than 5 times in the mean: 3 · 5 > 10.
