@@ -24,11 +24,13 @@ def print_advice(overrides: Sequence[str], memory: float | None) -> None:
         UserError: the data or the model cannot be read, or a field is invalid.
     """
     # Imported here, since --help would wait.
+    from datasets import disable_progress_bars
     from rich.console import Console
     from rich.progress import track
 
     from finetune.advice.look import advise, request
 
+    disable_progress_bars()
     console = Console(stderr=True, highlight=False)
 
     def progress(what: str, items: Sequence[Any]) -> Iterable[Any]:

@@ -103,7 +103,7 @@ def advise(asked: Request, *, memory: int | None = None, progress: Progress = la
     from finetune.training.memory import available, in_words
 
     room = available() if memory is None else memory
-    whose = " of this machine's; say --memory for another" if memory is None else ", as given"
+    whose = ", this machine's; for another device give --memory" if memory is None else ", as given"
     others = _others(asked, placements)
     sizes, problem = _sizes(asked, [images, *(other.examples for other in others.values())])
     facts = Facts(

@@ -152,13 +152,13 @@ def _declared(entry: Entry, trained: str | None) -> Half | None:
 def _image(dataset: Dataset, shared: Mapping[str, Shared], known: Known) -> Half:
     origin = catalog.get(known.name).origin if known.name is not None else None
     if origin == dataset.origin:
-        return Half(True, f"both have {origin}'s")
+        return Half(True, f"both from {origin}")
     counted = " and ".join(f"{one.read:,} of {one.rows:,} of {dataset.name}:{split}" for split, one in shared.items())
     most = max((one.images for one in shared.values()), default=0)
     if most:
         return Half(True, f"{most} of {known.image_count} sampled are among {counted}")
     if origin is not None:
-        return Half(False, f"{dataset.name}'s")
+        return Half(False, f"from {dataset.origin}")
     if not known.image_count:
         return Half(False, "the training data has none")
     if not shared:
