@@ -26,7 +26,7 @@ class Evidence:
         return f"{self.source} ({self.scale}): {self.says}"
 
 
-_PAPER, _SMALL, _DEMO = "LLaVA-7b", "0.14 billion weights", "0.6 million weights"
+_PAPER, _SMALL, _DEMO = "LLaVA-7b", "a real model of 0.14 billion weights", "the demo's model, 0.6 million weights"
 _MATRIX = "its abstract and captions; their figures were not at hand"
 
 EVIDENCE = {

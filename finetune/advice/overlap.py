@@ -131,7 +131,7 @@ def _text(entry: Entry, known: Known) -> Half:
     if not prompts:
         return _declared(entry, known.name) or Half(None, f"{entry.dataset} is not here")
     share = share_alike(known.questions, prompts)
-    return Half(share >= SHARE, f"{100 * share:.0f} % of the questions are alike")
+    return Half(share >= SHARE, f"{100 * share:.0f} % alike")
 
 
 def _declared(entry: Entry, trained: str | None) -> Half | None:

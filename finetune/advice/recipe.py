@@ -16,8 +16,8 @@ from finetune.recipes.files import changed, checked, override_key
 from finetune.recipes.schema import Recipe
 from finetune.training.memory import in_words
 
-WIDTH = 118
-"""Characters of a comment's line."""
+COMMENT, WIDTH = 80, 118
+"""Characters of a comment's line, and of a field's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def _reasons(proposal: Proposal, cited: set[str]) -> list[str]:
 def _comment(text: str, mark: str = "# ") -> list[str]:
     following = f"{mark}  " if text.startswith("- ") else mark
     return textwrap.wrap(
-        text, WIDTH, initial_indent=mark, subsequent_indent=following, break_long_words=False, break_on_hyphens=False
+        text, COMMENT, initial_indent=mark, subsequent_indent=following, break_long_words=False, break_on_hyphens=False
     ) or ["#"]
 
 

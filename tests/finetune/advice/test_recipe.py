@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from finetune.advice.recipe import WIDTH, propose, written
+from finetune.advice.recipe import COMMENT, WIDTH, propose, written
 from finetune.recipes.files import read
 from tests.finetune.advice.test_rules import facts
 
@@ -18,6 +18,7 @@ def test_reading_it_gives_what_was_proposed(tmp_path) -> None:
     recipe = read(str(file))
     assert recipe.steps == 70 and recipe.schedule.warmup == 0.1
     assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(len(line) for line in text.splitlines() if line.startswith("#")) <= COMMENT
 
 
 def test_a_reason_stands_above_its_field_and_a_source_once() -> None:
