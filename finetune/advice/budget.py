@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from finetune.data.collate import IGNORED, TrainingCollator
 from finetune.data.conversations import TrainingExample
 from finetune.model import building
@@ -75,7 +75,13 @@ def fit(sizes: Sizes, recipe: Recipe, available: int) -> Fit | None:
     """Return the fastest way in which a step fits into so many bytes; None if it does not.
 
     That is without gradient checkpointing where enough examples fit at a time, else with it.
+
+    Raises:
+        UserError: the model lacks a part.
     """
+    lacking = [part for part in recipe.parts if part not in sizes.parts]
+    if lacking:
+        raise UserError(f"train: this model has no part {lacking[0]!r}; it has {listed(sizes.parts)}")
     sizes_tried = [micro for micro in range(recipe.batch.size, 0, -1) if recipe.batch.size % micro == 0]
     for checkpointing in (False, True):
         for micro in sizes_tried:

@@ -8,6 +8,7 @@ from functools import cached_property
 from math import ceil
 from typing import Any
 
+from emt_core.errors import UserError
 from finetune.advice.budget import Fit, Sizes, fit
 from finetune.advice.overlap import Placement
 from finetune.advice.shape import Shape
@@ -87,12 +88,23 @@ class Facts:
         return self.sizes is None or part in self.sizes.parts
 
     def fit(self, **fields: Any) -> Fit | None:
-        """Return how the recipe, with these fields, fits into memory; None if it does not, or cannot be told."""
+        """Return how the recipe, with these fields, fits into memory; None if it does not, or cannot be told.
+
+        Raises:
+            UserError: it is invalid, or the model lacks a part.
+        """
         return fit(self.sizes, self.recipe(**fields), self.available) if self.sizes else None
 
     def fits(self, **fields: Any) -> bool:
-        """Whether a recipe fits into memory by the estimate; True if the model could not be read."""
-        return self.sizes is None or self.fit(**fields) is not None
+        """Whether the recipe, with these fields, is valid and fits into memory; True if the model could not be read."""
+        if self.sizes is None:
+            return True
+        try:
+            return self.fit(**fields) is not None
+        except UserError:  # such as a part that is quantized and trained in full
+            if fields:
+                return False
+            raise
 
     def recipe(self, **fields: Any) -> Recipe:
         """Return the recipe so far, with these fields, and for what is still missing anything valid.
@@ -100,15 +112,11 @@ class Facts:
         Raises:
             UserError: a field that the user gave is invalid, or does not go with the others.
         """
-        missing = {
-            "train": {"full": {}},
-            "mixture": {"sources": [dict(self.data)]},
-            "optimiser": {"learning_rate": 1e-6},
-            "batch": {"size": 32, "micro": 1},
-            "output": "none",
-        }
-        chosen = {**missing, **self.fields, **fields}
-        if not {"epochs", "steps"} & {name for name, value in chosen.items() if value is not None}:
+        chosen = {"train": {"full": {}}, "mixture": {"sources": [dict(self.data)]}, **self.fields, **fields}
+        for name, least in (("optimiser", {"learning_rate": 1e-6}), ("batch", {"size": 32, "micro": 1})):
+            known = chosen.get(name, {})
+            chosen[name] = {**least, **known} if isinstance(known, Mapping) else known
+        if chosen.get("epochs") is None and chosen.get("steps") is None:
             chosen["epochs"] = 1
         return checked(chosen, "--advise")
 

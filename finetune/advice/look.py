@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,9 +92,9 @@ def advise(asked: Request, *, memory: int | None = None, progress: Progress = la
     """
     training = sample_training(asked.source)
     name = asked.source.data if is_named(asked.source.data) else None
-    images = training.examples[:: max(1, len(training.examples) // IMAGES)][:IMAGES]
+    seen_whole = training.examples[:: max(1, len(training.examples) // IMAGES)][:IMAGES]
     questions = [turn.question for turn in training.turns]
-    known = Known(name, asked.source.split, questions, images_by_size(progress("reading images", images)))
+    known = Known(name, asked.source.split, questions, images_by_size(progress("reading images", seen_whole)))
     placements = tuple(place(entry, known) for entry in progress("comparing with tasks", tasks_for(name)))
     shape = shape_of(training.turns, training.total, training.classes) if training.turns else None
     # Imported here, since torch and transformers take long to load, and what is wrong with the data is known by now.
@@ -105,7 +105,7 @@ def advise(asked: Request, *, memory: int | None = None, progress: Progress = la
     room = available() if memory is None else memory
     whose = ", this machine's; for another device give --memory" if memory is None else ", as given"
     others = _others(asked, placements)
-    sizes, problem = _sizes(asked, [images, *(other.examples for other in others.values())])
+    sizes, problem = _sizes(asked, [seen_whole, *(other.examples for other in others.values())])
     facts = Facts(
         data=asked.source.model_dump(exclude_defaults=True),
         shape=shape,
@@ -118,8 +118,8 @@ def advise(asked: Request, *, memory: int | None = None, progress: Progress = la
         fields={"model": asked.model or MODEL, "output": f"runs/advised/{Path(asked.source.data).stem}"},
     )
     proposals, fields = propose(facts, asked.given)
-    seen = (*_seen(training, shape, len(images)), *_seen_model(asked, sizes), f"memory: {in_words(room)}{whose}")
-    unseen = (*_unseen(training, placements), *([problem] if problem else []))
+    seen = (*_seen(training, shape, known.image_count), *_seen_model(asked, sizes), f"memory: {in_words(room)}{whose}")
+    unseen = (*_unseen(training, others.values(), placements), *([problem] if problem else []))
     header = _header(asked, [*seen, *_places(placements)], unseen)
     return Advice(seen, unseen, placements, tuple(proposals), written(fields, proposals, header))
 
@@ -194,7 +194,8 @@ def _seen(training: Training, shape: Shape | None, images: int) -> list[str]:
     if shape is None:
         return [f"data: {name}, {total}"]
     looked = f"{shape.looked_at:,} turns and {images} images looked at" if training.examples else "by the catalog"
-    questions = "1 question" if shape.one_question else f"{shape.questions:,} questions"
+    nearly = f", nearly always {shape.one_question!r}" if shape.one_question and shape.questions > 1 else ""
+    questions = f"{shape.questions:,} question{'s' * (shape.questions > 1)}{nearly}"
     kind = "a closed set" if shape.closed else "short texts" if shape.short else "free text"
     narrow = "; narrow" if shape.narrow else ""
     return [f"data: {name}, {total} ({looked}): {questions}, {shape.answers:,} answers, {kind}{narrow}"]
@@ -216,7 +217,7 @@ def _places(placements: Sequence[Placement]) -> list[str]:
     return [f"{quadrant}: {listed(tasks)}" for quadrant, tasks in sorted(found.items(), key=lambda one: one[0])]
 
 
-def _unseen(training: Training, placements: Sequence[Placement]) -> list[str]:
+def _unseen(training: Training, others: Iterable[Training], placements: Sequence[Placement]) -> list[str]:
     """Say what could not be looked at, and what is wrong with the data."""
     lines = []
     if training.bad:
@@ -224,9 +225,13 @@ def _unseen(training: Training, placements: Sequence[Placement]) -> list[str]:
             f"{len(training.bad):,} sampled rows cannot be used (mixture.bad_rows=skip leaves them out); the first: "
             f"{training.bad[0]}"
         )
-    if not training.examples:
-        entry = training.entry
-        lines.append(f"{entry.data}:{entry.split} is not on this machine: its rows and images were not looked at")
+    for one in (training, *others):
+        if not one.examples:
+            named = f"{one.entry.data}:{one.entry.split}"
+            lines.append(f"{named} is not on this machine: its rows and images were not looked at")
+    entry = training.entry
+    if is_named(entry.data) and entry.split == catalog.get(entry.data).split:
+        lines.append(f"{entry.data}:{entry.split} is what its tasks evaluate on: train on another split")
     leaks = [one for one in placements if one.leaked]
     if leaks:
         shown = listed(f"{one.task} ({one.leaked})" for one in leaks)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
+from finetune.advice.conditions import OTHER, STOP
 from finetune.advice.evidence import EVIDENCE
 from finetune.advice.facts import OTHERS, YOURS, Facts
-from finetune.advice.rules import OTHER, RULES, STOP, Rule
+from finetune.advice.rules import RULES
 from finetune.recipes.files import changed, checked, override_key
 from finetune.recipes.schema import Recipe
 from finetune.training.memory import in_words
@@ -43,6 +44,9 @@ class Proposal:
 def propose(facts: Facts, given: Sequence[str]) -> tuple[list[Proposal], dict[str, Any]]:
     """Return a proposal for each field, and the recipe's fields with what the user gives in their place.
 
+    What is given as a whole is known from the start, so that the rest goes with it; what is given inside a field that
+    is proposed, such as `probe.stop`, changes the proposal.
+
     Args:
         facts: what was looked at; their fields are those that need no advice, such as the model.
         given: `key=value` overrides.
@@ -50,39 +54,40 @@ def propose(facts: Facts, given: Sequence[str]) -> tuple[list[Proposal], dict[st
     Raises:
         UserError: an override is none, or the recipe that it makes is invalid.
     """
+    names = list(dict.fromkeys(rule.field for rule in RULES))
+    inside = [override for override in given if any(_inside(override_key(override), name) for name in names)]
+    fields = dict(facts.fields)
+    for override in given:
+        if override not in inside:
+            fields = changed(fields, override)
+    facts = facts.with_fields(**fields)
+    if "train" in fields:
+        replace(facts, fields={"train": fields["train"], "model": "", "output": ""}).recipe()
     proposals = []
-    left = list(given)
-    for name in dict.fromkeys(rule.field for rule in RULES):
+    for name in names:
         rule = next((rule for rule in RULES if rule.field == name and all(holds(facts) for holds in rule.when)), None)
-        value = None
-        if rule is not None:
-            value = rule.value(facts) if callable(rule.value) else rule.value
-        own = [override for override in left if _about(override_key(override), name, rule)]
-        whole = any(f"{name}.".startswith(f"{override_key(one)}.") or _instead(one, rule) for one in own)
+        value = rule.value(facts) if rule is not None and callable(rule.value) else rule and rule.value
+        whole = [override for override in given if override not in inside and _replaces(override_key(override), name)]
+        parts = [override for override in inside if _inside(override_key(override), name)]
         if value is not None and not whole:
             facts = facts.with_fields(**_put(facts.fields, name, value))
-        for override in own:
+        for override in parts:
             facts = facts.with_fields(**changed(facts.fields, override))
-            facts.recipe()
-        left = [override for override in left if override not in own]
         if rule is not None:
             because = rule.because.format(**words(facts))
-            proposals.append(Proposal(name, value, because, rule.evidence, tuple(own), whole))
-    fields = dict(facts.fields)
-    for override in left:
-        fields = changed(fields, override)
-    checked(fields, "--advise")
-    return proposals, fields
+            proposals.append(Proposal(name, value, because, rule.evidence, (*whole, *parts), bool(whole)))
+    checked(facts.fields, "--advise")
+    return proposals, dict(facts.fields)
 
 
-def _about(key: str, name: str, rule: Rule | None) -> bool:
-    """Whether an override's key is a field, inside it, around it, or what takes its place."""
-    instead = rule.instead if rule else ()
-    return f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") or key in instead
+def _inside(key: str, name: str) -> bool:
+    return key.startswith(f"{name}.")
 
 
-def _instead(override: str, rule: Rule | None) -> bool:
-    return rule is not None and override_key(override) in rule.instead
+def _replaces(key: str, name: str) -> bool:
+    """Whether an override's key is a field, around it, or what takes its place."""
+    instead = {other for rule in RULES if rule.field == name for other in rule.instead}
+    return key == name or name.startswith(f"{key}.") or key in instead
 
 
 def _put(fields: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
@@ -94,7 +99,8 @@ def _put(fields: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
 
 def words(facts: Facts) -> dict[str, Any]:
     """Return what a reason may name."""
-    sizes, shape, found = facts.sizes, facts.shape, facts.fit()
+    sizes, shape = facts.sizes, facts.shape
+    found = facts.fit() if "train" in facts.fields else None
     parts = {part: 100 * size / sizes.weights for part, size in sizes.parts.items()} if sizes else {}
     shares = {
         part: f"{parts[part]:.1f} %" if part in parts else "an unknown share" for part in ("projector", "llm_attention")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from finetune.advice.conditions import STOP
 from finetune.advice.evidence import EVIDENCE
-from finetune.advice.rules import STOP
 from leaderboards.gate.policy import DEFAULT_MARGIN
 from leaderboards.published import read_publications
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from emt_core.errors import UserError
 from finetune.advice.budget import MEASURED, Sizes
 from finetune.advice.evidence import EVIDENCE
 from finetune.advice.facts import Facts, Other
@@ -133,6 +135,45 @@ def test_what_is_given_decides_what_follows() -> None:
     assert told["train"] == (("train=llm",), True)
     assert told["probe"] == (("probe.stop=2",), False)
     assert told["mixture"] == ((), False)
+
+
+def test_a_section_that_is_given_as_a_whole_stays() -> None:
+    """Its fields are not proposed again, one by one."""
+    fields = advised(facts(), "batch={size: 8, micro: 4}", "optimiser={name: sgd, learning_rate: 0.1}", "probe=null")
+    assert fields["batch"] == {"size": 8, "micro": 4}
+    assert fields["optimiser"] == {"name": "sgd", "learning_rate": 0.1}
+    assert fields["probe"] is None
+    other = advised(facts(), "optimiser.name=sgd", "evaluate.batch_size=4", "batch.size=4")
+    assert other["optimiser"] == {"name": "sgd", "learning_rate": 5e-6}
+    assert other["evaluate"] == {"batch_size": 4, "tasks": ["digits_lite", "shapes_lite", "books_lite"]}
+    assert other["batch"] == {"size": 4, "micro": 4}
+
+
+@pytest.mark.parametrize(("shape", "train"), [(FREE, LORA), (NARROW, {"projector": {}})])
+def test_a_quantization_that_is_given_decides_the_part(shape: Shape, train: dict[str, Any]) -> None:
+    """Attention in full would fit, but cannot be trained on quantized weights."""
+    fields = advised(facts(gib=300, shape=shape), "quantization=int8")
+    assert (fields["train"], fields["quantization"]) == (train, "int8")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["train=audio"], "train: this model has no part 'audio'; it has full, llm, llm_attention, projector"),
+        (["train=[llm, llm_attention]"], "llm_attention is inside llm"),
+        (["train=3"], "--advise: train: "),
+        (["train={projector: 3}"], "--advise: train.projector: "),
+        (["train=llm", "quantization=nf4"], "quantization: llm is trained in full"),
+        (["batch.size=many"], "--advise: batch.size: "),
+        (["probe.stopp=2"], "unknown key probe.stopp, did you mean stop?"),
+        (["steps=10", "epochs=2"], "give either epochs or steps"),
+        (["nothing"], "override 'nothing': expected key=value"),
+    ],
+)
+def test_what_is_given_wrong_is_one_line(given: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)) as one:
+        propose(facts(), given)
+    assert "\n" not in str(one.value)
 
 
 def test_steps_stand_for_epochs() -> None:
