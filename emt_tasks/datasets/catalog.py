@@ -75,6 +75,7 @@ class Dataset:
         files: the pattern of one split's files there, so that no other split is downloaded.
         home: where to find it if it is not on the hub.
         aliases: other names it goes by, letters and digits only.
+        images_of: the data set that the images are taken from, if they are another's.
         preparation: a function of the row, as "module:name", that returns how it is read from disk (an
             `emt_tasks.datasets.prepare.layout.Preparation`); None for the layouts that any data set may have.
         generator: a function of name and split, as "module:name", that generates the data.
@@ -100,6 +101,7 @@ class Dataset:
     files: str = "data/{split}-*"
     home: str = ""
     aliases: tuple[str, ...] = ()
+    images_of: str | None = None
     preparation: str | None = None
     generator: str | None = None
     folder: Path | None = None
@@ -117,6 +119,11 @@ class Dataset:
         if (self.vocabulary is None) == (self.kind == "classification"):
             expected = "a vocabulary" if self.kind == "classification" else "no vocabulary"
             raise UserError(f"data set {self.name!r}: a {self.kind} data set has {expected}")
+
+    @property
+    def origin(self) -> str:
+        """The data set that the images are taken from; its own name if they are not another's."""
+        return self.images_of or self.name
 
     def local_file(self, split: str) -> Path | None:
         """The split's parquet file, whether or not it exists: under $EMT_DATA_DIR, else generated or the user's.
@@ -209,6 +216,7 @@ _OURS = (
         name="miniimagenet",
         kind="classification",
         columns=Columns(label="label"),
+        images_of="imagenet1k",
         vocabulary="miniimagenet",
         split="validation",
         rows={"train": 50_000, "validation": 10_000, "test": 5_000},
@@ -246,6 +254,7 @@ _OURS = (
         name="imagewikiqa",
         kind="multiple_choice",
         columns=_WIKI,
+        images_of="imagenet1k",
         rows={"test": 2_000},
         home="github.com/yuhui-zh15/VLMClassifier",
         preparation="emt_tasks.datasets.prepare.imagewikiqa:preparation",
@@ -284,6 +293,7 @@ _OURS = (
         name="demo_digits_qa",
         kind="multiple_choice",
         columns=_WIKI,
+        images_of="demo_digits",
         generator=_DEMO,
         asks_as="demo_digits_qa",
         answer="{label}",
@@ -292,6 +302,7 @@ _OURS = (
         name="demo_shapes_qa",
         kind="short_answer",
         columns=_SEVERAL,
+        images_of="demo_shapes",
         generator=_DEMO,
         asks_as="demo_shapes_qa",
     ),

@@ -279,7 +279,7 @@ class Probe(_Section):
     then: Literal["end", "slower"] = "end"
 
 
-def _by_name(value: Any) -> Any:
+def by_name(value: Any) -> Any:
     """Let `train: llm` and `train: [projector, llm]` mean parts with default settings."""
     names = [value] if isinstance(value, str) else value
     return {name: {} for name in names} if isinstance(names, list) else names
@@ -295,7 +295,7 @@ class Recipe(_Section):
 
     model: str
     revision: str = "main"
-    train: Annotated[dict[PartName, Part | None], BeforeValidator(_by_name), Field(min_length=1)]
+    train: Annotated[dict[PartName, Part | None], BeforeValidator(by_name), Field(min_length=1)]
     mixture: Mixture
     optimiser: Optimiser
     schedule: Schedule = Schedule()
