@@ -262,7 +262,8 @@ class Probe(_Section):
     They are drawn from `pool` documents of each task, whose answers by the base are known from the start. The first of
     them are also a fixed probe: how far the model's answers to them have moved from the base's
     (`finetune.training.moved`). `learn` is the one of the tasks that the training is for. `every: auto` looks as often
-    as takes at most 5 % of the training's time, and four times at least.
+    as takes at most 5 % of the training's time, by what a look and the first steps take: never, in a training too short
+    for one.
 
     With `stop`, training ends once a task (not `learn`) is shown to have lost more than so many percentage points, or
     (`then: slower`) goes on at a tenth of the learning rate; that this happens although none has is less likely than
@@ -277,6 +278,12 @@ class Probe(_Section):
     batch_size: Count = 16
     stop: Annotated[float, Field(gt=0, lt=100)] | None = None
     then: Literal["end", "slower"] = "end"
+
+    @model_validator(mode="after")
+    def _slower_than_what(self) -> Probe:
+        if self.then == "slower" and self.stop is None:
+            raise ValueError("then: slower needs stop, the points that a task may lose")
+        return self
 
 
 def by_name(value: Any) -> Any:

@@ -7,8 +7,11 @@ like `emt eval`: `…_results.json` and one `…_samples_TASK.jsonl` per task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from accelerate.utils import broadcast_object_list
 
 from emt_core.errors import UserError, listed
 from emt_tasks.tasks import registry
@@ -42,9 +45,18 @@ def check_watched(settings: Probe | None) -> None:
     if settings is None:
         return
     check(settings.tasks)
-    names = [found.name for found in registry.tasks(settings.tasks)]
-    if settings.learn and names and settings.learn not in (*names, *settings.tasks):
+    names = watched(settings)
+    if settings.learn and settings.learn not in names:
         raise UserError(f"probe.learn: {settings.learn} is not one of probe.tasks ({listed(names)})")
+    if names == [settings.learn]:
+        raise UserError(f"probe.tasks: {settings.learn} is to be learned, and there is no other to be forgotten")
+
+
+def watched(settings: Probe) -> list[str]:
+    """Return the tasks that are watched, our groups expanded; lmms-eval's own stay as they are."""
+    known = registry.entries()
+    each = ([task.name for task in registry.tasks([name])] if name in known else [name] for name in settings.tasks)
+    return list(dict.fromkeys(chain.from_iterable(each)))
 
 
 class LiveSample:
@@ -63,6 +75,7 @@ class LiveSample:
 
         self._sampled = Sampled(tasks, pool, 1.0)
         self._processor, self._accelerator, self._batch_size = processor, accelerator, batch_size
+        self._lm: Any = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -71,16 +84,22 @@ class LiveSample:
 
     def answers(self, model: Any, places: Places) -> dict[str, list[str]]:
         """Return the model's answers to some of the documents of each task; the model is left as it was."""
+        from emt_tasks.models.parts import base_model
         from emt_tasks.models.vlm import EmtVLM
 
-        lm = EmtVLM.from_model(
-            model, self._processor, batch_size=self._batch_size, accelerator=self._accelerator, quiet=True
-        )
-        return self._sampled.answers_at(lm, places)
+        if self._lm is None or self._lm.model is not base_model(self._accelerator.unwrap_model(model)):
+            self._lm = EmtVLM.from_model(
+                model, self._processor, batch_size=self._batch_size, accelerator=self._accelerator, quiet=True
+            )
+        return self._sampled.answers_at(self._lm, places)
 
     def scored(self, answers: Mapping[str, Sequence[str]], places: Places) -> dict[str, Any]:
-        """Return the accuracy of answers to some of the documents of each task."""
-        return dict(self._sampled.scored(answers, places))
+        """Return the accuracy of answers to some of the documents of each task.
+
+        All processes get that of the first one's answers: they must agree on when training ends.
+        """
+        scores = [dict(self._sampled.scored(answers, places))]
+        return broadcast_object_list(scores)[0] if self._accelerator.num_processes > 1 else scores[0]
 
     def examples(self, answers: Mapping[str, Sequence[str]]) -> dict[str, list[TrainingExample]]:
         """Return the first documents of each task as examples with these answers."""

@@ -7,7 +7,7 @@ then adds nothing): no second model is needed, and none has to be switched off.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -17,16 +17,24 @@ from finetune.data.conversations import TrainingExample
 from finetune.training.loss import answer_logits
 from finetune.training.regularisers import Kept, divergence, evaluating, log_probabilities
 
+MOST = 16
+"""Tokens of an answer that are compared at most: what is kept of the base, (tokens, vocabulary), stays small."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """How far a task's answers have moved from the base's.
+    """How far a task's answers have moved from the base's, with p the base's distribution of a token and q the model's.
 
-    `kl` is the mean of KL(base ‖ model) over the tokens of the base's answers, in nats: on the new task it grows with
-    what is forgotten (RL's Razor, arXiv 2509.04259, §4). `shift` is the total variation distance, from 0 to 1, between
-    the two models' mean distributions of an answer's first token. `bias` is by how much more probability, from -1 to 1,
-    answers begin with a token that the new task's answers begin with (the number-token bias of arXiv 2510.08564, for
-    any labels); None where the new answers are not known.
+    Attributes:
+        kl: the mean of Σᵥ p(v) ln (p(v) / q(v)) over the tokens of the base's own greedy answers, `MOST` of each, in
+            nats; each token is predicted behind the prompt and the answer's tokens before it. On the new task it grows
+            with what is forgotten (RL's Razor, arXiv 2509.04259, which takes the mean over the base's distribution of
+            answers; the greedy answer stands for it here).
+        shift: ½ Σᵥ |p̄(v) − q̄(v)|, from 0 to 1, with p̄ and q̄ the mean distributions of an answer's first token over
+            the task's documents: their total variation distance.
+        bias: Σ (q̄(v) − p̄(v)) over the tokens v that the new task's answers begin with, from -1 to 1: by how much more
+            probability answers begin as those do. The counting-bias probe of arXiv 2510.08564, which asks for number
+            tokens, for any labels; None where the new answers are not known.
     """
 
     kl: float
@@ -60,7 +68,7 @@ class FixedProbe:
             self._kept = {
                 task: [
                     Kept(batch, log_probabilities(model, head, batch))
-                    for batch in in_batches(own, collator, batch_size)
+                    for batch in map(_begun, in_batches(own, collator, batch_size))
                 ]
                 for task, own in examples.items()
             }
@@ -77,15 +85,23 @@ class FixedProbe:
         for one in kept:
             batch = one.batch.to(next(model.parameters()).device)
             logits = answer_logits(model, self._head, batch).float()
-            apart += float(divergence(logits, one.base)) * len(logits)
+            # Rounded to 16 bits, the base's probabilities no longer add up to 1, which would count as a divergence.
+            base = one.base.float().log_softmax(-1)
+            apart += float(divergence(logits, base)) * len(logits)
             tokens += len(logits)
             first = first_places(batch)
             documents += len(first)
             ours = ours + logits[first].softmax(-1).sum(0).cpu()
-            theirs = theirs + one.base[first.cpu()].float().softmax(-1).sum(0)
+            theirs = theirs + base[first.cpu()].exp().sum(0)
         change = (ours - theirs) / documents
         bias = float(change[self._new].sum()) if len(self._new) else None
         return Moved(max(0.0, apart / tokens), float(change.abs().sum()) / 2, bias)
+
+
+def _begun(batch: TrainingBatch) -> TrainingBatch:
+    """Return a batch of which only the first tokens of each answer count."""
+    behind = (batch.labels != IGNORED).cumsum(-1) > MOST
+    return replace(batch, labels=batch.labels.masked_fill(behind, IGNORED))
 
 
 def first_places(batch: TrainingBatch) -> torch.Tensor:

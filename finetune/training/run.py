@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,9 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         found.write(output)
     with _features(recipe, model, saver.sharded) as features:
         regularisers = Regularisers(recipe, model, collator, accelerator)
-        watch = _watch(recipe, model, sources[0], collator, processor, accelerator, mixture) if recipe.probe else None
+        # Without `max_tokens`, which is for training: a task's prompts are as long as they are.
+        whole = building.make_collator(base, processor)
+        watch = _watch(recipe, model, sources[0], whole, processor, accelerator, mixture) if recipe.probe else None
         Training(recipe, accelerator, model, optimiser, loader, mixture, saver, regularisers, watch).train()
     if accelerator.is_main_process:
         if features is not None:
@@ -135,9 +138,13 @@ def _watch(
         return FixedProbe(examples, prepared, head, collator, first_tokens(answers), settings.batch_size)
 
     live = LiveSample(settings.tasks, settings.pool, processor, accelerator, settings.batch_size)
-    return Watch(
-        settings, live, recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1), recipe.seed, fixed
-    )
+    steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
+    return Watch(settings, live, steps, recipe.seed, fixed, partial(_mean, accelerator))
+
+
+def _mean(accelerator: Accelerator, value: float) -> float:
+    """Return a value's mean over all processes."""
+    return float(accelerator.reduce(torch.tensor(value, device=accelerator.device), "mean"))
 
 
 def _scanned(

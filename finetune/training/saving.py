@@ -42,9 +42,10 @@ from finetune.training.checkpoint import (
 )
 from finetune.training.evaluation import evaluate_live
 from finetune.training.picture import show_traces
+from finetune.training.standing import Standing, best
 from finetune.training.storing import FEW, Storage
 from finetune.training.validation import Validation
-from finetune.training.watch import Standing, Watch
+from finetune.training.watch import Watch
 
 STANDING = "standing"
 """The name in the log of what a checkpoint has learned and lost, where the best is kept."""
@@ -141,11 +142,10 @@ class Saver:
         if step not in logged(self.output, STANDING):
             with self._as_stored(step):
                 standing = watch.standing(self.model, step)
-            self.model.train()
             self._log(step, STANDING, asdict(standing))
-        best = self.best()
-        if self.accelerator.is_main_process and best:
-            kept = checkpoint_folder(self.output, best.step)
+        chosen = self.best()
+        if self.accelerator.is_main_process and chosen:
+            kept = checkpoint_folder(self.output, chosen.step)
             point_to_last(kept)
             for other in self.output.glob("checkpoint-*"):
                 if other != kept:
@@ -154,8 +154,7 @@ class Saver:
 
     def best(self) -> Standing | None:
         """Return the best of the checkpoints that were scored; None if none was."""
-        found = [Standing(**values) for values in logged(self.output, STANDING).values()]
-        return min(found, key=lambda standing: standing.rank) if found else None
+        return best(Standing(**values) for values in logged(self.output, STANDING).values())
 
     def resume(self, optimiser: Any) -> int:
         """Restore model and optimiser to where the run stopped; return the number of steps done."""

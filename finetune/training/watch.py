@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import ceil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,24 +16,21 @@ from emt_core.errors import UserError, listed
 from finetune.data.conversations import TrainingExample
 from finetune.recipes.schema import Probe
 from finetune.training.alarm import Alarm
+from finetune.training.checkpoint import PROBE
 from finetune.training.moved import Moved
+from finetune.training.pace import Pace
+from finetune.training.standing import MARGIN, Standing
 
 ALPHA = 0.05
 """The chance of a false alarm over a training, all tasks together."""
 
-MARGIN = 2.0
-"""Points that a task of the best checkpoint may have lost, where the recipe sets no `stop`."""
-
 SLOWER = 0.1
 """The share of the learning rate after an alarm."""
 
-_SHARE = 0.05
-"""Of the training's time that looks take by default."""
+EVERY, ALARM = "probe_every", "alarm"
+"""The names in the log of the interval that `every: auto` has found, and of an alarm."""
 
-_TIMED_FROM, _TIMED_TO = 1, 4
-"""The steps whose time says how often to look; the first step also compiles and allocates."""
-
-_LEAST_LOOKS = 4
+_COLUMNS = 80
 
 
 class Live(Protocol):
@@ -50,7 +46,7 @@ class Live(Protocol):
     def scored(
         self, answers: Mapping[str, Sequence[str]], places: Mapping[str, Sequence[int]]
     ) -> Mapping[str, NDArray[np.float64]]:
-        """Return the accuracy of answers."""
+        """Return the accuracy of answers, the same on all processes."""
 
     def examples(self, answers: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[TrainingExample]]:
         """Return the first documents of each pool as examples with these answers."""
@@ -67,26 +63,6 @@ MakeFixed = Callable[[Any, Mapping[str, Sequence[TrainingExample]]], Measured]
 """Makes the fixed probe of a model, still the base, and examples with its answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a checkpoint has learned and lost on the whole pool, in points; `worst` is the task that lost most."""
-
-    step: int
-    learned: float
-    lost: float
-    worst: str
-    passes: bool
-
-    @property
-    def rank(self) -> tuple[float, ...]:
-        """Sorts the best first: of those that pass by what they learned, of the others by what they lost."""
-        return (0, -self.learned, self.lost, self.step) if self.passes else (1, self.lost, -self.learned, self.step)
-
-    def __str__(self) -> str:
-        verdict = "" if self.passes else ", more than it may; no checkpoint lost less"
-        return f"learned {self.learned:.1f} points, lost at most {self.lost:.1f} ({self.worst}){verdict}"
-
-
 class Watch:
     """Looks at a model every few steps.
 
@@ -96,6 +72,7 @@ class Watch:
         steps: of the whole training.
         seed: of the documents that are drawn.
         fixed: makes the fixed probe; None leaves it out.
+        together: turns a process's seconds into those that all processes agree on.
 
     Raises:
         UserError: the task to learn is not one of the tasks, or the only one.
@@ -108,6 +85,7 @@ class Watch:
         steps: int,
         seed: int,
         fixed: MakeFixed | None = None,
+        together: Callable[[float], float] = float,
     ) -> None:
         self.settings, self._live, self._steps, self._seed, self._make = settings, live, steps, seed, fixed
         tasks = list(live.sizes)
@@ -115,52 +93,46 @@ class Watch:
             raise UserError(f"probe.learn: {settings.learn} is not one of probe.tasks ({listed(tasks)})")
         self._others = [task for task in tasks if task != settings.learn]
         if not self._others:
-            raise UserError("probe.tasks: beside probe.learn there is none to be forgotten")
+            raise UserError(f"probe.tasks: {settings.learn} is to be learned, and there is no other to be forgotten")
         self.every = settings.every if isinstance(settings.every, int) else None
+        """Steps from one look to the next; None until `auto` has found it."""
         self.forgotten: list[str] = []
         """The tasks that are shown to have lost more than the margin; none without `stop`."""
-        self.looks, self.seconds = 0, 0.0
+        self.looks, self.seconds, self.before_s, self.scored, self.scoring_s = 0, 0.0, 0.0, 0, 0.0
+        """Looks since this process began and their seconds; those before the first step; checkpoints scored."""
+        self.pace = Pace(0.0, together)
         self._alarms: dict[str, Alarm] = {}
         self._base: Mapping[str, NDArray[np.float64]] = {}
         self._fixed: Measured | None = None
-        self._look_s = 0.0
-        self._steps_s: list[float] = []
         if self.every is not None:
             self._begin(self.every)
 
-    def start(self, model: Any) -> None:
-        """Keep what the base knows of the pool; the model's weights must still be the base's."""
+    def start(self, model: Any) -> dict[str, Any]:
+        """Keep what the base knows of the pool; return what is logged of it. The weights must still be the base's."""
         began = time.perf_counter()
         places = {task: range(size) for task, size in self._live.sizes.items()}
         answers = self._live.answers(model, places)
         self._base = self._live.scored(answers, places)
-        share = self.settings.documents * len(places) / sum(map(len, answers.values()))
-        self._look_s = share * (time.perf_counter() - began)
+        documents = sum(min(self.settings.documents, size) for size in self._live.sizes.values())
+        self.pace.look = documents / sum(map(len, answers.values())) * (time.perf_counter() - began)
+        moved: Mapping[str, Moved] = {}
         if self._make is not None:
             first = {task: given[: self.settings.documents] for task, given in answers.items()}
             self._fixed = self._make(model, self._live.examples(first))
-            began = time.perf_counter()
-            self._fixed.measure(model)
-            self._look_s += time.perf_counter() - began
+            measuring = time.perf_counter()
+            moved = self._fixed.measure(model)
+            self.pace.look += time.perf_counter() - measuring
+        self.before_s = time.perf_counter() - began
+        return {task: {"accuracy": float(scores.mean())} | _numbers(moved, task) for task, scores in self._base.items()}
 
-    def timed(self, step: int, seconds: float, together: Callable[[float], float] = float) -> int | None:
-        """Note a step's time; return how often to look, once, when `every: auto` is decided.
-
-        Args:
-            step: counted from 1.
-            seconds: its time on this process.
-            together: turns a process's seconds into those of all.
-        """
+    def timed(self, seconds: float) -> int | None:
+        """Note a step's time; return how often to look, once, when `every: auto` finds it."""
         if self.every is not None:
             return None
-        if len(self._steps_s) < _TIMED_TO:
-            self._steps_s.append(seconds)
-        if len(self._steps_s) < _TIMED_TO and step < self._steps:
-            return None
-        a_step = together(float(np.mean(self._steps_s[_TIMED_FROM:] or self._steps_s)))
-        wanted = ceil(together(self._look_s) / (_SHARE * max(a_step, 1e-9)))
-        self._begin(max(1, min(wanted, self._steps // _LEAST_LOOKS)))
-        return self.every
+        every = self.pace.timed(seconds)
+        if every is not None:
+            self._begin(every)
+        return every
 
     @property
     def ends(self) -> bool:
@@ -197,11 +169,7 @@ class Watch:
                 "accuracy": float(now.mean()),
                 "base": float(self._base[task][places].mean()),
                 "drops": drops.tolist(),
-            }
-            if task in moved:
-                found[task] |= {
-                    name: round(value, 6) for name, value in asdict(moved[task]).items() if value is not None
-                }
+            } | _numbers(moved, task)
             if task in self._alarms:
                 self._bet(task, drops)
                 found[task]["evidence"] = round(self._alarms[task].capital, 4)
@@ -211,31 +179,43 @@ class Watch:
 
     def standing(self, model: Any, step: int) -> Standing:
         """Score the whole pool: what has been learned, and what has been lost."""
+        began = time.perf_counter()
         places = {task: range(size) for task, size in self._live.sizes.items()}
         scored = self._live.scored(self._live.answers(model, places), places)
         drops = {task: 100 * float((self._base[task] - scored[task]).mean()) for task in places}
-        worst = max(self._others, key=drops.__getitem__)
-        learned = -drops[self.settings.learn] if self.settings.learn else 0.0
-        return Standing(step, learned, drops[worst], worst, drops[worst] <= (self.settings.stop or MARGIN))
+        self.scored += 1
+        self.scoring_s += time.perf_counter() - began
+        return Standing.of(step, drops, self.settings.learn, self.settings.stop or MARGIN)
 
     def restore(self, log: Path, step: int) -> None:
         """Go on after a step, by what the run has logged until then."""
-        for record in _records(log):
-            if record["step"] <= step and "probe_every" in record:
-                self._begin(int(record["probe_every"]))
-        for record in _records(log):
-            if record["step"] <= step:
-                for task, found in record.get("probe", {}).items():
-                    if task in self._alarms:
-                        self._bet(task, np.asarray(found["drops"]))
+        records = [record for record in _records(log) if record["step"] <= step]
+        for record in records:
+            if EVERY in record:
+                self._begin(int(record[EVERY]))
+        for record in records:
+            for task, found in record.get(PROBE, {}).items():
+                if task in self._alarms and "drops" in found:
+                    self._bet(task, np.asarray(found["drops"]))
 
     def in_a_line(self, step: int, found: Mapping[str, Any]) -> str:
-        """Say what a look saw, in at most a line of a terminal."""
+        """Say what a look saw in a line of a terminal: points and KL, first of what is learned, then of what lost most.
+
+        Names go without what all begin with; the tasks that do not fit are counted.
+        """
         points = {task: 100 * (one["accuracy"] - one["base"]) for task, one in found.items()}
-        worst = min(self._others, key=points.__getitem__)
-        learned = f"learned {points[self.settings.learn]:+.0f} points, " if self.settings.learn else ""
-        moved = f", KL {found[worst]['kl']:.2g}" if "kl" in found[worst] else ""
-        return f"step {step}: {learned}{worst} {points[worst]:+.0f}{moved}"
+        names = _short(list(found))
+        said = [
+            f"{names[task]} {round(points[task]):+d}" + (f" KL {one['kl']:.2g}" if "kl" in one else "")
+            for task, one in sorted(found.items(), key=lambda item: (item[0] != self.settings.learn, points[item[0]]))
+        ]
+        return _fitting(f"step {step}: ", said)
+
+    @property
+    def cost(self) -> str:
+        """What was done before the first step and at saves, in words."""
+        scored = f", {self.scored} checkpoints scored in {self.scoring_s:.1f} s" if self.scored else ""
+        return f"the base's answers took {self.before_s:.1f} s before{scored}"
 
     def _begin(self, every: int) -> None:
         self.every = every
@@ -252,5 +232,29 @@ class Watch:
         return {task: rng.integers(0, size, self.settings.documents) for task, size in self._live.sizes.items()}
 
 
-def _records(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+def _numbers(moved: Mapping[str, Moved], task: str) -> dict[str, float]:
+    """Return how far a task has moved, as logged; nothing where that was not measured."""
+    values = asdict(moved[task]) if task in moved else {}
+    return {name: round(value, 6) for name, value in values.items() if value is not None}
+
+
+def _short(names: Sequence[str]) -> dict[str, str]:
+    """Return names without the words, between underscores, that all of them begin with."""
+    words = [name.split("_") for name in names]
+    most = min(map(len, words)) - 1 if len(names) > 1 else 0
+    common = next((place for place in range(most) if len({row[place] for row in words}) > 1), most)
+    return {name: "_".join(row[common:]) for name, row in zip(names, words, strict=True)}
+
+
+def _fitting(begin: str, parts: Sequence[str]) -> str:
+    """Return as many of the parts as fit on a line, and how many do not; the first one in any case."""
+    for count in range(len(parts), 0, -1):
+        more = f", {len(parts) - count} more" if count < len(parts) else ""
+        line = begin + ", ".join(parts[:count]) + more
+        if len(line) < _COLUMNS:
+            break
+    return line
+
+
+def _records(log: Path) -> Iterable[dict[str, Any]]:
+    return map(json.loads, log.read_text(encoding="utf-8").splitlines()) if log.is_file() else ()
