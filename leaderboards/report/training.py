@@ -184,5 +184,6 @@ def _notes(training: Training, shown: Sequence[int]) -> list[str]:
     elif looks == 1:
         said.append("There was one look.")
     if training.unread:
-        said.append(f"{training.unread} lines of the log could not be read.")
+        lines = "A line" if training.unread == 1 else f"{training.unread} lines"
+        said.append(f"{lines} of the log could not be read.")
     return said
