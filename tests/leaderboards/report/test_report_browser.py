@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from emt_tasks.commands.app import main
+from tests.leaderboards.comparison.test_training import look, write_log
 from tests.support.layout import WIDTHS, faint, faults, overlapping
 from tests.support.synthetic_runs import judged_sample, write_counts, write_run
 
@@ -43,8 +44,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind = ("extrinsic" if i % 2 else "intrinsic") if lost else "correct"
         candidate.append(judged_sample(i, kind, text=text, **given))
     gained = [judged_sample(i, "incorrect") for i in range(200)], [judged_sample(i, "correct") for i in range(200)]
+    watched = list(enumerate(("imagewikiqa", "flowers102", "x" * 60, "<i>x")))
+    looks = [{"step": 5 * step, "probe": {task: look(1 - 0.01 * step * row, kl=0.1 * step * row)
+                                          for row, task in watched}} for step in range(30)]  # fmt: skip
+    write_log(folder / "weights", *looks)
     for name, rows, more in (("base", base, gained[0]), ("candidate", candidate, gained[1])):
-        write_run(folder, {"imagewikiqa": rows, "flowers102": more}, name=name)
+        weights = f"pretrained={folder / 'weights'}" if name == "candidate" else None
+        write_run(folder, {"imagewikiqa": rows, "flowers102": more}, name=name, model_args=weights)
     out = folder / "report.html"
     assert main(["report", str(folder / "base"), str(folder / "candidate"), "-o", str(out)]) == 0
     return out
