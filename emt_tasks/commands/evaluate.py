@@ -13,6 +13,7 @@ from rich.table import Table
 
 from emt_core.errors import UserError
 from emt_core.measured import check_output
+from emt_tasks.commands.coverage import named
 from emt_tasks.commands.options import (
     BatchSizeOption,
     DeviceOption,
@@ -58,7 +59,8 @@ def evaluate(
 
     On several GPUs: accelerate launch -m emt_tasks eval …
     """
-    names = _classifications(tasks.split(",")) if model_kind == "emt_clip" else tasks.split(",")
+    names = named(tasks)
+    names = _classifications(names) if model_kind == "emt_clip" else names
     settings = EvaluationSettings(
         model, tuple(names), model_kind, peft, batch_size, device, limit, judge, model_args, cache
     )
