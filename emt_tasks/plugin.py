@@ -37,6 +37,7 @@ def manifests() -> list[Any]:
     return [
         ModelManifest(model_id="emt_vlm", simple_class_path="emt_tasks.models.vlm.EmtVLM"),
         ModelManifest(model_id="emt_clip", simple_class_path="emt_tasks.models.clip.EmtCLIP"),
+        ModelManifest(model_id="emt_served", simple_class_path="emt_tasks.models.served.EmtServed"),
     ]
 
 

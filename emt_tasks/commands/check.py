@@ -32,7 +32,7 @@ from emt_tasks.commands.options import (
     tell_progress,
 )
 from emt_tasks.commands.planning import plan_tasks, tell_plan
-from emt_tasks.tasks.evaluator import EvaluationSettings
+from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
 from leaderboards.comparison.causes import Causes, find_causes
 from leaderboards.comparison.forgetting import Comparison
 from leaderboards.comparison.matrix import read_matrix
@@ -54,7 +54,12 @@ check = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_c
 
 @check.command(name="check", context_settings={"help_option_names": ["-h", "--help"]})
 def check_command(
-    base: Annotated[str, typer.Option(help="The model before fine-tuning: a folder, a hub name, or a finished run.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="The model before fine-tuning: a folder, a hub name, a finished run, or a server's openai:MODEL@URL."
+        ),
+    ],
     candidate: Annotated[str, typer.Option(help="The fine-tuned model; may be an adapter's folder.")],
     encoder: Annotated[
         str | None,
@@ -85,6 +90,9 @@ def check_command(
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Also say why answers were lost: format, mouth or eye.")
     ] = False,
+    model_kind: Annotated[
+        ModelKind, typer.Option(help="What runs base and candidate: openai, litellm, vllm or sglang.")
+    ] = "emt_vlm",
     model_args: ModelArgsOption = "",
     launch: Annotated[
         str | None, typer.Option(help="Evaluate with accelerate launch and these arguments: '--num_processes 8'.")
@@ -107,7 +115,7 @@ def check_command(
     quadrants = read_matrix(matrix) if matrix else None
     metrics = parse_pairs("--metric", "TASK=NAME", metric)
 
-    alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, limit, judge, model_args=model_args)
+    alike = EvaluationSettings(base, names, model_kind, None, batch_size, device, limit, judge, model_args=model_args)
     wanted = {"base": alike, "candidate": candidate_settings(candidate, base, alike)}
     if encoder:
         encoder = f"auto:{base}" if encoder == "auto" else encoder

@@ -34,7 +34,10 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A folder or hub name that transformers can load, or an adapter's folder.")
+        str,
+        typer.Argument(
+            help="A folder or hub name that transformers can load, an adapter's folder, or openai:MODEL@URL."
+        ),
     ],
     tasks: TasksOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and samples.")],
@@ -44,7 +47,8 @@ def evaluate(
     limit: LimitOption = None,
     judge: JudgeOption = None,
     model_kind: Annotated[
-        ModelKind, typer.Option(help="emt_clip: a vision encoder, such as ViT-L-14/openai.")
+        ModelKind,
+        typer.Option(help="emt_clip: a vision encoder, such as ViT-L-14/openai; openai, vllm, …: what runs the model."),
     ] = "emt_vlm",
     model_args: ModelArgsOption = "",
     cache: Annotated[Path | None, typer.Option(help="Keep answers here, so that a killed run resumes.")] = None,
@@ -58,6 +62,8 @@ def evaluate(
     Example: emt eval llava-hf/llava-1.5-7b-hf --tasks forgetting_matrix_lite -o runs/base
 
     On several GPUs: accelerate launch -m emt_tasks eval …
+
+    A served model: emt eval openai:my-model@http://localhost:8000/v1 --tasks imagewikiqa_lite -o runs/base
     """
     names = named(tasks)
     names = _classifications(names) if model_kind == "emt_clip" else names

@@ -30,12 +30,27 @@ check_data = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @finetune.command(
     "finetune",
     no_args_is_help=True,
-    epilog="Example: emt finetune emt_lora data=cifar10 --dry-run. On several GPUs or machines: "
+    epilog="Example: emt finetune emt_lora data=cifar10 --dry-run. Advice first: "
+    "emt finetune --advise data=photos.jsonl model=llava-hf/llava-1.5-7b-hf > my.yaml. On several GPUs or machines: "
     "accelerate launch -m emt_tasks finetune RECIPE",
 )
 def finetune_command(
-    recipe: Annotated[str, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(shipped_recipes())}.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help=f"A YAML file, or a shipped recipe: {', '.join(shipped_recipes())}.")
+    ] = None,
     overrides: Overrides = None,
+    advise: Annotated[
+        bool,
+        typer.Option(
+            "--advise",
+            help="Look at data=… (a name or a file), model=… and this machine, and print a recipe with the reasons for "
+            "it. Also images=…, split=…, with=… (other data to mix in), and any field of a recipe.",
+        ),
+    ] = False,
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="GIB", help="With --advise: what the device has, if it is not this machine's."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what the run would do, and the memory it needs.")
     ] = False,
@@ -43,6 +58,18 @@ def finetune_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune a multimodal LLM from a recipe, and evaluate it at every checkpoint."""
+    given = [*([recipe] if recipe else []), *(overrides or [])]
+    if advise:
+        if dry_run or resume or overwrite:
+            raise UserError("--advise only prints a recipe; leave out --dry-run, --resume and --overwrite")
+        from emt_tasks.commands.advice import print_advice
+
+        print_advice(given, memory)
+        return
+    if memory is not None:
+        raise UserError("--memory: only with --advise")
+    if recipe is None:
+        raise UserError("RECIPE is missing: a YAML file or a shipped recipe; or --advise data=… for advice on one")
     settings = read(recipe, overrides or [])
     if dry_run:
         from finetune.training.dry_run import describe

@@ -14,7 +14,7 @@ import typer
 from emt_core.errors import UserError, listed
 from emt_core.files import write_text
 from emt_core.folders import mark, names_made
-from emt_core.runs import read_run
+from emt_core.runs import Run, read_run
 from emt_tasks.commands.coverage import named
 from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run
 from emt_tasks.commands.options import (
@@ -30,6 +30,7 @@ from emt_tasks.commands.options import (
     choose_policy,
     tell_progress,
 )
+from emt_tasks.models import engines
 from emt_tasks.tasks.evaluator import EvaluationSettings, environment, is_adapter_alone
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.policy import Policy
@@ -41,9 +42,14 @@ if TYPE_CHECKING:
     from finetune.rescue.search import Aim, Trial
     from leaderboards.comparison.forgetting import Comparison
     from leaderboards.gate.decide import GateResult
+    from leaderboards.statistics import Interval
 
 MADE_BY = "emt rescue"
-RESCUED, RUN, FRONTIER = "rescued", "rescued-run", "frontier.json"
+RESCUED, RUN, FRONTIER, PICTURE, RETRAIN = "rescued", "rescued-run", "frontier.json", "frontier.svg", "retrain.yaml"
+RECIPE_FILE = "emt_recipe.yaml"
+_OTHERS_SHOWN = 5
+"""Merges of parts or of some of the change in the table, the best ones."""
+
 FIRST = 32
 """Documents of each task in the search's first round."""
 
@@ -73,9 +79,10 @@ def rescue_command(
 ) -> None:
     """Search the merges of a candidate with its base for one that passes the gate and keeps what was learned.
 
-    Tries the base's share of all weights, then of each part's (WiSE-FT, arXiv 2109.01903): many merges on few
-    documents, few on many. The one that is chosen is written, evaluated, and put through the gate on documents that the
-    search never saw. Exit codes as of emt check.
+    Tries the base's share of all weights, then of each part's (WiSE-FT, arXiv 2109.01903), and only some of what
+    changed (TIES, arXiv 2306.01708; DARE, arXiv 2311.03099): many merges on few documents, few on many. The one that is
+    chosen is written, evaluated, and put through the gate on documents that the search never saw. Where none passes, a
+    recipe to train again is written. Exit codes as of emt check.
 
     Example: emt rescue llava-hf/llava-1.5-7b-hf my-checkpoint --learn imagenet_vqa_lite
     """
@@ -92,8 +99,11 @@ def rescue_command(
             raise UserError(
                 f"--output: {path} was not written by {MADE_BY}, so it is not replaced; choose another folder"
             )
-    if is_run(base) or is_run(candidate):
-        raise UserError("a finished run has no weights to merge; give the models (their runs are kept in --output)")
+    for model in (base, candidate):
+        if is_run(model):
+            raise UserError("a finished run has no weights to merge; give the models (their runs are kept in --output)")
+        if engines.read(model):
+            raise UserError(f"{model}: a served model's weights are not at hand to be merged; give its folder")
     names = tuple(named(tasks))
     quadrants = read_matrix(matrix) if matrix else None
     alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, None, judge, model_args=model_args)
@@ -103,7 +113,7 @@ def rescue_command(
     if learn not in {task.task for task in before.tasks}:
         raise UserError(f"--learn {learn}: not one of the tasks ({listed([task.task for task in before.tasks])})")
     output.mkdir(parents=True, exist_ok=True)
-    mark(output, MADE_BY, [*wanted, RESCUED, RUN, FRONTIER])
+    mark(output, MADE_BY, [*wanted, RESCUED, RUN, FRONTIER, PICTURE, RETRAIN])
     for earlier in (rescued, output / RUN):  # ours: another search may choose another merge
         shutil.rmtree(earlier, ignore_errors=True)
     console = Console()
@@ -114,16 +124,18 @@ def rescue_command(
         typer.echo("It passes as it is: nothing to rescue.")
         return
     trials, seen = _search(wanted, before, learn, rules, documents, rescued)
-    write_text(output / FRONTIER, json.dumps([_row(trial) for trial in trials], indent=1) + "\n", overwrite=True)
+    _write_frontier(trials, output, _one_margin(before, rules, learn))
     console.print(_table(trials))
     merged = replace(alike, model=str(rescued))
     run = evaluate(RUN, merged, output)
     after = decide(_compare(runs["base"], run, quadrants, without=seen), rules, tasks=None)
     typer.echo(f"\nThe merge, on documents that the search never saw: {trials[0].merge}")
     print_table(after, console)
-    typer.echo(in_a_line(trials[0], before, after, learn))
+    kept = _kept(read_run(runs["base"]), read_run(runs["candidate"]), read_run(run), learn, seen.get(learn, ()))
+    typer.echo(in_a_line(trials[0], kept, after, learn))
+    typer.echo(f"Learned against kept, of all merges: {output / PICTURE}", err=True)
     if after.outcome == "forgetting":
-        typer.echo(_retrain(candidate))
+        typer.echo(_retrain(before, wanted, output, learn, rules))
     raise typer.Exit(after.exit_code)
 
 
@@ -182,10 +194,18 @@ def _search(
 
     with environment(tuned), tqdm(desc="Merges") as progress:
         trials = search(evaluate_merge, aim, SHARES, first=FIRST, most=sampled.size)
-        refined = refine(evaluate_merge, aim, trials, merges.parts, documents=sampled.size)
+        refined = refine(evaluate_merge, aim, trials, merges.parts, first=FIRST, documents=sampled.size)
+    _say_cost(known, before)
     merges.write(refined[0].merge, lm.processor, rescued, wanted["base"].model)
     others = [trial for trial in trials if trial not in refined]
     return [*refined, *others], sampled.documents
+
+
+def _say_cost(known: Mapping[Merge, Mapping[str, Any]], before: Comparison) -> None:
+    """Say how much was evaluated, in evaluations of one model on all documents."""
+    asked = sum(len(values) for found in known.values() for values in found.values())
+    whole = sum(task.documents for task in before.tasks)
+    typer.echo(f"{len(known)} merges were tried, at the cost of {asked / whole:.1f} full evaluations", err=True)
 
 
 def _aim(before: Comparison, learn: str, rules: Policy, documents: Mapping[str, Sequence[int]]) -> Aim:
@@ -215,25 +235,79 @@ def _aim(before: Comparison, learn: str, rules: Policy, documents: Mapping[str, 
     return Aim(learn, gained, margins, {task: np.asarray(values) for task, values in scores.items()})
 
 
-def in_a_line(trial: Trial, before: Comparison, after: GateResult, learn: str) -> str:
+def _kept(base: Run, candidate: Run, merged: Run, task: str, without: Sequence[int]) -> Interval:
+    """Return the share of the candidate's gain that the merge has, on the documents that the search did not see."""
+    import numpy as np
+
+    from leaderboards.statistics import ratio_of_means
+    from leaderboards.statistics.interval import undefined
+
+    scores = [_scores(run, task) for run in (base, candidate, merged)]
+    shared = sorted(set.intersection(*map(set, scores)) - set(without))
+    before, after, now = (np.array([one[document] for document in shared]) for one in scores)
+    n = len(shared)
+    if n < 2:
+        return undefined(n, 0.95, "too few documents")
+    spread = np.cov(after - before, now - before) / n
+    covariance = (float(spread[0, 0]), float(spread[0, 1]), float(spread[1, 1]))
+    return ratio_of_means(float((after - before).mean()), float((now - before).mean()), covariance, n)
+
+
+def _scores(run: Run, task: str) -> dict[int, float]:
+    """Return the score of each document of a task, those that could not be judged left out."""
+    from leaderboards.comparison.samples import read_samples
+
+    frame = read_samples(run.tasks[task], None).frame.drop_nulls("score")
+    return dict(zip(frame["doc_id"].to_list(), map(float, frame["score"].to_list()), strict=True))
+
+
+def in_a_line(trial: Trial, kept: Interval, after: GateResult, learn: str) -> str:
     """Say what the chosen merge keeps, what it forgets, and the verdict."""
     from leaderboards.comparison.forgetting import average
     from leaderboards.report.text import bounds, number
 
-    gains = [
-        -(task.scores.forgetting.estimate or 0.0)
-        for comparison in (before, after.comparison)
-        for task in comparison.tasks
-        if task.task == learn and task.scores
-    ]
-    kept = 100 * gains[1] / gains[0]
+    share = kept.scaled(100)
     others = [task for task in after.comparison.tasks if task.task != learn and task.sample]
     lost = average("others", others).scores.forgetting
     verdict = {"not inferior": "passes", "forgetting": "fails", "undecided": "undecided"}[after.outcome]
     return (
-        f"{trial.merge}: keeps {number(kept, 0)} % of what was learned, forgetting {number(lost.estimate)} points "
-        f"({bounds(lost)}) in the mean of the others, {verdict}."
+        f"{trial.merge}: keeps {number(share.estimate, 0)} % ({bounds(share)}) of what was learned, forgetting "
+        f"{number(lost.estimate)} points ({bounds(lost)}) in the mean of the others, {verdict}."
     )
+
+
+def _write_frontier(trials: Sequence[Trial], output: Path, margin: float | None) -> None:
+    """Write all trials as JSON, and as a picture."""
+    from leaderboards.report.frontier import Point, draw
+
+    write_text(output / FRONTIER, json.dumps([_row(trial) for trial in trials], indent=1) + "\n", overwrite=True)
+    points = [
+        Point(
+            str(trial.merge),
+            100 * trial.learned,
+            -100 * trial.drop,
+            100 * trial.learned_error,
+            100 * trial.drop_error,
+            trial.documents,
+            chosen=trial is trials[0],
+            label="chosen" if trial is trials[0] else "candidate" if _is_candidate(trial.merge) else "",
+        )
+        for trial in trials
+    ]
+    base = Point("the base", 0.0, 0.0, 0.0, 0.0, trials[0].documents, label="base")
+    write_text(output / PICTURE, draw([base, *points], margin), overwrite=True)
+
+
+def _is_candidate(merge: Merge) -> bool:
+    return merge.share == 0 and not merge.parts and merge.sparse is None
+
+
+def _one_margin(before: Comparison, rules: Policy, learn: str) -> float | None:
+    """Return the margin of the other tasks, if all have the same."""
+    margins = {
+        rules.limits_of(task.task, task.quadrant, alone=True).margin for task in before.tasks if task.task != learn
+    }
+    return margins.pop() if len(margins) == 1 else None
 
 
 def _table(trials: Sequence[Trial]) -> Table:
@@ -246,8 +320,9 @@ def _table(trials: Sequence[Trial]) -> Table:
     table.add_column("merge", no_wrap=True)
     for column in ("documents a task", "learned, %", "worst drop, points"):
         table.add_column(column, justify="right")
-    shown = [trial for trial in trials if not trial.merge.parts or trial is trials[0]]
-    for trial in sorted(shown, key=lambda one: (bool(one.merge.parts), one.merge.share)):
+    plain = [trial for trial in trials if not trial.merge.parts and trial.merge.sparse is None]
+    others = [trial for trial in trials if trial not in plain and trial.documents == trials[0].documents]
+    for trial in [*sorted(plain, key=lambda one: one.merge.share), *others[:_OTHERS_SHOWN]]:
         worst = 100 * max(trial.drops.values(), default=0.0)
         mark_ = " ←" if trial is trials[0] else ""
         table.add_row(f"{trial.merge}{mark_}", str(trial.documents), number(100 * trial.learned, 0), number(worst))
@@ -255,22 +330,66 @@ def _table(trials: Sequence[Trial]) -> Table:
 
 
 def _row(trial: Trial) -> dict[str, Any]:
+    sparse = trial.merge.sparse
     return {
         "share": trial.merge.share,
         "parts": dict(trial.merge.parts),
+        "sparse": {"way": sparse.way, "density": sparse.density} if sparse else None,
         "documents": trial.documents,
         "learned": trial.learned,
+        "learned_standard_error": trial.learned_error,
         "drops": dict(trial.drops),
+        "mean_drop": trial.drop,
+        "mean_drop_standard_error": trial.drop_error,
     }
 
 
-def _retrain(candidate: str) -> str:
-    """Say how the candidate could be trained again, by its own recipe where it has one."""
-    recipe = Path(candidate) / "emt_recipe.yaml"
-    advice = "No merge passes. The cheapest way to train again: a tenth of the rate"
-    if not recipe.is_file():
-        return f"{advice}, and a tenth of the examples from other data."
-    import yaml
+def _retrain(
+    before: Comparison, wanted: Mapping[str, EvaluationSettings], output: Path, learn: str, rules: Policy
+) -> str:
+    """Write a recipe for training again, by the candidate's own and by what was lost, and say how to run it."""
+    from finetune.recipes.files import read
+    from finetune.rescue.retrain import Goal, retraining, written
 
-    rate = float(yaml.safe_load(recipe.read_text(encoding="utf-8"))["optimiser"]["learning_rate"])
-    return f"{advice}: emt finetune {recipe} optimiser.learning_rate={rate / 10:g} output=NEW"
+    settings = wanted["candidate"]
+    own = Path(settings.peft or settings.model) / RECIPE_FILE
+    if not own.is_file():
+        return (
+            "No merge passes. The cheapest way to train again: a tenth of the rate, and a tenth of the examples from "
+            f"other data (the candidate has no {RECIPE_FILE} to change)."
+        )
+    cause = _cause(before, wanted, output)
+    recipe = read(str(own))
+    file = output / RETRAIN
+    margin = _one_margin(before, rules, learn) or rules.margin
+    goal = Goal(learn, tuple(task.task for task in before.tasks), margin, f"{recipe.output}-again")
+    changed, cure = retraining(recipe, cause, _training_data(before, learn), goal)
+    write_text(file, written(changed, cure, str(file)), overwrite=True)
+    return f"No merge passes. The cheapest way to train again ({cure.why}): emt finetune {file}"
+
+
+def _cause(before: Comparison, wanted: Mapping[str, EvaluationSettings], output: Path) -> str:
+    """Return what most was lost by; `unclear` where that cannot be measured."""
+    from emt_tasks.commands.evaluations import probed
+    from leaderboards.comparison.causes import CAUSES, find_causes
+
+    compared = tuple(task.task for task in before.tasks)
+    try:
+        measured = [probed(role, replace(wanted[role], tasks=compared), output) for role in ("base", "candidate")]
+        found = find_causes(before, *measured)
+    except UserError as error:
+        typer.echo(f"why answers were lost cannot be measured: {error}", err=True)
+        return "unclear"
+    points = {cause: sum(one.points(cause) for one in found) for cause in CAUSES}
+    return max(points, key=points.__getitem__) if any(points.values()) else "unclear"
+
+
+def _training_data(before: Comparison, learn: str) -> list[str]:
+    """Return the data sets of the other tasks whose training split is at hand."""
+    from emt_tasks.datasets.checks import availability
+    from emt_tasks.tasks.registry import dataset_of
+
+    own = dataset_of(learn)
+    found = {task.task: dataset_of(task.task) for task in before.tasks if task.task != learn}
+    others = dict.fromkeys(dataset for dataset in found.values() if dataset is not None and dataset is not own)
+    return [dataset.name for dataset in others if availability(dataset, "train").problem is None]

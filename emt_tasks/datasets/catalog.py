@@ -77,6 +77,7 @@ class Dataset:
         licence: the terms that its publisher states; empty where none are known.
         accept: the page where those terms are accepted before use; empty where none need to be.
         aliases: other names it goes by, letters and digits only.
+        images_of: the data set that the images are taken from, if they are another's.
         preparation: a function of the row, as "module:name", that returns how it is read from disk (an
             `emt_tasks.datasets.prepare.layout.Preparation`); None for the layouts that any data set may have.
         generator: a function of name and split, as "module:name", that generates the data.
@@ -104,6 +105,7 @@ class Dataset:
     licence: str = ""
     accept: str = ""
     aliases: tuple[str, ...] = ()
+    images_of: str | None = None
     preparation: str | None = None
     generator: str | None = None
     folder: Path | None = None
@@ -126,6 +128,11 @@ class Dataset:
     def gated(self) -> bool:
         """Whether the hub itself asks for the terms, and so knows who accepted them."""
         return self.hub is not None and self.accept.endswith(f"/{self.hub}")
+
+    @property
+    def origin(self) -> str:
+        """The data set that the images are taken from; its own name if they are not another's."""
+        return self.images_of or self.name
 
     def local_file(self, split: str) -> Path | None:
         """The split's parquet file, whether or not it exists: under $EMT_DATA_DIR, else generated or the user's.
@@ -232,6 +239,7 @@ _OURS = (
         name="miniimagenet",
         kind="classification",
         columns=Columns(label="label"),
+        images_of="imagenet1k",
         vocabulary="miniimagenet",
         split="validation",
         rows={"train": 50_000, "validation": 10_000, "test": 5_000},
@@ -273,6 +281,7 @@ _OURS = (
         name="imagewikiqa",
         kind="multiple_choice",
         columns=_WIKI,
+        images_of="imagenet1k",
         rows={"test": 2_000},
         home="github.com/yuhui-zh15/VLMClassifier",
         licence=_IMAGENET,
@@ -313,6 +322,7 @@ _OURS = (
         name="demo_digits_qa",
         kind="multiple_choice",
         columns=_WIKI,
+        images_of="demo_digits",
         generator=_DEMO,
         asks_as="demo_digits_qa",
         answer="{label}",
@@ -321,6 +331,7 @@ _OURS = (
         name="demo_shapes_qa",
         kind="short_answer",
         columns=_SEVERAL,
+        images_of="demo_shapes",
         generator=_DEMO,
         asks_as="demo_shapes_qa",
     ),

@@ -50,6 +50,8 @@ def cached(name: str, split: str) -> Path:
     Raises:
         UserError: no such data set or split, or the folder cannot be written to.
     """
+    if split not in SPLITS:
+        raise UserError(f"demo data {name!r} has no split {split!r}; choose one of {', '.join(SPLITS)}")
     file = user_cache() / "demo" / f"v{VERSION}" / name / f"{split}.parquet"
     if not file.is_file():
         features, documents = _table(name, split)

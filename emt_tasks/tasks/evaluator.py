@@ -18,11 +18,12 @@ from tenacity import RetryError
 from emt_core.errors import UserError, one_line
 from emt_core.folders import whole_folder
 from emt_tasks.datasets.checks import check_data
+from emt_tasks.models import engines
 from emt_tasks.models.loading import is_adapter
 from emt_tasks.tasks import fingerprint, registry
 from emt_tasks.tasks.scoring import JUDGE_VARIABLE
 
-ModelKind = Literal["emt_vlm", "emt_clip"]
+ModelKind = Literal["emt_vlm", "emt_clip", "openai", "litellm", "vllm", "sglang"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class EvaluationSettings:
     """How one model is evaluated.
 
     Attributes:
-        model: a checkpoint's folder or hub name, an adapter's folder (on its own base unless `peft` is given), or an
-            open_clip encoder if `model_kind` is `emt_clip`.
+        model: a checkpoint's folder or hub name, an adapter's folder (on its own base unless `peft` is given), an
+            open_clip encoder if `model_kind` is `emt_clip`, or a model that an engine runs (`openai:MODEL@URL`).
         tasks: names of tasks and groups.
-        model_kind: the model class, as lmms-eval names it.
+        model_kind: what loads the model: this project's classes, or an engine.
         peft: an adapter to put on the model.
         batch_size: images per batch.
         device: a torch device; None for the best available one.
@@ -55,22 +56,39 @@ class EvaluationSettings:
     model_args: str = ""
     cache: Path | None = None
 
+    @property
+    def served(self) -> engines.Served | None:
+        """The model as an engine runs it; None where transformers or open_clip load it."""
+        return engines.read(self.model, self.model_kind)
+
     def arguments(self) -> list[str]:
         """Build lmms-eval's argument list, without the output."""
         model_args = self.all_model_args()
+        kind = "emt_served" if self.served else self.model_kind
         options = {
-            "--model": self.model_kind,
+            "--model": kind,
             "--model_args": model_args,
             "--tasks": ",".join(self.tasks),
             "--batch_size": self.batch_size,
             "--device": self.device,
             "--limit": self.limit,
-            "--use_cache": self.cache and self.cache / fingerprint.key(self.model_kind, model_args),
+            "--use_cache": self.cache and self.cache / fingerprint.key(kind, model_args),
         }
         return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
 
     def all_model_args(self) -> str:
-        """Build lmms-eval's `--model_args`, the model and its adapter among them."""
+        """Build lmms-eval's `--model_args`, the model and its adapter among them.
+
+        Raises:
+            UserError: an engine is to put an adapter on its model.
+        """
+        if served := self.served:
+            if self.peft:
+                raise UserError(
+                    f"{served}: {self.peft} cannot be put on it; a server has a name for each adapter (vllm serve "
+                    "--lora-modules NAME=FOLDER): give openai:NAME@URL, or merge it first: emt merge"
+                )
+            return ",".join(filter(None, [served.arguments(), self.model_args]))
         alone = is_adapter_alone(self.model) and not self.peft
         named = f"peft={self.model}" if alone else f"pretrained={self.model}"
         return ",".join(filter(None, [named, self.peft and f"peft={self.peft}", self.model_args]))
@@ -104,6 +122,8 @@ def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = Fa
     check(settings.tasks)
     if any(output.glob("*_results.json")) and not overwrite:
         raise UserError(f"--output: {output} already contains results; choose another folder or add --overwrite")
+    if settings.served:
+        settings.served.reach()
 
     from emt_tasks.plugin import run_lmms_eval
 

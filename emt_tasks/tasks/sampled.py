@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emt_core.errors import UserError
+from emt_tasks.models.documents import Request
 from emt_tasks.models.vlm import EmtVLM
 from emt_tasks.tasks.asked import ask
 
@@ -47,21 +49,46 @@ class Sampled:
 
     def scores_at(self, lm: EmtVLM, places: Mapping[str, Sequence[int]]) -> dict[str, NDArray[np.float64]]:
         """Return the accuracy of some of the chosen documents of each task, by their places in the drawn order."""
-        lm.task_dict = {name: asked.task.dataset for name, asked in self.tasks.items()}
+        return self.scored(self.answers_at(lm, places), places)
+
+    def answers_at(self, lm: EmtVLM, places: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+        """Return the answers to some of the chosen documents of each task, by their places in the drawn order."""
+        lm.task_dict = self.documents_by_task
+        found = {}
+        for name, asked in self.tasks.items():
+            requests = self.requests(name, places[name])
+            instances = [asked.instance(one, "generate_until", one.payload) for one in requests]
+            found[name] = [result.text for result in lm.generate_until(instances)]
+        return found
+
+    def scored(
+        self, answers: Mapping[str, Sequence[str]], places: Mapping[str, Sequence[int]]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the accuracy of answers to some of the chosen documents.
+
+        Raises:
+            UserError: a task logs no accuracy.
+        """
         found = {}
         for name, asked in self.tasks.items():
             numbers = [self._chosen[name][place] for place in places[name]]
-            requests = [asked.requests[number] for number in numbers]
-            instances = [asked.instance(one, "generate_until", one.payload) for one in requests]
-            answers = [result.text for result in lm.generate_until(instances)]
             scored = [
                 asked.task.process_results(asked.documents[number], [answer]).get("accuracy", NO_ACCURACY)
-                for number, answer in zip(numbers, answers, strict=True)
+                for number, answer in zip(numbers, answers[name], strict=True)
             ]
             if NO_ACCURACY in scored:
                 raise UserError(f"task {name}: it logs no accuracy; choose tasks that do")
             found[name] = np.array([float(score or 0) for score in scored])
         return found
+
+    def requests(self, task: str, places: Sequence[int]) -> list[Request]:
+        """Return what is asked about some of the chosen documents of a task."""
+        return [self.tasks[task].requests[self._chosen[task][place]] for place in places]
+
+    @property
+    def documents_by_task(self) -> dict[str, Any]:
+        """All documents, as lmms-eval hands them to a model: task, split, number."""
+        return {name: asked.task.dataset for name, asked in self.tasks.items()}
 
 
 def _drawn(name: str, documents: int, most: int, share: float) -> list[int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -326,3 +327,15 @@ class TrainingCollator:
 def _is_per_token(value: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> bool:
     """Whether a model's input has an entry for each token of the text."""
     return value.dim() > 1 and value.shape[:2] == inputs["input_ids"].shape
+
+
+def in_batches(examples: Iterable[TrainingExample], collator: TrainingCollator, size: int) -> list[TrainingBatch]:
+    """Return batches of examples with the same number of images, those of similar length together, from source 0."""
+    ordered = sorted(examples, key=lambda one: (one.image_count, one.length))
+    made = []
+    for _, same in groupby(ordered, key=lambda one: one.image_count):
+        group = list(same)
+        for start in range(0, len(group), size):
+            chosen = group[start : start + size]
+            made.append(collator(chosen, [one.load_images() for one in chosen], [0] * len(chosen)))
+    return made

@@ -50,6 +50,11 @@ def is_file(data: str) -> bool:
     return data.endswith((*_JSON, ".parquet"))
 
 
+def is_named(data: str) -> bool:
+    """Whether a source's `data` is one of the catalog's names, and not a file, a folder or a name on the hub."""
+    return not is_file(data) and "/" not in data and not Path(data).expanduser().is_dir()
+
+
 def open_source(entry: SourceEntry, max_pixels: int | None = None) -> TrainingSource:
     """Open one source of a mixture; `finetune.data.scan` then checks its rows one by one.
 
@@ -190,9 +195,9 @@ class Subset:
 def _opened(entry: SourceEntry, max_pixels: int | None) -> TrainingSource:
     if entry.data.endswith(_JSON):
         return _from_json(entry, max_pixels)
-    if is_file(entry.data) or "/" in entry.data or Path(entry.data).expanduser().is_dir():
+    if not is_named(entry.data):
         return _from_table(entry, max_pixels)
-    return _named(entry, max_pixels)
+    return named_rows(entry, _table(entry, catalog.get(entry.data)), max_pixels)
 
 
 def _from_json(entry: SourceEntry, max_pixels: int | None) -> Conversations:
@@ -280,17 +285,25 @@ def _image_folder(entry: SourceEntry, data: Path) -> Path:
     return data if data.is_dir() else data.parent
 
 
-def _named(entry: SourceEntry, max_pixels: int | None) -> TrainingSource:
-    """Open a data set by name."""
+def named_rows(entry: SourceEntry, documents: Any, max_pixels: int | None = None) -> Rows:
+    """Return the rows of a data set of the catalog as training examples.
+
+    Args:
+        entry: names it.
+        documents: its table as its tasks have it: one row per question, classes numbered as in the vocabulary.
+        max_pixels: the size that larger images are reduced to.
+
+    Raises:
+        UserError: the question or the answer asks for a field that the rows do not have.
+    """
     from datasets import Image
 
     dataset = catalog.get(entry.data)
-    known = format_of(dataset)
-    table, column = _table(entry, dataset), dataset.columns.image
-    images = table.select_columns([column]).cast_column(column, Image(decode=False))
+    known, column = format_of(dataset), dataset.columns.image
+    images = documents.select_columns([column]).cast_column(column, Image(decode=False))
     return Rows(
         f"{entry.data}:{entry.split}",
-        _texts(dataset, table.remove_columns([column])),
+        _texts(dataset, documents.remove_columns([column])),
         _Column(images, column),
         Format(entry.question or known.question, entry.answer or known.answer),
         classes=dataset.kind == "classification",

@@ -5,7 +5,7 @@ OmegaConf reads, merges and interpolates; meanwhile, a recipe's parameters are b
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -35,12 +35,32 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     tree = _load(file)
     with _one_line(file):
         fields = _resolved(tree, overrides, file)
+    return checked(fields, file)
+
+
+def checked(fields: Mapping[Any, Any], where: object) -> Recipe:
+    """Return the recipe with these fields; `where` names it in messages.
+
+    Raises:
+        UserError: faults in it, all of them, in one line.
+    """
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
         faults = list_faults(error.errors(), fields_at)
         counted = f"{len(faults)} faults: " if len(faults) > 1 else ""
-        raise UserError(f"{file}: {counted}{'; '.join(faults)}") from None
+        raise UserError(f"{where}: {counted}{'; '.join(faults)}") from None
+
+
+def changed(fields: Mapping[str, Any], override: str) -> dict[str, Any]:
+    """Return a recipe's fields with one `key=value` override applied.
+
+    Raises:
+        UserError: it is no such override, or its value is not YAML.
+    """
+    tree = OmegaConf.create(dict(fields))
+    _change(tree, override_key(override), override)
+    return cast(dict[str, Any], OmegaConf.to_container(tree))
 
 
 def shipped_recipes() -> list[str]:
@@ -122,11 +142,21 @@ def _resolved(tree: DictConfig, overrides: Sequence[str], file: Path) -> dict[An
     return {key: value for key, value in resolved.items() if key in fields or key not in parameters}
 
 
-def _key(override: str, parameters: Container[str]) -> str:
-    """Return the path that an override changes, with the prefix for a parameter."""
+def override_key(override: str) -> str:
+    """Return the key of a `key=value` override.
+
+    Raises:
+        UserError: it is none.
+    """
     key, separator, _ = override.partition("=")
     if not separator or not key:
         raise UserError(f"override {override!r}: expected key=value, such as optimiser.learning_rate=1e-5")
+    return key
+
+
+def _key(override: str, parameters: Container[str]) -> str:
+    """Return the path that an override changes, with the prefix for a parameter."""
+    key = override_key(override)
     return f"parameters.{key}" if key in parameters else key
 
 

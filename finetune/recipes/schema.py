@@ -166,13 +166,15 @@ class Save(_Section):
     `merged` writes LoRA as full weights. `dtype` is what trained weights are stored in: `fp32`, exactly what was
     trained; `base`, rounded to the base's dtype, which takes small changes back; `bf16`, rounded up or down at random
     so that they survive on average. Weights that were not trained keep the base's dtype. `keep` is how many checkpoints
-    stay, the newest ones; null keeps all. `push` uploads the last one to the hub, as a private OWNER/NAME.
+    stay, the newest ones; null keeps all; `best` keeps the one that learned most among those of which `probe` sees no
+    task lose more than its `stop` (or 2 points), and lets `last` be it: then each save scores the whole pool. `push`
+    uploads the last one to the hub, as a private OWNER/NAME.
     """
 
     every: Literal["epoch", "end"] | Count = "epoch"
     merged: bool = False
     dtype: Literal["fp32", "base", "bf16"] = "fp32"
-    keep: Count | None = None
+    keep: Literal["best"] | Count | None = None
     push: str | None = None
 
 
@@ -257,20 +259,34 @@ class Regularise(_Section):
 class Probe(_Section):
     """What is watched while training: `documents` of each of `tasks`, drawn anew every `every` steps.
 
-    They are drawn from `pool` documents of each task, whose answers by the base are known from the start. With `stop`,
-    training ends once a task is shown to have lost more than so many percentage points; that this happens although none
-    has is less likely than 5 % over the whole training (`finetune.training.alarm`).
+    They are drawn from `pool` documents of each task, whose answers by the base are known from the start. The first of
+    them are also a fixed probe: how far the model's answers to them have moved from the base's
+    (`finetune.training.moved`). `learn` is the one of the tasks that the training is for. `every: auto` looks as often
+    as takes at most 5 % of the training's time, by what a look and the first steps take: never, in a training too short
+    for one.
+
+    With `stop`, training ends once a task (not `learn`) is shown to have lost more than so many percentage points, or
+    (`then: slower`) goes on at a tenth of the learning rate; that this happens although none has is less likely than
+    5 % over the whole training (`finetune.training.alarm`).
     """
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
-    every: Count = 50
+    learn: str | None = None
+    every: Literal["auto"] | Count = "auto"
     documents: Count = 16
     pool: Count = 128
     batch_size: Count = 16
     stop: Annotated[float, Field(gt=0, lt=100)] | None = None
+    then: Literal["end", "slower"] = "end"
+
+    @model_validator(mode="after")
+    def _slower_than_what(self) -> Probe:
+        if self.then == "slower" and self.stop is None:
+            raise ValueError("then: slower needs stop, the points that a task may lose")
+        return self
 
 
-def _by_name(value: Any) -> Any:
+def by_name(value: Any) -> Any:
     """Let `train: llm` and `train: [projector, llm]` mean parts with default settings."""
     names = [value] if isinstance(value, str) else value
     return {name: {} for name in names} if isinstance(names, list) else names
@@ -286,7 +302,7 @@ class Recipe(_Section):
 
     model: str
     revision: str = "main"
-    train: Annotated[dict[PartName, Part | None], BeforeValidator(_by_name), Field(min_length=1)]
+    train: Annotated[dict[PartName, Part | None], BeforeValidator(by_name), Field(min_length=1)]
     mixture: Mixture
     optimiser: Optimiser
     schedule: Schedule = Schedule()
@@ -336,6 +352,8 @@ class Recipe(_Section):
                 f"regularise.{distances[0]}: with LoRA, how far the adapter's weights have moved says nothing about "
                 "the base; use regularise.kl"
             )
+        if self.save.keep == "best" and not (self.probe and self.probe.learn):
+            faults.append("save.keep: best needs probe.learn, the task by which the best is known")
         if self.quantization and self.save.merged:
             faults.append("save.merged: not with quantization; emt merge adds the adapter to the unquantized weights")
         if faults:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from zlib import crc32
 
 import torch
 
@@ -21,14 +22,42 @@ _FINEST: tuple[PartName, ...] = ("llm_attention", "llm_gate_up", "vision", "audi
 
 
 @dataclass(frozen=True)
+class Sparse:
+    """Only some of what fine-tuning changed, δ = tuned − base, in each weight.
+
+    `ties`: the `density` of it that is largest (the trimming of TIES, arXiv 2306.01708, §3; with a single candidate
+    there is no sign to elect). `dare`: a random `density` of it, divided by that (DARE, arXiv 2311.03099, §3).
+    """
+
+    way: Literal["ties", "dare"]
+    density: float
+
+    def of(self, change: torch.Tensor, name: str) -> torch.Tensor:
+        """Return what is left of a weight's change; the same whenever it is asked."""
+        if self.way == "ties":
+            count = int(self.density * change.numel())
+            chosen = change.abs().flatten().topk(count).indices
+            mask = torch.zeros(change.numel(), dtype=change.dtype, device=change.device).index_fill_(0, chosen, 1.0)
+            return change * mask.view_as(change)
+        generator = torch.Generator().manual_seed(crc32(name.encode()))
+        drawn = torch.rand(change.shape, generator=generator) < self.density
+        return change * drawn.to(change) / self.density
+
+    def __str__(self) -> str:
+        which = {"ties": "the largest", "dare": "a random"}[self.way]
+        return f"{which} {100 * self.density:.0f} % of what changed ({self.way.upper()})"
+
+
+@dataclass(frozen=True)
 class Merge:
     """θ = share · base + (1 − share) · tuned: WiSE-FT (arXiv 2109.01903, §3), with α = 1 − share.
 
-    `parts` have a share of their own.
+    `parts` have a share of their own; with `sparse`, tuned is the base with only some of what changed.
     """
 
     share: float
     parts: Mapping[str, float] = field(default_factory=dict)
+    sparse: Sparse | None = None
 
     def of(self, part: str) -> float:
         """Return the base's share of a part's weights."""
@@ -36,10 +65,10 @@ class Merge:
 
     def __str__(self) -> str:
         others = "".join(f", {share:.2f} of its {part}" for part, share in sorted(self.parts.items()))
-        return f"{self.share:.2f} of the base{others}"
+        return f"{self.share:.2f} of the base{others}" + (f", {self.sparse}" if self.sparse else "")
 
     def __hash__(self) -> int:
-        return hash((self.share, tuple(sorted(self.parts.items()))))
+        return hash((self.share, tuple(sorted(self.parts.items())), self.sparse))
 
 
 class Merges:
@@ -92,7 +121,10 @@ class Merges:
             self._weights[name].copy_(self._merged(name, merge))
 
     def _merged(self, name: str, merge: Merge) -> torch.Tensor:
-        return torch.lerp(self._tuned[name].float(), self._base[name], merge.of(self._part[name]))
+        tuned, base = self._tuned[name].float(), self._base[name]
+        if merge.sparse is not None:
+            tuned = base + merge.sparse.of(tuned - base, name)
+        return torch.lerp(tuned, base, merge.of(self._part[name]))
 
     def write(self, merge: Merge, processor: Any, folder: Path, base: str) -> None:
         """Write a merge: changed weights in float32, whatever the model computes in, the others in the base's dtype.

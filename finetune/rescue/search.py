@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.rescue.merges import Merge
+from finetune.rescue.merges import Merge, Sparse
 
 Scores = Mapping[str, NDArray[np.float64]]
 """Task: the score of each of the search's first documents, from 0 to 1."""
@@ -25,6 +25,9 @@ _ABOUT = 0.05
 
 _STEP = 0.05
 """Between the shares that are tried beside the best one."""
+
+SPARSE = (Sparse("ties", 0.1), Sparse("ties", 0.3), Sparse("dare", 0.1), Sparse("dare", 0.5))
+"""What is tried of the change alone, each at the best share and at none."""
 
 SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(10))
 
@@ -49,7 +52,8 @@ class Trial:
 
     `learned` is its gain on the new task as a share of the candidate's; `worst` by how much it loses more than the
     margin on its worst task, with two standard errors, from -1 to 1; `drops` its loss on each other task. All are
-    estimates.
+    estimates. `learned_error` and `drop_error` are the standard errors of `learned` and of the drops' mean, paired by
+    document, as if the tasks' documents were independent; `worst_error` that of the worst drop.
     """
 
     merge: Merge
@@ -57,6 +61,22 @@ class Trial:
     learned: float
     worst: float
     drops: Mapping[str, float]
+    learned_error: float = 0.0
+    drop_error: float = 0.0
+    worst_error: float = 0.0
+
+    @property
+    def drop(self) -> float:
+        """The mean loss on the other tasks, from -1 to 1."""
+        return sum(self.drops.values()) / len(self.drops)
+
+    @property
+    def surely_fails(self) -> bool:
+        """Whether even two standard errors below its estimate the worst drop is beyond its margin.
+
+        `worst` lies two standard errors above the estimate.
+        """
+        return self.worst - 2 * _ERRORS * self.worst_error > 0
 
     @property
     def promising(self) -> bool:
@@ -67,15 +87,31 @@ class Trial:
 def weigh(merge: Merge, scores: Scores, aim: Aim) -> Trial:
     """Return how a merge does by its scores."""
     documents = min(len(values) for values in scores.values())
-    drops, worst = {}, -1.0
+    drops: dict[str, float] = {}
+    errors: dict[str, float] = {}
+    bounds: dict[str, float] = {}
     for task, margin in aim.margins.items():
         lost = aim.base[task][: len(scores[task])] - scores[task]
-        drops[task] = float(lost.mean())
-        spread = float(lost.std(ddof=1)) / sqrt(len(lost)) if len(lost) > 1 else 1.0
-        # A spread of zero on few documents is no certainty: as if one more had been lost.
-        worst = max(worst, drops[task] + _ERRORS * max(spread, 1 / (len(lost) + 1)) - margin)
-    gain = float((scores[aim.learned] - aim.base[aim.learned][: len(scores[aim.learned])]).mean())
-    return Trial(merge, documents, gain / aim.gained, worst, drops)
+        drops[task], errors[task] = float(lost.mean()), _error(lost)
+        bounds[task] = drops[task] + _ERRORS * errors[task] - margin
+    worst = max(bounds, key=bounds.__getitem__)
+    gains = scores[aim.learned] - aim.base[aim.learned][: len(scores[aim.learned])]
+    return Trial(
+        merge,
+        documents,
+        float(gains.mean()) / aim.gained,
+        max(-1.0, bounds[worst]),
+        drops,
+        learned_error=_error(gains) / aim.gained,
+        drop_error=sqrt(sum(error**2 for error in errors.values())) / len(errors),
+        worst_error=errors[worst],
+    )
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    """Return the mean's standard error; a spread of zero on few documents is no certainty: as if one more differed."""
+    spread = float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else 1.0
+    return max(spread, 1 / (len(values) + 1))
 
 
 def better(trial: Trial) -> tuple[float, float]:
@@ -120,20 +156,45 @@ def chosen(trials: Sequence[Trial]) -> Trial:
 
 
 def refine(
-    evaluate: Evaluate, aim: Aim, found: Sequence[Trial], parts: Sequence[str], *, documents: int
+    evaluate: Evaluate, aim: Aim, found: Sequence[Trial], parts: Sequence[str], *, first: int, documents: int
 ) -> list[Trial]:
-    """Return the trials of shares beside the best one, then of parts; the chosen one first.
+    """Return further trials with those of the last round, the chosen one first.
 
-    One part after the other gets the base's weights, or the candidate's; one that helps stays so for the next.
+    Shares beside the best one; only some of what changed (TIES, DARE); then one part after the other with the base's
+    weights, or the candidate's: one that helps stays so for the next. A merge that on the first documents surely fails,
+    or surely learned less than the best, is tried on no more.
     """
-    start = found[0].merge.share
-    near = [Merge(round(start + step, 2)) for step in (-_STEP, _STEP) if 0 <= start + step < 1]
     trials = [trial for trial in found if trial.documents == documents]
-    trials += [weigh(merge, evaluate(merge, documents), aim) for merge in near]
-    best = chosen(trials)
+    tried: list[Trial] = []
+
+    def attempt(merge: Merge) -> None:
+        best, count = chosen(trials), min(first, documents)
+        trial = weigh(merge, evaluate(merge, count), aim)
+        while count < documents and not trial.surely_fails and not _surely_less(trial, best):
+            count = min(2 * count, documents)
+            trial = weigh(merge, evaluate(merge, count), aim)
+        tried.append(trial)
+        if trial.documents == documents:
+            trials.append(trial)
+
+    start = found[0].merge.share
+    for step in (-_STEP, _STEP):
+        if 0 <= start + step < 1:
+            attempt(Merge(round(start + step, 2)))
+    share = chosen(trials).merge.share
+    for sparse in SPARSE:
+        for of_base in dict.fromkeys((0.0, share)):
+            attempt(Merge(of_base, sparse=sparse))
     for part in parts:
-        for share in (0.0, 1.0):
-            merge = Merge(best.merge.share, {**best.merge.parts, part: share})
-            trials.append(weigh(merge, evaluate(merge, documents), aim))
-        best = chosen(trials)
-    return [best, *sorted((trial for trial in trials if trial is not best), key=better)]
+        best = chosen(trials).merge
+        for of_base in (0.0, 1.0):
+            attempt(Merge(best.share, {**best.parts, part: of_base}, best.sparse))
+    best_trial = chosen(trials)
+    others = [*trials, *(trial for trial in tried if trial.documents < documents)]
+    return [best_trial, *sorted((trial for trial in others if trial is not best_trial), key=better)]
+
+
+def _surely_less(trial: Trial, best: Trial) -> bool:
+    """Whether a trial learned less than the best that may pass, by more than two standard errors of both."""
+    apart = best.learned - trial.learned
+    return best.promising and apart > _ERRORS * sqrt(trial.learned_error**2 + best.learned_error**2)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emt_core.errors import UserError, one_line
 from finetune.recipes.schema import Recipe
-from finetune.training.checkpoint import ACCURACY, LAST, logged
+from finetune.training.checkpoint import ACCURACY, LAST, logged, step_of
 
 CARD = "README.md"
 
@@ -72,7 +72,8 @@ def _forgetting(output: Path) -> list[str]:
     accuracies: dict[int, dict[str, float]] = logged(output, ACCURACY)
     if not accuracies:
         return []
-    before, after = accuracies.get(0), accuracies[max(accuracies)]
+    step = step_of((output / LAST).resolve())  # the best checkpoint need not be the newest
+    before, after = accuracies.get(0), accuracies.get(step, {})
     rows = ["| task | before | after | change |", "|---|---|---|---|"]
     for task, score in after.items():
         was = before.get(task) if before else None

@@ -24,8 +24,8 @@ from finetune.training.storing import Storage
 
 RECIPE_FILE = "emt_recipe.yaml"
 LOG_FILE = "emt_train.jsonl"
-ACCURACY, VALIDATION = "accuracy", "validation_loss"
-"""The names in the log of what the tasks of `evaluate` give, and of the loss on `evaluate.loss_on`."""
+ACCURACY, VALIDATION, PROBE = "accuracy", "validation_loss", "probe"
+"""The names in the log of what the tasks of `evaluate` give, of the loss on `evaluate.loss_on`, and of looks."""
 LAST = "last"
 RESUME = "free some space, then --resume"
 """What to do if a checkpoint or a state could not be written."""
@@ -35,6 +35,11 @@ _STATE, _WEIGHTS, _OPTIMISER = "state.json", "trained.safetensors", "optimiser.s
 def checkpoint_folder(output: Path, step: int) -> Path:
     """Return the folder of the checkpoint after some steps."""
     return output / f"checkpoint-{step:06d}"
+
+
+def step_of(folder: Path) -> int:
+    """Return after how many steps a checkpoint was written, by its folder's name."""
+    return int(folder.name.rpartition("-")[2])
 
 
 def save_checkpoint(

@@ -138,6 +138,7 @@ def _memory_table(estimate: Memory) -> Any:
 
     table = Table("memory on one device", box=None, pad_edge=False)
     table.add_column("about", justify="right")
-    for name in ("weights", "gradients", "optimiser", "activations", "logits", "total"):
+    kept = ["regularisers"] if estimate.regularisers else []
+    for name in ("weights", "gradients", "optimiser", "activations", "logits", *kept, "total"):
         table.add_row(name, in_words(getattr(estimate, name)))
     return table

@@ -7,11 +7,23 @@ like `emt eval`: `…_results.json` and one `…_samples_TASK.jsonl` per task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from accelerate.utils import broadcast_object_list
+
+from emt_core.errors import UserError, listed
+from emt_tasks.tasks import registry
 from emt_tasks.tasks.evaluator import EvaluationSettings, check, evaluate_loaded
+from finetune.data.conversations import TrainingExample, Turn
 from finetune.recipes.schema import Evaluate, Probe
+
+if TYPE_CHECKING:
+    from emt_tasks.models.documents import Request
+
+Places = Mapping[str, Sequence[int]]
+"""Task: places of documents in its pool."""
 
 
 def check_tasks(settings: Evaluate) -> None:
@@ -28,10 +40,23 @@ def check_watched(settings: Probe | None) -> None:
     """Make sure before training that what is to be watched exists, and that its data is available.
 
     Raises:
-        UserError: a task does not exist, or its data is missing.
+        UserError: a task does not exist, its data is missing, or the one to learn is not among them.
     """
-    if settings:
-        check(settings.tasks)
+    if settings is None:
+        return
+    check(settings.tasks)
+    names = watched(settings)
+    if settings.learn and settings.learn not in names:
+        raise UserError(f"probe.learn: {settings.learn} is not one of probe.tasks ({listed(names)})")
+    if names == [settings.learn]:
+        raise UserError(f"probe.tasks: {settings.learn} is to be learned, and there is no other to be forgotten")
+
+
+def watched(settings: Probe) -> list[str]:
+    """Return the tasks that are watched, our groups expanded; lmms-eval's own stay as they are."""
+    known = registry.entries()
+    each = ([task.name for task in registry.tasks([name])] if name in known else [name] for name in settings.tasks)
+    return list(dict.fromkeys(chain.from_iterable(each)))
 
 
 class LiveSample:
@@ -50,20 +75,48 @@ class LiveSample:
 
         self._sampled = Sampled(tasks, pool, 1.0)
         self._processor, self._accelerator, self._batch_size = processor, accelerator, batch_size
+        self._lm: Any = None
 
     @property
     def sizes(self) -> dict[str, int]:
         """How many documents of each task there are."""
         return {task: len(documents) for task, documents in self._sampled.documents.items()}
 
-    def scores(self, model: Any, places: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-        """Return the accuracy of some of the documents of each task; the model is left as it was."""
+    def answers(self, model: Any, places: Places) -> dict[str, list[str]]:
+        """Return the model's answers to some of the documents of each task; the model is left as it was."""
+        from emt_tasks.models.parts import base_model
         from emt_tasks.models.vlm import EmtVLM
 
-        lm = EmtVLM.from_model(
-            model, self._processor, batch_size=self._batch_size, accelerator=self._accelerator, quiet=True
-        )
-        return self._sampled.scores_at(lm, places)
+        if self._lm is None or self._lm.model is not base_model(self._accelerator.unwrap_model(model)):
+            self._lm = EmtVLM.from_model(
+                model, self._processor, batch_size=self._batch_size, accelerator=self._accelerator, quiet=True
+            )
+        return self._sampled.answers_at(self._lm, places)
+
+    def scored(self, answers: Mapping[str, Sequence[str]], places: Places) -> dict[str, Any]:
+        """Return the accuracy of answers to some of the documents of each task.
+
+        All processes get that of the first one's answers: they must agree on when training ends.
+        """
+        scores = [dict(self._sampled.scored(answers, places))]
+        return broadcast_object_list(scores)[0] if self._accelerator.num_processes > 1 else scores[0]
+
+    def examples(self, answers: Mapping[str, Sequence[str]]) -> dict[str, list[TrainingExample]]:
+        """Return the first documents of each task as examples with these answers."""
+        return {
+            task: [
+                _example(request, answer, self._sampled.documents_by_task)
+                for request, answer in zip(self._sampled.requests(task, range(len(given))), given, strict=True)
+            ]
+            for task, given in answers.items()
+        }
+
+
+def _example(request: Request, answer: str, documents: Mapping[str, Any]) -> TrainingExample:
+    from emt_tasks.models.documents import load_images
+
+    images = load_images(request, documents)
+    return TrainingExample((Turn(request.context, answer),), lambda: images, len(images), request.where)
 
 
 def evaluate_live(

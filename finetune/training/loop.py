@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
@@ -20,15 +19,17 @@ from finetune.data.collate import IGNORED, TrainingBatch
 from finetune.data.loader import Loader
 from finetune.data.mixture import Plan
 from finetune.recipes.schema import Recipe
-from finetune.training.checkpoint import LOG_FILE, last_state
+from finetune.training.checkpoint import PROBE, checkpoint_folder, last_state
 from finetune.training.loss import answer_losses
 from finetune.training.memory import told_what_fits
+from finetune.training.pace import SHARE
 from finetune.training.packing import check_packing
 from finetune.training.progress import Progress
+from finetune.training.records import Records
 from finetune.training.regularisers import Regularisers
 from finetune.training.saving import Saver, save_points
 from finetune.training.schedule import factor
-from finetune.training.watch import Watch
+from finetune.training.watch import ALARM, EVERY, SLOWER, Watch
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Training:
         self._trained_weights = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
         saver.model = self.model
-        self.log = Path(recipe.output) / LOG_FILE
+        self._records = Records(recipe, accelerator)
         self._asked_to_stop = False
         self._packed: set[frozenset[str]] = set()
 
@@ -95,41 +96,52 @@ class Training:
             UserError: the loss or the gradient is no longer finite, a checkpoint cannot be written, or SIGTERM came: as
                 Slurm sends it before a job's time is up. The state is then saved first.
         """
-        if self._watch:
-            self._watch.start(self.model)
+        at_base = self._watch.start(self.model) if self._watch else {}
         start = self.saver.resume(self.optimiser)
         if self._watch:
-            self._watch.restore(self.log, start)
-        due = save_points(self.recipe, self.plan, self.steps)
+            self._watch.restore(self._records.log, start)
         self.model.train()
-        shown = self.accelerator.is_main_process
-        with self._heeding_sigterm(), Progress(start, self.steps, shown=shown) as progress:
+        with self._heeding_sigterm(), Progress(start, self.steps, shown=self.accelerator.is_main_process) as progress:
             progress.note(self._what_is_done(start))
-            self.saver.evaluate(start)
-            progress.restart_clock()
-            for step, batches in enumerate(self.loader.steps(start, self.steps), start=start):
-                rate = self._set_rate(step)
-                result = self._step(step, batches)
-                speed = progress.step(result.loss, self.recipe.batch.size, result.tokens)
-                seen, forgotten = self._look(step + 1, progress)
-                self._record(step + 1, result, rate, speed, seen)
-                if forgotten and step + 1 < self.steps:
-                    progress.say(
-                        f"step {step + 1} of {self.steps}: {listed(forgotten)} is shown to have lost more than "
-                        f"{self.recipe.probe.stop:g} points; saving, and training ends here"  # type: ignore[union-attr]
-                    )
-                    self.saver.save(step + 1, self.optimiser)
-                    self.saver.evaluate(step + 1)
-                    break
-                if step + 1 in due or result.stop:
-                    progress.say(f"step {step + 1} of {self.steps}: loss {result.loss:.4f}, saving")
-                    self.saver.save(step + 1, self.optimiser)
-                if result.stop and step + 1 < self.steps:
-                    raise UserError(f"stopped by SIGTERM after step {step + 1}, which is saved; go on with --resume")
-                if step + 1 in due:
-                    self.saver.evaluate(step + 1)
-                    progress.restart_clock()
+            if at_base:
+                self._records.base(at_base)
+            self._train_from(start, progress)
+            self._close(progress)
         self.accelerator.end_training()
+
+    def _train_from(self, start: int, progress: Progress) -> None:
+        """Train from a step to the end or to an alarm; what was left to measure at that step comes first."""
+        due = save_points(self.recipe, self.plan, self.steps)
+        self._measure(start, start in due or self._ended, progress)
+        stop = start if self._ended else self.steps
+        for step, batches in enumerate(self.loader.steps(start, stop), start=start + 1):
+            rate = self._set_rate(step - 1)
+            result = self._step(step - 1, batches)
+            speed = progress.step(result.loss, self.recipe.batch.size, result.tokens)
+            seen = self._look(step, progress)
+            self._record(step, result, rate, speed, seen)
+            saved = step in due or self._ended
+            if saved or result.stop:
+                progress.say(f"step {step} of {self.steps}: loss {result.loss:.4f}, saving")
+                self.saver.save(step, self.optimiser)
+            if result.stop and step < self.steps:  # there may be no time to measure: that is done when it resumes
+                raise UserError(f"stopped by SIGTERM after step {step}, which is saved; go on with --resume")
+            if saved:
+                self._measure(step, saved, progress)
+            if self._ended:
+                break
+
+    @property
+    def _ended(self) -> bool:
+        """Whether an alarm has ended the training."""
+        return self._watch is not None and self._watch.ends
+
+    def _measure(self, step: int, saved: bool, progress: Progress) -> None:
+        """Measure the model after a step, and choose among the checkpoints if it was saved, unless that is done."""
+        if saved:
+            self.saver.keep_best(step, self._watch)
+        self.saver.evaluate(step)
+        progress.restart_clock()
 
     @contextmanager
     def _heeding_sigterm(self) -> Iterator[None]:
@@ -242,23 +254,58 @@ class Training:
 
     def _set_rate(self, step: int) -> dict[str, float]:
         """Set each part's learning rate; return them."""
-        share = factor(self.recipe.schedule, step, self.steps)
+        share = factor(self.recipe.schedule, step, self.steps) * (self._watch.rate_share if self._watch else 1.0)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * share
         return {part: self.recipe.learning_rate(part) * share for part in self.recipe.parts}
 
-    def _look(self, step: int, progress: Progress) -> tuple[dict[str, Any], list[str]]:
-        """Return what is seen of other tasks after a step, and those that are shown to be forgotten."""
-        if self._watch is None or not self._watch.due(step):
-            return {}, []
-        seen = self._watch.look(self.model, step)
+    def _look(self, step: int, progress: Progress) -> dict[str, Any]:
+        """Return what is logged of looking at other tasks after a step; say what is seen."""
+        if self._watch is None:
+            return {}
+        noted: dict[str, Any] = {}
+        if every := self._watch.timed(progress.seconds):
+            noted[EVERY] = every
+            progress.note(self._how_often(every))
+        if self._watch.due(step):
+            before = list(self._watch.forgotten)
+            noted[PROBE] = self._watch.look(self.model, step)
+            progress.note(self._watch.in_a_line(step, noted[PROBE]))
+            new = [task for task in self._watch.forgotten if task not in before]
+            if new and not (before and self._watch.settings.then == "slower"):  # it falls once
+                then = "training ends here" if self._ended else f"from here on at {SLOWER:g} of the learning rate"
+                shown = f"{listed(new)} {'is' if len(new) == 1 else 'are'} shown"
+                lost = f"to have lost more than {self._watch.settings.stop:g} points"
+                progress.note(f"step {step} of {self.steps}: {shown} {lost}; {then}")
+                noted[ALARM] = {"tasks": new, "then": self._watch.settings.then, "margin": self._watch.settings.stop}
         progress.restart_clock()
-        return seen, self._watch.forgotten
+        return noted
+
+    def _how_often(self, every: int) -> str:
+        """Say how often `every: auto` looks, and what to do where that is never."""
+        pace = self._watch.pace  # type: ignore[union-attr]
+        said = (
+            f"a look at other tasks takes about {pace.look:.2g} s, a step {pace.step:.2g} s: one after every {every:,} "
+            f"steps takes at most {100 * SHARE:g} % of the time"
+        )
+        return said if every <= self.steps else f"{said}, so none in these {self.steps:,}; set probe.every to look"
+
+    def _close(self, progress: Progress) -> None:
+        """Say what looking has cost, and which checkpoint is kept as the best."""
+        if self._watch is None:
+            return
+        looks, seconds = self._watch.looks, self._watch.seconds
+        whole = progress.total + seconds
+        counted = f"{looks} {'look' if looks == 1 else 'looks'} at other tasks"
+        share = 100 * seconds / whole if whole else 0.0
+        progress.note(f"{counted} took {share:.1f} % of {whole:.0f} s of training; {self._watch.cost}")
+        if best := self.saver.best():
+            progress.note(f"{checkpoint_folder(Path(self.recipe.output), best.step)} is the best: {best}")
 
     def _record(
         self, step: int, result: StepResult, rate: dict[str, float], speed: dict[str, Any], seen: dict[str, Any]
     ) -> None:
-        """Append a step to the loss log and send it to the trackers."""
+        """Record a step, with what is logged of looking at other tasks."""
         names = self.recipe.mixture.names
         by_source = {name: loss for name, loss in zip(names, result.by_source, strict=True) if loss is not None}
         line = {
@@ -269,26 +316,11 @@ class Training:
             "learning_rate": rate,
             "gradient_norm": result.gradient_norm,
             **({"regularise": result.terms} if result.terms else {}),
-            **({"probe": seen} if seen else {}),
+            **seen,
             "answer_tokens": result.answer_tokens,
             **speed,
         }
-        if self.accelerator.is_main_process:
-            try:
-                with self.log.open("a", encoding="utf-8") as log:
-                    log.write(json.dumps(line) + "\n")
-            except OSError as error:
-                raise UserError(
-                    f"step {step}: {self.log} cannot be written ({error.strerror or error}); make room, and go on with "
-                    "--resume"
-                ) from error
-        if self.recipe.trackers:
-            flat = {f"loss/{name}": loss for name, loss in by_source.items()}
-            flat |= {f"learning_rate/{part}": value for part, value in rate.items()}
-            flat |= {f"regularise/{name}": value for name, value in result.terms.items()}
-            flat |= {f"probe/{task}": found["accuracy"] for task, found in seen.items()}
-            scalars = {key: value for key, value in line.items() if not isinstance(value, dict) and key != "step"}
-            self.accelerator.log({**scalars, **flat}, step=step)
+        self._records.step(line)
 
     def _over_processes(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over all processes, on the CPU."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from emt_core.errors import UserError, one_line
 from finetune.data.collate import IGNORED
+from finetune.model.parts import find_parts
 from finetune.recipes.schema import Recipe
 
 if TYPE_CHECKING:
@@ -23,26 +24,39 @@ _BYTES_PER_ACTIVATION = 34
 _LORA_SHARE = 0.02
 """About what rank 64 adds to a language model's weights."""
 
+_MOMENTS = {"adamw": 8, "adamw_8bit": 2}
+"""Bytes of both moments for each trained weight."""
+
+_QUANTIZED = {"nf4": (4 + 0.127) / 8, "int8": 1.0}
+"""Bytes of a quantized weight, with the constants of its block (double quantization: arXiv 2305.14314, section 3)."""
+
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device with the whole model; `activations` is rough, and only for the language model."""
+    """Bytes on one device with the whole model; `activations` is rough, and only for the language model.
+
+    `regularisers` is what `l2_sp`, `ewc` and `kl` keep of the base's weights.
+    """
 
     weights: int
     gradients: int
     optimiser: int
     activations: int
     logits: int
+    regularisers: int = 0
 
     @property
     def total(self) -> int:
         """The total."""
-        return self.weights + self.gradients + self.optimiser + self.activations + self.logits
+        return sum(astuple(self))
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What a step's memory depends on: weights that are trained and frozen, tokens of a batch, the model's size."""
+    """What a step's memory depends on: weights that are trained and frozen, tokens of a batch, the model's size.
+
+    `quantized` of the frozen weights are quantized where the recipe says so.
+    """
 
     trained: int
     frozen: int
@@ -51,15 +65,21 @@ class Workload:
     layers: int
     width: int
     vocabulary: int
+    quantized: int = 0
 
     @classmethod
     def of(cls, model: Any, recipe: Recipe, batch: TrainingBatch) -> Workload:
         """Return that of a model, made trainable but perhaps without weights, and a batch."""
         text = model.config.get_text_config()
         trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+        layers = _quantized_layers(model, recipe)
+        packed = {id(layer.weight) for layer in layers}  # on a device they hold several weights in a number
+        quantized = sum(layer.in_features * layer.out_features for layer in layers)
+        others = [weights for weights in model.parameters() if not weights.requires_grad and id(weights) not in packed]
         return cls(
             trained=trained,
-            frozen=sum(weights.numel() for weights in model.parameters()) - trained,
+            frozen=quantized + sum(weights.numel() for weights in others),
+            quantized=quantized,
             tokens=int(batch.inputs["attention_mask"].sum()) if recipe.batch.packing else batch.labels.numel(),
             answer_tokens=int((batch.labels != IGNORED).sum()),
             layers=text.num_hidden_layers,
@@ -71,7 +91,7 @@ class Workload:
         """Estimate the memory of a step.
 
         Args:
-            recipe: precision, optimiser and gradient checkpointing.
+            recipe: precision, optimiser, quantization, regularisers and gradient checkpointing.
             examples: a batch's, as a share of the batch that was measured.
             lora: whether low-rank adapters are trained instead of the weights.
         """
@@ -84,13 +104,32 @@ class Workload:
         kept = self.layers * per_layer
         if recipe.gradient_checkpointing:  # the layers' inputs, and one layer computed again at a time
             kept = self.layers * tokens * self.width * size + per_layer
+        quantized = self.quantized if recipe.quantization else 0
+        stored = (frozen - quantized) * size + int(quantized * _QUANTIZED.get(recipe.quantization or "", size))
         return Memory(
-            weights=frozen * size + trained * 4,
+            weights=stored + trained * 4,
             gradients=trained * 4,
-            optimiser=trained * (8 if recipe.optimiser.name == "adamw" else 0),
+            optimiser=trained * _MOMENTS.get(recipe.optimiser.name, 0),
             activations=kept,
             logits=2 * int(self.answer_tokens * examples) * self.vocabulary * 4,
+            regularisers=trained * 4 * _copies(recipe),
         )
+
+
+def _copies(recipe: Recipe) -> int:
+    """Return how many numbers the regularisers keep for each trained weight."""
+    chosen = recipe.regularise
+    learns_from_base = chosen.kl is not None and not chosen.kl.sources and not recipe.has_lora
+    return (chosen.l2_sp is not None) + 2 * (chosen.ewc is not None) + learns_from_base
+
+
+def _quantized_layers(model: Any, recipe: Recipe) -> list[Any]:
+    """Return the layers that the recipe quantizes: the frozen linear ones of the language model."""
+    if not recipe.quantization:
+        return []
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    linear = set(find_parts(base).linears["llm"])
+    return [layer for name, layer in base.named_modules() if name in linear and not layer.weight.requires_grad]
 
 
 @contextmanager
@@ -106,7 +145,7 @@ def told_what_fits(model: Any, recipe: Recipe, batch: TrainingBatch) -> Iterator
         if not is_out_of_memory(error):
             raise
         work = Workload.of(model, recipe, batch)
-        raise UserError(f"out of memory ({one_line(error):.120}): {advice(work, recipe, _available())}") from error
+        raise UserError(f"out of memory ({one_line(error):.120}): {advice(work, recipe, available())}") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -150,8 +189,8 @@ def in_words(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
-def _available() -> int:
-    """Return the bytes of the device, or of this machine."""
+def available() -> int:
+    """Return the bytes of the device, or of this machine without one."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[1])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

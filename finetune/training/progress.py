@@ -27,6 +27,8 @@ class Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Bar(*columns, console=console, disable=not (shown and console.is_terminal))
         self._task = self._bar.add_task("training", total=steps, completed=start)
+        self.seconds = self.total = 0.0
+        """Of the last step, and of all steps so far."""
         self._since = time.perf_counter()
 
     def __enter__(self) -> Progress:
@@ -40,7 +42,8 @@ class Progress:
 
     def step(self, loss: float, images: int, tokens: int) -> dict[str, Any]:
         """Advance by a step; return its seconds, images and tokens per second. Time between steps does not count."""
-        seconds = time.perf_counter() - self._since
+        self.seconds = seconds = time.perf_counter() - self._since
+        self.total += seconds
         speed = {"images_per_second": round(images / seconds, 2), "tokens_per_second": round(tokens / seconds, 1)}
         shown = (
             f"loss {loss:.4f} · {speed['images_per_second']:.1f} images/s · {speed['tokens_per_second']:.0f} tokens/s"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from emt_core.errors import UserError
-from finetune.data.collate import IGNORED, TrainingBatch, TrainingCollator
+from finetune.data.collate import IGNORED, TrainingBatch, TrainingCollator, in_batches
 from finetune.data.sources import TrainingSource, open_source
 from finetune.recipes.schema import Recipe, SourceEntry
 from finetune.training.loss import answer_logits, answer_losses
@@ -87,7 +86,7 @@ class Divergence:
     def of(self, model: nn.Module, step: int) -> torch.Tensor:
         """Return the term on the step's batch; without dropout, which alone would be a divergence."""
         batch = self.batch(step).to(_device(model))
-        with _evaluating(model):
+        with evaluating(model):
             logits = answer_logits(model, self._head, batch)
         return self._weight * divergence(logits, self._kept[step % len(self._kept)].base)
 
@@ -139,7 +138,7 @@ class Regularisers:
         trained = {name: weights for name, weights in model.named_parameters() if weights.requires_grad}
         if self._lwf is not None and not recipe.has_lora:
             self._reference = copied(trained)
-        with _evaluating(model):
+        with evaluating(model):
             if chosen.l2_sp:
                 self.pulls.append(Pull("l2_sp", chosen.l2_sp.weight, trained))
             if chosen.ewc:
@@ -151,7 +150,7 @@ class Regularisers:
             if chosen.kl and chosen.kl.sources:
                 kl = chosen.kl
                 batches = _batches(recipe, kl.sources, collator, kl.examples, kl.batch, accelerator)
-                kept = [Kept(batch, _log_probabilities(model, self._head, batch)) for batch in batches]
+                kept = [Kept(batch, log_probabilities(model, self._head, batch)) for batch in batches]
                 self.kl = Divergence(kl.weight, self._head, kept)
 
     def losses(
@@ -164,7 +163,7 @@ class Regularisers:
         if self._lwf is None:
             plain, sources = answer_losses(model, self._head, batch, packing=packing)
             return self._weighed(plain), plain, sources
-        with torch.no_grad(), self._base_weights(), _evaluating(model):
+        with torch.no_grad(), self._base_weights(), evaluating(model):
             base = answer_logits(model, self._head, batch, packing=packing).float().log_softmax(-1)
         learned = batch.labels != IGNORED
         ours = answer_logits(model, self._head, batch, packing=packing).float().log_softmax(-1)
@@ -228,7 +227,7 @@ def copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def _log_probabilities(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> torch.Tensor:
+def log_probabilities(model: nn.Module, head: nn.Module, batch: TrainingBatch) -> torch.Tensor:
     """Return the model's log-probabilities of a batch's answer tokens in 16 bits, on the CPU."""
     logits = answer_logits(model, head, batch.to(_device(model)))
     return logits.float().log_softmax(-1).clamp(min=-6e4).half().cpu()
@@ -245,29 +244,23 @@ def _batches(
     """Return this process's share of at most `count` examples of some sources, spread evenly over each."""
     sources = [open_source(entry, recipe.mixture.max_pixels) for entry in entries]
     share = max(1, count // len(sources))
-    picked = [(source, number) for source in sources for number in _spread(source, share)]
+    picked = [(source, number) for source in sources for number in spread(source, share)]
     mine = picked[accelerator.process_index :: accelerator.num_processes]
-    examples = sorted((source[number] for source, number in mine), key=lambda one: (one.image_count, one.length))
-    batches = []
-    for _, same in groupby(examples, key=lambda one: one.image_count):
-        group = list(same)
-        for start in range(0, len(group), size):
-            chosen = group[start : start + size]
-            batches.append(collator(chosen, [one.load_images() for one in chosen], [0] * len(chosen)))
+    batches = in_batches((source[number] for source, number in mine), collator, size)
     kept = [batch for batch in batches if bool((batch.labels != IGNORED).any())]
     if not kept:
         raise UserError("regularise: its sources have no answers")
     return kept
 
 
-def _spread(source: TrainingSource, count: int) -> range:
+def spread(source: TrainingSource, count: int) -> range:
     """Return the numbers of at most `count` examples, evenly spread over a source."""
     step = max(1, len(source) // count)
     return range(0, len(source), step)[:count]
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Let a model be in evaluation mode: the same examples then always give the same."""
     was = model.training
     model.eval()

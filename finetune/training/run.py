@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from rich.console import Console
 from emt_core.errors import UserError, listed
 from emt_core.folders import check_folder, clear, mark, user_cache
 from emt_tasks.models.parts import vision_tower
-from finetune.data.collate import TrainingCollator
+from finetune.data.collate import TrainingCollator, in_batches
+from finetune.data.conversations import TrainingExample
 from finetune.data.loader import Loader
 from finetune.data.mixture import Plan, plan
 from finetune.data.scan import SKIPPED_FILE, Scan, describe_skipped, read_skipped, scan, usable
@@ -31,12 +33,17 @@ from finetune.training.card import push, write_card
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
 from finetune.training.evaluation import LiveSample, check_tasks, check_watched
 from finetune.training.loop import Training
-from finetune.training.regularisers import Regularisers
+from finetune.training.moved import FixedProbe, first_tokens
+from finetune.training.regularisers import Regularisers, spread
 from finetune.training.saving import Saver
 from finetune.training.validation import Validation, open_watched
 from finetune.training.watch import Watch
 
 MADE_BY = "emt finetune"
+
+ANSWERS = 64
+"""Training examples, spread over the first source, whose answers say with which tokens the new answers begin."""
+
 WRITTEN = (
     RECIPE_FILE,
     LOG_FILE,
@@ -99,7 +106,9 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         found.write(output)
     with _features(recipe, model, saver.sharded) as features:
         regularisers = Regularisers(recipe, model, collator, accelerator)
-        watch = _watch(recipe, processor, accelerator, mixture)
+        # Without `max_tokens`, which is for training: a task's prompts are as long as they are.
+        whole = building.make_collator(base, processor)
+        watch = _watch(recipe, model, sources[0], whole, processor, accelerator, mixture) if recipe.probe else None
         Training(recipe, accelerator, model, optimiser, loader, mixture, saver, regularisers, watch).train()
     if accelerator.is_main_process:
         if features is not None:
@@ -110,14 +119,32 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
     return (output / LAST).resolve()
 
 
-def _watch(recipe: Recipe, processor: Any, accelerator: Accelerator, mixture: Plan) -> Watch | None:
+def _watch(
+    recipe: Recipe,
+    model: Any,
+    source: TrainingSource,
+    collator: TrainingCollator,
+    processor: Any,
+    accelerator: Accelerator,
+    mixture: Plan,
+) -> Watch:
     """Return what looks at other tasks while the model trains."""
-    if recipe.probe is None:
-        return None
-    chosen = recipe.probe
-    live = LiveSample(chosen.tasks, chosen.pool, processor, accelerator, chosen.batch_size)
+    settings = recipe.probe
+    assert settings is not None
+
+    def fixed(prepared: Any, examples: Mapping[str, Sequence[TrainingExample]]) -> FixedProbe:
+        answers = in_batches((source[number] for number in spread(source, ANSWERS)), collator, settings.batch_size)
+        head = model.get_output_embeddings()
+        return FixedProbe(examples, prepared, head, collator, first_tokens(answers), settings.batch_size)
+
+    live = LiveSample(settings.tasks, settings.pool, processor, accelerator, settings.batch_size)
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
-    return Watch(chosen, live, steps, recipe.seed)
+    return Watch(settings, live, steps, recipe.seed, fixed, partial(_mean, accelerator))
+
+
+def _mean(accelerator: Accelerator, value: float) -> float:
+    """Return a value's mean over all processes."""
+    return float(accelerator.reduce(torch.tensor(value, device=accelerator.device), "mean"))
 
 
 def _scanned(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,13 @@ from finetune.training.checkpoint import (
 )
 from finetune.training.evaluation import evaluate_live
 from finetune.training.picture import show_traces
+from finetune.training.standing import Standing, best
 from finetune.training.storing import FEW, Storage
 from finetune.training.validation import Validation
+from finetune.training.watch import Watch
+
+STANDING = "standing"
+"""The name in the log of what a checkpoint has learned and lost, where the best is kept."""
 
 
 def save_points(recipe: Recipe, plan: Plan, steps: int) -> set[int]:
@@ -94,6 +101,8 @@ class Saver:
             raise UserError("batch.packing: not supported with FSDP or DeepSpeed")
         if self.sharded and validation is not None:
             raise UserError("evaluate.loss_on: not supported with FSDP or DeepSpeed")
+        if self.sharded and recipe.probe:
+            raise UserError("probe: not supported with FSDP or DeepSpeed; use emt eval on the checkpoints")
         if self.sharded and recipe.evaluate.tasks:
             raise UserError("evaluate.tasks: not supported with FSDP or DeepSpeed; use emt eval on the checkpoints")
 
@@ -117,13 +126,35 @@ class Saver:
             save_checkpoint(folder, model, self._processor, state=state, storage=storage, notes=notes)
             point_to_last(folder)
             self._report_survivors(step, storage)
-            keep_newest(self.output, self.recipe.save.keep)
+            if self.recipe.save.keep != "best":
+                keep_newest(self.output, self.recipe.save.keep)
             if not self.sharded:
                 save_state(self.output, step, self._trained(), optimiser.optimizer)
         if self.sharded:
             begin_all_moments(optimiser.optimizer)
             self._save_sharded(step)
         self.accelerator.wait_for_everyone()
+
+    def keep_best(self, step: int, watch: Watch | None) -> None:
+        """Where the recipe says so, score a checkpoint on the whole pool, and remove all checkpoints but the best."""
+        if self.recipe.save.keep != "best" or watch is None or step == 0:
+            return
+        if step not in logged(self.output, STANDING):
+            with self._as_stored(step):
+                standing = watch.standing(self.model, step)
+            self._log(step, STANDING, asdict(standing))
+        chosen = self.best()
+        if self.accelerator.is_main_process and chosen:
+            kept = checkpoint_folder(self.output, chosen.step)
+            point_to_last(kept)
+            for other in self.output.glob("checkpoint-*"):
+                if other != kept:
+                    shutil.rmtree(other, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def best(self) -> Standing | None:
+        """Return the best of the checkpoints that were scored; None if none was."""
+        return best(Standing(**values) for values in logged(self.output, STANDING).values())
 
     def resume(self, optimiser: Any) -> int:
         """Restore model and optimiser to where the run stopped; return the number of steps done."""
@@ -163,12 +194,13 @@ class Saver:
             losses = self._validation.losses(self.model)
         self._log(step, VALIDATION, losses)
 
-    def _log(self, step: int, what: str, values: dict[str, float]) -> None:
+    def _log(self, step: int, what: str, values: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             with (self.output / LOG_FILE).open("a", encoding="utf-8") as log:
                 log.write(json.dumps({"step": step, what: values}) + "\n")
         if self.recipe.trackers:
-            self.accelerator.log({f"{what}/{name}": value for name, value in values.items()}, step=step)
+            numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
+            self.accelerator.log({f"{what}/{name}": value for name, value in numbers.items()}, step=step)
 
     def _storage(self, step: int) -> Storage:
         """Return how a checkpoint's weights are stored; rounding is the same whenever it is asked for a step."""

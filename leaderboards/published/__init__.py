@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-_FILES = ("emt.json", "forgetting_matrix.json")
+_FILES = ("emt.json", "forgetting_matrix.json", "new_skills.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,15 @@ class PublishedTable:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedChange:
+    """What fine-tuning did, in points: on the tasks that it was for, and on others, by what was trained."""
+
+    trained: str
+    learned: float
+    held_out: float
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """One paper; `short` is what a table calls it, `note` says what its numbers are, or why there are none."""
 
@@ -53,6 +62,7 @@ class Publication:
     arxiv: str
     note: str
     tables: tuple[PublishedTable, ...]
+    changes: tuple[PublishedChange, ...] = ()
 
     @property
     def url(self) -> str:
@@ -85,4 +95,5 @@ def _publication(data: Mapping[str, Any]) -> Publication:
         )
         for table in data["tables"]
     )
-    return Publication(data["title"], data["short"], data["arxiv"], data["note"], tables)
+    changes = tuple(PublishedChange(**change) for change in data.get("changes", ()))
+    return Publication(data["title"], data["short"], data["arxiv"], data["note"], tables, changes)

@@ -45,7 +45,11 @@ def test_a_command_has_the_arguments_that_it_is_given(page, command, tmp_path, m
         from emt_tasks.tasks import registry
 
         assert set(tasks.split(",")) <= {*registry.entries(), *OWN_TASKS}
-    if path == "emt finetune":
+    if path == "emt finetune" and given["advise"]:
+        from finetune.advice.look import request
+
+        request([given["recipe"], *(given["overrides"] or ())])
+    elif path == "emt finetune" and given["recipe"] not in printed_to(page):
         from finetune.recipes.files import read
 
         write_files(page, tmp_path)
@@ -91,6 +95,11 @@ def test_what_needs_no_model_runs(page, tmp_path, world, monkeypatch, capsys):
             assert "emt: " not in told.err, (command, told.err)
             verdicts = arguments[0] in ("gate", "doctor") or arguments[:2] == ["data", "list"]
             assert code in ((0, 1, 2) if verdicts else (0,)), (command, told.err)
+
+
+def printed_to(page: Path) -> set[str]:
+    """The files that the page's commands print to."""
+    return {command.partition(" > ")[2].split()[0] for command in commands(page) if " > " in command}
 
 
 def write_files(page: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from emt_core.errors import UserError
 from emt_tasks.demo import tiny as demo
 from finetune.model.parts import find_parts
-from finetune.rescue.merges import Merge, Merges
+from finetune.rescue.merges import Merge, Merges, Sparse
 from tests.support import tiny_checkpoints
 
 
@@ -47,6 +47,32 @@ def test_a_part_has_its_own_share(pair):
     merges.apply(Merge(1.0, {"vision": 0.0}))
     away = {name for name, weights in model.named_parameters() if not torch.equal(weights, base[name])}
     assert away and away <= set(find_parts(model).parameters["vision"])
+
+
+def test_the_largest_change_by_hand():
+    change = torch.tensor([[0.1, -4.0], [3.0, 0.0]])
+    assert torch.equal(Sparse("ties", 0.5).of(change, "w"), torch.tensor([[0.0, -4.0], [3.0, 0.0]]))
+    assert torch.equal(Sparse("ties", 1.0).of(change, "w"), change)
+    assert torch.equal(Sparse("ties", 0.1).of(change, "w"), torch.zeros(2, 2))  # a tenth of four is none
+
+
+def test_a_random_change_keeps_its_mean_and_is_the_same_again():
+    change = torch.ones(200, 200)
+    kept = Sparse("dare", 0.25).of(change, "w")
+    assert set(kept.unique().tolist()) == {0.0, 4.0}
+    assert kept.mean().item() == pytest.approx(1.0, abs=0.05)  # 4 · √(¼ · ¾ / 40,000) is a standard error of 0.009
+    assert torch.equal(kept, Sparse("dare", 0.25).of(change, "w"))
+    assert not torch.equal(kept, Sparse("dare", 0.25).of(change, "another"))
+
+
+@pytest.mark.parametrize("sparse", [Sparse("ties", 0.2), Sparse("dare", 0.2)], ids=["ties", "dare"])
+def test_some_of_the_change_is_put_on_the_base(sparse, pair):
+    _, model, base = pair
+    tuned = {name: weights.detach().clone() for name, weights in model.named_parameters()}
+    Merges(model, base).apply(Merge(0.5, sparse=sparse))
+    for name, weights in model.named_parameters():
+        expected = base[name] + 0.5 * sparse.of(tuned[name] - base[name], name)
+        torch.testing.assert_close(weights, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_what_is_written_loads_as_it_was(pair, tmp_path):

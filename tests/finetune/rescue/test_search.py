@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.rescue.merges import Merge
-from finetune.rescue.search import SHARES, Aim, Trial, better, chosen, refine, search, weigh
+from finetune.rescue.merges import Merge, Sparse
+from finetune.rescue.search import SHARES, SPARSE, Aim, Trial, better, chosen, refine, search, weigh
 
 DOCUMENTS = 128
 
@@ -55,7 +55,7 @@ def test_the_last_round_has_all_documents(first):
     evaluate, aim, _ = world(lambda m: 1.0, lambda m: 1.0)
     trials = search(evaluate, aim, SHARES, first=first, most=DOCUMENTS)
     assert trials[0].documents == DOCUMENTS
-    assert refine(evaluate, aim, trials, [], documents=DOCUMENTS)[0].documents == DOCUMENTS
+    assert refine(evaluate, aim, trials, [], first=first, documents=DOCUMENTS)[0].documents == DOCUMENTS
 
 
 def test_where_nothing_keeps_the_least_loss_comes_first():
@@ -72,8 +72,40 @@ def test_a_part_that_forgets_gets_the_base_s_weights():
 
     evaluate, aim, _ = world(kept, lambda m: 1 - 0.5 * m.of("llm"))
     start = weigh(Merge(0.5), evaluate(Merge(0.5), DOCUMENTS), aim)
-    best = refine(evaluate, aim, [start], ["vision", "llm"], documents=DOCUMENTS)[0]
+    best = refine(evaluate, aim, [start], ["vision", "llm"], first=32, documents=DOCUMENTS)[0]
     assert dict(best.merge.parts) == {"vision": 1.0, "llm": 0.0} and best.promising
+
+
+def test_a_merge_that_surely_fails_is_tried_on_few_documents():
+    """What changed is sparse and loses everything: after 16 documents that is known."""
+    evaluate, aim, asked = world(lambda m: 0.0 if m.sparse else 1.0, lambda m: 0.8)
+    start = weigh(Merge(0.5), evaluate(Merge(0.5), DOCUMENTS), aim)
+    found = refine(evaluate, aim, [start], [], first=16, documents=DOCUMENTS)
+    assert {count for merge, count in asked if merge.sparse} == {16}
+    assert {trial.documents for trial in found if trial.merge.sparse} == {16} and found[0].merge.sparse is None
+
+
+def test_the_largest_of_what_changed_is_found_where_it_learns_more():
+    evaluate, aim, _ = world(lambda m: 1.0, lambda m: 0.9 if m.sparse == SPARSE[1] else 0.5)
+    start = weigh(Merge(0.5), evaluate(Merge(0.5), DOCUMENTS), aim)
+    best = refine(evaluate, aim, [start], [], first=32, documents=DOCUMENTS)[0]
+    assert best.merge.sparse == SPARSE[1]
+
+
+def test_standard_errors_by_hand():
+    """Of 4 documents one is gained: mean 1/4, variance 3 · (1/4)² + (3/4)² over 3 = 1/4, error ½ / √4 = 1/4.
+
+    The candidate gained ½, so a quarter is a half of it, and its error a half too. Both other tasks lose one of four.
+    """
+    base = {"new": np.zeros(4), "old": np.ones(4), "older": np.ones(4)}
+    aim = Aim("new", 0.5, {"old": 0.1, "older": 0.1}, base)
+    lost = np.array([1.0, 1, 1, 0])
+    trial = weigh(Merge(0.3), {"new": np.array([1.0, 0, 0, 0]), "old": lost, "older": lost}, aim)
+    assert trial.learned_error == pytest.approx(0.5)
+    assert trial.drop == pytest.approx(0.25)
+    assert trial.drop_error == pytest.approx((0.25**2 + 0.25**2) ** 0.5 / 2)
+    assert trial.worst_error == pytest.approx(0.25)
+    assert not trial.surely_fails  # 0.25 − 2 · 0.25 is within the margin of 0.1
 
 
 def test_of_what_learned_about_as_much_the_safest_is_chosen():
@@ -98,4 +130,5 @@ def test_promising_trials_come_before_others_whatever_they_learned(one, other):
 
 def test_a_merge_in_words():
     assert str(Merge(0.35)) == "0.35 of the base"
+    assert str(Merge(0.0, sparse=Sparse("ties", 0.1))) == "0.00 of the base, the largest 10 % of what changed (TIES)"
     assert str(Merge(0.35, {"vision": 1.0, "llm": 0.0})) == "0.35 of the base, 0.00 of its llm, 1.00 of its vision"

@@ -31,6 +31,19 @@ def test_a_card_says_what_was_trained_and_what_was_lost(recipe_file: Callable[..
     assert "| a | 50.0 % | 37.5 % | -12.5 |\n| b | 25.0 % | 75.0 % | +50.0 |" in card.text
 
 
+def test_a_card_is_of_the_checkpoint_that_is_kept(recipe_file: Callable[..., str]) -> None:
+    """With save.keep: best, which need not be the newest."""
+    recipe = read(recipe_file(train="projector", save={"every": 3}))
+    last = finetune(recipe)
+    with (last.parent / "emt_train.jsonl").open("a") as log:
+        log.writelines(json.dumps({"step": step, "accuracy": {"a": step / 8}}) + "\n" for step in (0, 3, 6))
+    link = last.parent / "last"
+    link.unlink()
+    link.symlink_to("checkpoint-000003")
+    card = ModelCard.load(write_card(recipe))
+    assert "| a | 0.0 % | 37.5 % | +37.5 |" in card.text
+
+
 def test_the_hub_is_out_of_reach(recipe_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")

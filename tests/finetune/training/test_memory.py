@@ -81,7 +81,7 @@ def test_out_of_memory_is_one_line(
         raise error
 
     monkeypatch.setattr(regularisers, "answer_losses", fails)
-    monkeypatch.setattr(memory, "_available", lambda: 10**6)
+    monkeypatch.setattr(memory, "available", lambda: 10**6)
     with pytest.raises(
         UserError, match=r"^out of memory \(.*a step needs about .* MiB, and the device has 1.0 MiB"
     ) as one:

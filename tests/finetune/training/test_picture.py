@@ -37,6 +37,17 @@ def test_each_task_has_a_line_from_its_first_value_to_its_last() -> None:
         assert right[0] == pytest.approx(480 - 450 * after, abs=6)
 
 
+def test_divergences_are_drawn_below() -> None:
+    """The lower panel's top is the largest divergence; the accuracies stay as they are."""
+    moved = {0: {"emt_mnist": 0.0, "emt_cifar10": 0.0}, 50: {"emt_mnist": 2.0, "emt_cifar10": 0.5}}
+    picture = draw_traces(LEARNS, moved)
+    assert picture.size == (960, 1080)
+    assert np.array_equal(np.asarray(picture)[:540], np.asarray(draw_traces(LEARNS)))
+    found = places(picture.crop((0, 540, 960, 1080)), BLUE)
+    right = found[found[:, 1].argmax()]
+    assert right[0] == pytest.approx(480 - 450 * 0.5 / 2.0, abs=6)
+
+
 def test_one_checkpoint_and_many_tasks_are_drawn() -> None:
     draw_traces({0: {f"task_{number}": 0.5 for number in range(20)}})
 

@@ -33,7 +33,7 @@ def test_numbers_as_printed(table: int, model: str, expected: tuple[float, ...])
 
 
 def test_every_table_is_whole_and_its_names_lead_somewhere() -> None:
-    emt, matrix = read_publications()
+    emt, matrix, skills = read_publications()
     assert [(table.number, len(table.rows)) for table in emt.tables] == [(1, 9), (2, 9), (3, 18), (4, 9), (5, 9)]
     rows = [row for table in emt.tables for row in table.rows]
     names = {row.model for row in rows}
@@ -46,6 +46,11 @@ def test_every_table_is_whole_and_its_names_lead_somewhere() -> None:
     # LLaVA-7b is printed four times, LLaVA-13b twice: 54 rows, 50 different ones.
     assert len(list(emt.rows())) == 50
     assert (matrix.tables, "no accuracy" in matrix.note) == ((), True)
+    assert [(change.learned, change.held_out) for change in skills.changes] == [
+        (24.9, -0.6),
+        (30.5, -2.1),
+        (31.8, -23.3),
+    ]
 
 
 def test_they_equal_the_tables_at_hand(real_data) -> None:  # type: ignore[no-untyped-def]

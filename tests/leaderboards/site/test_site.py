@@ -53,6 +53,7 @@ def test_the_page_needs_no_other_file(site: Path) -> None:
     assert not re.search(r"""(?:src)\s*=|@import|url\(""", page)
     links = set(re.findall(r'href="([^"]+)"', page))
     assert links == {
+        "https://arxiv.org/abs/2510.08564v2",
         "reports/01-good.html",
         "reports/02-bad.html",
         "reports/03-small.html",
@@ -174,7 +175,7 @@ def test_it_fits_and_can_be_read(site: Path, open_page: Callable[..., Any], widt
     page = open_page(site / "index.html", width=width, scheme=scheme)
     for number in (1, 2):
         page.locator(f"#family-{number} + label").click()
-        assert page.locator("table:visible").count() == 1
+        assert page.locator("table.board:visible").count() == 1
         assert faults(page) == []
         assert overlapping(page) == []
         assert faint(page) == []
