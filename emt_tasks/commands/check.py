@@ -13,6 +13,7 @@ from rich.console import Console
 from emt_core.errors import UserError
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
+from emt_tasks.commands.coverage import cover
 from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run, probed
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
@@ -26,7 +27,6 @@ from emt_tasks.commands.options import (
     MetricOption,
     ModelArgsOption,
     PolicyOption,
-    TasksOption,
     choose_policy,
     parse_pairs,
     tell_progress,
@@ -65,7 +65,15 @@ def check_command(
         str | None,
         typer.Option(help="The vision encoder: ViT-L-14/openai, a CLIP or SigLIP folder, or auto."),
     ] = None,
-    tasks: TasksOption = DEFAULT_TASKS,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            "-t",
+            help="Tasks and groups, separated by commas; auto: those of the matrix whose data can be had. "
+            f"[default: the same, and a pass needs all of {DEFAULT_TASKS}; of a finished base, its tasks]",
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for runs, cache and report.")] = Path(
         "emt-check"
     ),
@@ -102,7 +110,8 @@ def check_command(
     page = output / "report.html"
     if page.exists() and names_made(output, MADE_BY) is None:
         raise UserError(f"--output: {page} was not written by {MADE_BY}, so it is not replaced; choose another folder")
-    names = tuple(tasks.split(","))
+    covered = cover(tasks, base)
+    names, rules = covered.names, covered.demand(rules)
     quadrants = read_matrix(matrix) if matrix else None
     metrics = parse_pairs("--metric", "TASK=NAME", metric)
 
@@ -129,6 +138,7 @@ def check_command(
         allow=allow_different or (),
         progress=tell_progress,
     )
+    results = covered.note(results)
     causes = _diagnosed(results[0].comparison, wanted, output) if diagnose else ()
     output.mkdir(parents=True, exist_ok=True)
     mark(output, MADE_BY, [*wanted, page.name])

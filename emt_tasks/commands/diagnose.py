@@ -14,6 +14,7 @@ from emt_core.errors import UserError
 from emt_core.files import dump_row, write_text
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
+from emt_tasks.commands.coverage import named
 from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run, probed
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
@@ -25,7 +26,6 @@ from emt_tasks.commands.options import (
     LimitOption,
     MatrixOption,
     ModelArgsOption,
-    split_names,
     tell_progress,
 )
 from emt_tasks.tasks.evaluator import EvaluationSettings
@@ -84,7 +84,7 @@ def diagnose_command(
             raise UserError(
                 f"--output: {file} was not written by {MADE_BY}, so it is not replaced; choose another folder"
             )
-    names = tuple(split_names(tasks) or _tasks_of(base, candidate))
+    names = tuple(named(tasks) if tasks else _tasks_of(base, candidate))
     more = EvaluationSettings("", names, "emt_vlm", None, batch_size, device, limit, judge, model_args)
     wanted = {"base": replace(more, model=base), "candidate": candidate_settings(candidate, base, more)}
     runs, measured = {}, {}

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from emt_core.errors import UserError
 from emt_core.measured import check_output
+from emt_tasks.commands.coverage import named
 from emt_tasks.commands.options import (
     BatchSizeOption,
     DeviceOption,
@@ -64,7 +65,8 @@ def evaluate(
 
     A served model: emt eval openai:my-model@http://localhost:8000/v1 --tasks imagewikiqa_lite -o runs/base
     """
-    names = _classifications(tasks.split(",")) if model_kind == "emt_clip" else tasks.split(",")
+    names = named(tasks)
+    names = _classifications(names) if model_kind == "emt_clip" else names
     settings = EvaluationSettings(
         model, tuple(names), model_kind, peft, batch_size, device, limit, judge, model_args, cache
     )

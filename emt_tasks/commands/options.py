@@ -40,7 +40,12 @@ AllowDifferentOption = Annotated[
 ]
 
 
-TasksOption = Annotated[str, typer.Option("--tasks", "-t", help="Tasks and groups, separated by commas.")]
+TasksOption = Annotated[
+    str,
+    typer.Option(
+        "--tasks", "-t", help="Tasks and groups, separated by commas; auto: those of the matrix whose data can be had."
+    ),
+]
 
 PolicyOption = Annotated[Path | None, typer.Option(help="YAML file with margins per task and quadrant.")]
 

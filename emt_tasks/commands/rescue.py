@@ -15,6 +15,7 @@ from emt_core.errors import UserError, listed
 from emt_core.files import write_text
 from emt_core.folders import mark, names_made
 from emt_core.runs import Run, read_run
+from emt_tasks.commands.coverage import named
 from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
@@ -103,7 +104,7 @@ def rescue_command(
             raise UserError("a finished run has no weights to merge; give the models (their runs are kept in --output)")
         if engines.read(model):
             raise UserError(f"{model}: a served model's weights are not at hand to be merged; give its folder")
-    names = tuple(tasks.split(","))
+    names = tuple(named(tasks))
     quadrants = read_matrix(matrix) if matrix else None
     alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, None, judge, model_args=model_args)
     wanted = {"base": alike, "candidate": candidate_settings(candidate, base, alike)}

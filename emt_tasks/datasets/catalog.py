@@ -74,6 +74,8 @@ class Dataset:
         revision: branch, tag or commit of that repository; None for the newest.
         files: the pattern of one split's files there, so that no other split is downloaded.
         home: where to find it if it is not on the hub.
+        licence: the terms that its publisher states; empty where none are known.
+        accept: the page where those terms are accepted before use; empty where none need to be.
         aliases: other names it goes by, letters and digits only.
         images_of: the data set that the images are taken from, if they are another's.
         preparation: a function of the row, as "module:name", that returns how it is read from disk (an
@@ -100,6 +102,8 @@ class Dataset:
     revision: str | None = None
     files: str = "data/{split}-*"
     home: str = ""
+    licence: str = ""
+    accept: str = ""
     aliases: tuple[str, ...] = ()
     images_of: str | None = None
     preparation: str | None = None
@@ -119,6 +123,11 @@ class Dataset:
         if (self.vocabulary is None) == (self.kind == "classification"):
             expected = "a vocabulary" if self.kind == "classification" else "no vocabulary"
             raise UserError(f"data set {self.name!r}: a {self.kind} data set has {expected}")
+
+    @property
+    def gated(self) -> bool:
+        """Whether the hub itself asks for the terms, and so knows who accepted them."""
+        return self.hub is not None and self.accept.endswith(f"/{self.hub}")
 
     @property
     def origin(self) -> str:
@@ -164,6 +173,18 @@ class Dataset:
         elsewhere = f" ({where})" if self.hub or self.home else ""
         return f"{self.name}: {found}{elsewhere}; run: emt data prepare {self.name} --from FOLDER"
 
+    def remedy(self, obstacle: str | None = None) -> str:
+        """What to do about the data set's absence; `obstacle` is why the hub does not give it."""
+        copy = f"emt data prepare {self.name} --from FOLDER"
+        if self.hub is None:
+            licence = f"accept the terms of its images at {self.accept}, then" if self.accept else "run"
+            return f"not on the hub, see {self.home}; {licence}: {copy}"
+        if self.gated:
+            return f"accept its terms at {self.accept}, then: hf auth login; or from a copy: {copy}"
+        if self.accept:
+            return f"accept the terms of its images at {self.accept}, then: emt data get {self.name}"
+        return f"hub {self.hub}: {obstacle or 'not asked'}; run: emt data get {self.name}, or {copy}"
+
 
 # EMT's fine-tuning format (arXiv 2309.10313, appendix D.1) for CIFAR-10; the paper says that the others are built
 # the same way. MNIST's is ours, after the output "The airplane is 8", quoted from a model fine-tuned on MNIST.
@@ -172,6 +193,8 @@ _WHICH_NUMBER, _NUMBER = "What is the number in the image? <image>", "The number
 _WIKI = Columns(label="label", question="text", class_name="classname", cluster="image_path")
 _SEVERAL = Columns(question="questions", answer="answers", cluster="image_id")
 _DEMO = "emt_tasks.demo:cached"
+_IMAGENET = "ImageNet's terms of access: research and education, not commercial"
+_IMAGENET_PAGE = "huggingface.co/datasets/ILSVRC/imagenet-1k"
 
 _OURS = (
     Dataset(
@@ -221,6 +244,8 @@ _OURS = (
         split="validation",
         rows={"train": 50_000, "validation": 10_000, "test": 5_000},
         hub="timm/mini-imagenet",
+        licence=_IMAGENET,
+        accept=_IMAGENET_PAGE,
         preparation="emt_tasks.datasets.prepare.imagenet:miniimagenet",
         question=_WHICH_OBJECT,
         answer=_OBJECT,
@@ -233,6 +258,8 @@ _OURS = (
         split="validation",
         rows={"validation": 50_000},
         hub="ILSVRC/imagenet-1k",
+        licence=_IMAGENET,
+        accept=_IMAGENET_PAGE,
         aliases=("ilsvrc2012", "imagenet", "imagenet2012"),
         preparation="emt_tasks.datasets.prepare.imagenet:imagenet1k",
         asks_as="imagenet_vqa",
@@ -257,6 +284,8 @@ _OURS = (
         images_of="imagenet1k",
         rows={"test": 2_000},
         home="github.com/yuhui-zh15/VLMClassifier",
+        licence=_IMAGENET,
+        accept=_IMAGENET_PAGE,
         preparation="emt_tasks.datasets.prepare.imagewikiqa:preparation",
         asks_as="imagewikiqa",
         answer="{label}",

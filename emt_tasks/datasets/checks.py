@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
 from PIL import Image
 from pyarrow import ArrowException
 
 from emt_core.errors import UserError, listed, one_line
+from emt_core.hub import obstacle
 from emt_core.images import no_truncated_images
 from emt_tasks.datasets import catalog, vocabularies
 from emt_tasks.datasets.catalog import Dataset
@@ -29,13 +29,24 @@ DECODED_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Where a data set would come from: `origin` is a file or a repository, `problem` None if it is available."""
+    """Where a data set would come from: `origin` is a file or a repository, `problem` None if it is available.
+
+    `obstacle` is what keeps the hub from giving it, None if nothing does or the hub was not asked. `at_hand` is whether
+    it, or some of it, is on this machine.
+    """
 
     dataset: Dataset
     split: str
     origin: str
     documents: int | None
     problem: str | None
+    obstacle: str | None = None
+    at_hand: bool = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether a file is here and cannot be used."""
+        return self.problem is not None and self.origin == str(self.dataset.local_file(self.split))
 
 
 def check_data(names: Iterable[str]) -> None:
@@ -57,17 +68,17 @@ def availability(dataset: Dataset, split: str | None = None) -> Availability:
     split = split or dataset.split
     local = dataset.local_file(split)
     if local is not None and local.is_file():
-        documents, problem = _inspect(local, dataset)
-        return Availability(dataset, split, str(local), documents, problem)
+        documents, problem = inspect(local, dataset)
+        return Availability(dataset, split, str(local), documents, problem, at_hand=True)
     if dataset.hub is None:
         return Availability(dataset, split, dataset.home or "nowhere", None, dataset.advice(split))
     on_disk = Path(dataset.hub).is_dir() or _in_cache(dataset)
-    obstacle = None if on_disk else _hub_obstacle(dataset.hub)
-    problem = dataset.advice(split, obstacle) if obstacle else _hub_fault(dataset, split)
-    return Availability(dataset, split, f"hub: {dataset.hub}", None, problem)
+    blocked = None if on_disk else _hub_obstacle(dataset.hub)
+    problem = dataset.advice(split, blocked) if blocked else _hub_fault(dataset, split)
+    return Availability(dataset, split, f"hub: {dataset.hub}", None, problem, blocked, on_disk)
 
 
-def _inspect(file: Path, dataset: Dataset) -> tuple[int | None, str | None]:
+def inspect(file: Path, dataset: Dataset) -> tuple[int | None, str | None]:
     """Read a parquet file without its images, then some images: its number of rows, and what is wrong with it."""
     from datasets import Features
 
@@ -188,14 +199,11 @@ def _hub_fault(dataset: Dataset, split: str) -> str | None:
 
 def _hub_obstacle(repository: str) -> str | None:
     """What blocks access to a repository on the hub; None if nothing does."""
-    # The base error of the HTTP client, which differs between releases of huggingface_hub.
-    http_errors = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
     try:
         HfApi().auth_check(repository, repo_type="dataset")
-    except GatedRepoError:
-        return f"gated: accept its terms at hf.co/datasets/{repository}, then: hf auth login"
-    except OfflineModeIsEnabled:
-        return "HF_HUB_OFFLINE is set"
-    except http_errors as error:
-        return one_line(error)
+    except Exception as error:
+        what = obstacle(error, repository, "dataset")
+        if what is None:
+            raise
+        return what
     return None

@@ -26,6 +26,7 @@ from leaderboards.comparison.forgetting import Comparison, GroupComparison, Task
 from leaderboards.comparison.matrix import QUADRANTS
 from leaderboards.gate.needed import Needed, Plan
 from leaderboards.gate.policy import Limits, Policy, check_names
+from leaderboards.gate.untested import Untested, in_short
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm
 from leaderboards.statistics.paired import CORRECTION
 
@@ -67,17 +68,23 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """The gate's verdict, with what it rests on."""
+    """The gate's verdict, with what it rests on; `untested` are the tasks that were left out for lack of data."""
 
     outcome: Outcome
     units: tuple[Unit, ...]
     policy: Policy
     comparison: Comparison
+    untested: tuple[Untested, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """0 not inferior, 1 forgetting, 2 undecided."""
         return EXIT_CODES[self.outcome]
+
+    @property
+    def not_tested(self) -> str:
+        """The sentence about what was left out for lack of data; empty where nothing was."""
+        return in_short(self.untested, (group.name for group in self.comparison.quadrants))
 
 
 def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Iterable[str] | None = None) -> GateResult:

@@ -20,6 +20,7 @@ from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scor
 from leaderboards.comparison.metrics import label
 from leaderboards.gate.decide import GateResult, Unit
 from leaderboards.gate.sensitivity import TurningError, turning_errors, weakest
+from leaderboards.gate.untested import lines
 from leaderboards.statistics import Interval
 from leaderboards.statistics.audit import AuditedSample
 
@@ -35,7 +36,11 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def sentence(result: GateResult) -> str:
-    """Return the verdict in one sentence."""
+    """Return the verdict in one sentence, and one more where tasks were left out for lack of data."""
+    return " ".join(filter(None, (_verdict(result), result.not_tested)))
+
+
+def _verdict(result: GateResult) -> str:
     units = {outcome: [unit for unit in result.units if unit.outcome == outcome] for outcome in _MARKS}
     names = {outcome: ", ".join(unit.name for unit in found) for outcome, found in units.items()}
     candidate = result.comparison.candidate.name
@@ -79,8 +84,10 @@ def print_table(result: GateResult, console: Console) -> None:
 def notes(result: GateResult) -> Iterator[str]:
     """Yield a line for each thing that the table leaves open.
 
-    What is not alike in the runs, undecided units, excluded documents, audits, judge errors, unmatched tasks.
+    Tasks without data, what is not alike in the runs, undecided units, excluded documents, audits, judge errors,
+    unmatched tasks.
     """
+    yield from lines(result.untested)
     stopped = why_stopped(result.comparison.differences)
     yield from map(_differs, result.comparison.differences)
     for unit in result.units:
@@ -131,6 +138,7 @@ def as_json(result: GateResult) -> str:
         "groups": [_group(group) for group in comparison.groups],
         "only_base": comparison.only_base,
         "only_candidate": comparison.only_candidate,
+        "untested": [asdict(task) for task in result.untested],
         "compared_by": list(compared_by(comparison)),
         "differences": [asdict(found) for found in comparison.differences],
         "notes": list(notes(result)),
@@ -139,11 +147,20 @@ def as_json(result: GateResult) -> str:
 
 
 def as_junit(result: GateResult) -> str:
-    """Return the result as JUnit XML: a test case per unit, a failure for forgetting, an error for undecided."""
+    """Return the result as JUnit XML: a test case per unit, a failure for forgetting, an error for undecided.
+
+    A task that was left out for lack of data is skipped, unless it is required.
+    """
     outcomes = [unit.outcome for unit in result.units]
-    counts = {"tests": len(outcomes), "failures": outcomes.count("forgetting"), "errors": outcomes.count("undecided")}
+    skipped = [task for task in result.untested if task.task not in {unit.name for unit in result.units}]
+    counts = {
+        "tests": len(outcomes) + len(skipped),
+        "failures": outcomes.count("forgetting"),
+        "errors": outcomes.count("undecided"),
+    }
     suite = ElementTree.Element(
-        "testsuite", {"name": "emt gate", **{key: str(value) for key, value in counts.items()}, "skipped": "0"}
+        "testsuite",
+        {"name": "emt gate", **{key: str(value) for key, value in counts.items()}, "skipped": str(len(skipped))},
     )
     for unit in result.units:
         case = ElementTree.SubElement(
@@ -155,6 +172,11 @@ def as_junit(result: GateResult) -> str:
         else:
             tag = "failure" if unit.outcome == "forgetting" else "error"
             ElementTree.SubElement(case, tag, {"type": unit.outcome, "message": text})
+    for task in skipped:
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": "emt.gate.task", "name": _printable(task.task), "time": "0"}
+        )
+        ElementTree.SubElement(case, "skipped", {"message": _printable(task.why)})
     root = ElementTree.Element("testsuites", {key: str(value) for key, value in counts.items()})
     root.append(suite)
     ElementTree.indent(root)

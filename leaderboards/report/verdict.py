@@ -32,7 +32,8 @@ class VerdictText:
 def describe(result: GateResult, candidate: str, base: str) -> VerdictText:
     """Say what the gate found of `candidate` against `base`."""
     say = {"forgetting": _forgetting, "undecided": _undecided, "not inferior": _not_inferior}[result.outcome]
-    return VerdictText(result.outcome, _WORDS[result.outcome], _worst(result), say(result, candidate, base))
+    sentence = " ".join(filter(None, (say(result, candidate, base), result.not_tested)))
+    return VerdictText(result.outcome, _WORDS[result.outcome], _worst(result), sentence)
 
 
 def describe_all(results: Sequence[GateResult], base: str) -> str:

@@ -76,7 +76,7 @@ def prepare(
         raise UserError(f"--split {split}: {name} has {' and '.join(known)}")
     preparation = preparation_of(dataset)
     found = recognise(name, preparation, DiskCopy(source, annotations, split))
-    _say(console, f"{name}: recognised {found.what}")
+    say(console, f"{name}: recognised {found.what}")
     targets = {chosen: output / name / f"{chosen}.parquet" for chosen in _chosen(found, split, name)}
     present = next((target for target in targets.values() if target.exists()), None)
     if present and not overwrite:
@@ -104,12 +104,12 @@ def _check(dataset: Dataset, split: str, rows: Split, allow_missing: bool, conso
                 f"{dataset.name}, {split}: {lost}, the first {rows.missing[0]}; "
                 "find them, or skip their rows with --allow-missing"
             )
-        _say(console, f"{dataset.name}, {split}: {lost}, the first {rows.missing[0]}; their rows are left out")
+        say(console, f"{dataset.name}, {split}: {lost}, the first {rows.missing[0]}; their rows are left out")
     if not rows.count:
         raise UserError(f"{dataset.name}, {split}: expected images, found none")
     whole = dataset.rows.get(split, rows.count)
     if rows.count != whole:
-        _say(console, f"{dataset.name}, {split}: {rows.count:,} rows; the published data set has {whole:,}")
+        say(console, f"{dataset.name}, {split}: {rows.count:,} rows; the published data set has {whole:,}")
 
 
 def _write(
@@ -130,7 +130,7 @@ def _write(
                 description = f"{dataset.name}, {split}"
                 write_parquet(partial, features, bar.track(rows, total=content.count, description=description))
     for split, target in targets.items():
-        _say(console, f"wrote {target}: {splits[split].count:,} rows, {target.stat().st_size / 2**20:,.1f} MiB")
+        say(console, f"wrote {target}: {splits[split].count:,} rows, {target.stat().st_size / 2**20:,.1f} MiB")
 
 
 def _rows(preparation: Preparation, split: Split, image_column: str) -> Generator[dict[str, Any]]:
@@ -143,5 +143,6 @@ def _rows(preparation: Preparation, split: Split, image_column: str) -> Generato
             yield row
 
 
-def _say(console: Console, message: str) -> None:
+def say(console: Console, message: str) -> None:
+    """Print a message as it is: no colours, no line breaks."""
     console.print(message, markup=False, highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from emt_core.errors import UserError
 from emt_tasks.commands.app import main
 from emt_tasks.commands.evaluations import SETTINGS_FILE, eval_arguments, evaluate, what_decides
 from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
+from tests.support.synthetic_runs import judged_sample, write_run
 
 BASE = EvaluationSettings("models/base", ("emt_mnist",), batch_size=16, device="cpu")
 
@@ -142,3 +144,61 @@ def test_a_changed_task_of_the_users_is_another_evaluation(tmp_path, monkeypatch
     before = what_decides(BASE)
     (tmp_path / "mine.yaml").write_text("group: mine\ntask: [emt_cifar10]\n")
     assert what_decides(BASE)["included tasks"] != before["included tasks"]
+
+
+FIRST_DAY = ("flowers102_lite", "ocr_vqa_lite", "emt_mnist_lite", "emt_cifar10_lite", "emt_cifar100_lite")
+
+
+@pytest.fixture
+def first_day(tmp_path, sample_data, monkeypatch):
+    """A check of somebody without ImageNet, whose two evaluations are done and lost nothing."""
+    data = shutil.copytree(sample_data, tmp_path / "data", ignore=shutil.ignore_patterns("*imagenet*", "imagewiki*"))
+    monkeypatch.setenv("EMT_DATA_DIR", str(data))
+    monkeypatch.setattr("emt_tasks.datasets.checks.HF_HUB_CACHE", str(tmp_path / "no-cache"))
+    output = tmp_path / "out"
+    for role in ("base", "candidate"):
+        settings = EvaluationSettings(f"models/{role}", FIRST_DAY)
+        rows = {task: [judged_sample(number, "correct") for number in range(300)] for task in FIRST_DAY}
+        write_run(output / role, rows, name=role)
+        (output / role / SETTINGS_FILE).write_text(json.dumps(what_decides(settings)))
+    return output
+
+
+def check(output, *more):
+    return main(["check", "--base", "models/base", "--candidate", "models/candidate", "-o", str(output), *more])
+
+
+def test_the_first_day_without_imagenet_passes_when_asked_to_and_says_what_it_did_not_test(first_day, capfd):
+    assert check(first_day, "--tasks", "auto") == 0
+    told = capfd.readouterr()
+    verdict = (
+        "PASS: candidate is not inferior to base on any of 5 tasks and quadrants. NOT TESTED, for lack of data: "
+        "idt_idi, oodt_idi, imagewikiqa_distractor_lite."
+    )
+    assert verdict in told.out
+    assert "NOT TESTED: imagenet_vqa_lite (idt_idi): accept its terms at huggingface.co/datasets/ILSVRC" in told.out
+    assert "2 of 4 quadrants can be tested:" in told.err
+    page = (first_day / "report.html").read_text()
+    assert "NOT TESTED, for lack of data: idt_idi, oodt_idi, imagewikiqa_distractor_lite." in page
+    assert "NOT TESTED: imagenet_vqa_lite (idt_idi): accept its terms" in page
+
+
+def test_by_default_a_part_of_the_matrix_is_not_a_pass(first_day, tmp_path, capfd):
+    assert check(first_day) == 2
+    told = capfd.readouterr()
+    assert (
+        "UNDECIDED: not enough evidence on imagenet_vqa_lite, imagewikiqa_lite, imagewikiqa_distractor_lite."
+        in told.out
+    )
+    assert "imagenet_vqa_lite: required, but base and candidate did not run it" in told.out
+    policy = tmp_path / "gate.yaml"
+    policy.write_text("required: [ocr_vqa_lite]\n")
+    assert check(first_day, "--policy", str(policy)) == 0
+
+
+def test_forgetting_on_a_part_of_the_matrix_is_forgetting(first_day, capfd):
+    lost = [judged_sample(number, "incorrect" if number < 60 else "correct") for number in range(300)]
+    rows = {task: [judged_sample(number, "correct") for number in range(300)] for task in FIRST_DAY}
+    write_run(first_day / "candidate", rows | {"flowers102_lite": lost}, name="candidate")
+    assert check(first_day) == 1
+    assert "FAIL: candidate forgot more than is allowed on flowers102_lite. NOT TESTED" in capfd.readouterr().out
