@@ -32,6 +32,7 @@ from emt_tasks.commands.options import (
     tell_progress,
 )
 from emt_tasks.commands.planning import plan_tasks, tell_plan
+from emt_tasks.models import engines
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
 from leaderboards.comparison.causes import Causes, find_causes
 from leaderboards.comparison.forgetting import Comparison
@@ -155,6 +156,12 @@ def check_command(
     for found in causes:
         typer.echo(in_a_line(found))
     typer.echo(f"Report written to {page}", err=True)
+    have_weights = not any(is_run(model) or engines.read(model, model_kind) for model in (base, candidate))
+    if results[0].outcome == "forgetting" and have_weights:
+        learn = finetuned_on or "TASK"
+        typer.echo(
+            f"To look for a merge that passes: emt rescue {base} {candidate} --learn {learn} -t {tasks}", err=True
+        )
     raise typer.Exit(results[0].exit_code)
 
 
