@@ -85,7 +85,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
     yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples per epoch\n"
     if recipe.probe:
-        words = model.config.get_text_config().vocab_size  # type: ignore[union-attr]
+        words = model.config.get_text_config().vocab_size  # type: ignore[union-attr,operator]
         yield from _looks(recipe, recipe.probe, steps, len(save_points(recipe, mixture, steps)), words)
     yield _memory_table(Workload.of(model, recipe, batch).memory(recipe))
 
