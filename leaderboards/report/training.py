@@ -119,17 +119,23 @@ def _said(task: str, step: int, value: Interval, name: str, digits: int) -> str:
 
 
 def _apart(curves: Sequence[Curve]) -> list[Curve]:
-    """Return the curves with a layer for each mark and line, so that no task hides another at the same step."""
+    """Return the curves with a layer for each mark and line, so that no task hides another at the same step.
+
+    The base is one model: on one spot it has one mark.
+    """
     by_step: dict[float | None, list[tuple[int, int]]] = {}
     for row, curve in enumerate(curves):
         for place, point in enumerate(curve.points):
             by_step.setdefault(point.across.estimate, []).append((row, place))
-    marks: dict[tuple[int, int], tuple[int, int]] = {}
+    marks: dict[tuple[int, int], tuple[int | None, int]] = {}
     dashes: dict[tuple[int, int], int] = {}
-    for here in by_step.values():
+    for step, here in by_step.items():
         spots = [pixels(curves[row].points[place].x, curves[row].points[place].y) for row, place in here]
         found = layers(spots)
-        marks |= dict(zip(here, zip(found, bearings(spots, found), strict=True), strict=True))
+        if step:
+            marks |= dict(zip(here, zip(found, bearings(spots, found), strict=True), strict=True))
+        else:
+            marks |= {key: (None if layer else 0, 0) for key, layer in zip(here, found, strict=True)}
         ending = [(row, place) for row, place in here if place]
         lines = [_line(*curves[row].points[place - 1 : place + 1]) for row, place in ending]
         dashes |= dict(zip(ending, layers(lines), strict=True))

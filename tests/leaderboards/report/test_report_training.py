@@ -43,7 +43,7 @@ def test_the_learned_task_comes_first_and_tasks_on_one_spot_are_told_apart() -> 
     found = draw_looks(Training(looks, "new", None))
     assert found.tasks == ("new", "a", "b")
     a, b = found.panels[0].curves[1:]
-    assert [point.ring for point in (*a.points, *b.points)] == [0, 0, 1, 1]
+    assert [point.ring for point in (*a.points, *b.points)] == [0, 0, None, 1]  # the base is one model
     assert (a.points[1].dash, b.points[1].dash) == (0, 1)
 
 
