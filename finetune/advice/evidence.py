@@ -92,7 +92,7 @@ EVIDENCE = {
     ),
     "hybrid": Evidence(
         "arXiv 2603.14493, figure 4",
-        "half of the examples from other data, or any share up to 70 %: other questions are kept better, at little "
+        "with half of the examples from other data, or shares up to 70 %, other questions are kept better, at little "
         "cost for the new task.",
         _MATRIX,
     ),

@@ -122,6 +122,7 @@ def world(tmp_path_factory) -> Path:
     mine = [*(f"{task}_lite" for task in matrix), *sorted(OWN_TASKS), *matrix]
     demo = ["demo_digits", "demo_shapes", "demo_digits_qa", "demo_shapes_qa"]
     evaluations = "runs/emt/7b-linear-cifar10/evaluations"
+    advised = "runs/advised/demo_digits/evaluations"
     for number, (base, candidate, tasks) in enumerate(
         (
             ("runs/base", "runs/tuned", mine),
@@ -129,6 +130,7 @@ def world(tmp_path_factory) -> Path:
             ("runs/emt/encoder", "runs/emt/unused", emt),
             ("runs/encoder", "runs/unused", mine),
             ("emt-demo/base", "emt-demo/full_low/evaluations/step-000132", demo),
+            (f"{advised}/step-000000", f"{advised}/step-000188", demo),
         )
     ):
         scratch = tmp_path_factory.mktemp(f"runs{number}")
