@@ -158,10 +158,8 @@ def check_command(
     typer.echo(f"Report written to {page}", err=True)
     have_weights = not any(is_run(model) or engines.read(model, model_kind) for model in (base, candidate))
     if results[0].outcome == "forgetting" and have_weights:
-        learn = finetuned_on or "TASK"
-        typer.echo(
-            f"To look for a merge that passes: emt rescue {base} {candidate} --learn {learn} -t {tasks}", err=True
-        )
+        command = f"emt rescue {base} {candidate} --learn {finetuned_on or 'TASK'} --tasks {','.join(names)}"
+        typer.echo(f"To look for a merge that passes: {command}", err=True)
     raise typer.Exit(results[0].exit_code)
 
 
