@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 MADE_BY = "emt rescue"
 RESCUED, RUN, FRONTIER, PICTURE, RETRAIN = "rescued", "rescued-run", "frontier.json", "frontier.svg", "retrain.yaml"
+SEARCHED = "searched.json"
+"""The documents of each task that the search saw."""
+
 RECIPE_FILE = "emt_recipe.yaml"
 _OTHERS_SHOWN = 5
 """Merges of parts or of some of the change in the table, the best ones."""
@@ -113,7 +116,7 @@ def rescue_command(
     if learn not in {task.task for task in before.tasks}:
         raise UserError(f"--learn {learn}: not one of the tasks ({listed([task.task for task in before.tasks])})")
     output.mkdir(parents=True, exist_ok=True)
-    mark(output, MADE_BY, [*wanted, RESCUED, RUN, FRONTIER, PICTURE, RETRAIN])
+    mark(output, MADE_BY, [*wanted, RESCUED, RUN, FRONTIER, PICTURE, SEARCHED, RETRAIN])
     for earlier in (rescued, output / RUN):  # ours: another search may choose another merge
         shutil.rmtree(earlier, ignore_errors=True)
     console = Console()
@@ -125,6 +128,7 @@ def rescue_command(
         return
     trials, seen = _search(wanted, before, learn, rules, documents, rescued)
     _write_frontier(trials, output, _one_margin(before, rules, learn))
+    write_text(output / SEARCHED, json.dumps(seen) + "\n", overwrite=True)
     console.print(_table(trials))
     merged = replace(alike, model=str(rescued))
     run = evaluate(RUN, merged, output)
