@@ -114,7 +114,7 @@ def test_flips_are_filtered_and_paged(report: Path, open_page: Callable[..., Any
     assert said.inner_text() == "No such sample"
     _choose_task(page, "flips", "flowers102")
     assert said.inner_text() == "1–10 of 200"
-    assert page.evaluate("document.querySelectorAll('*').length") < 1500
+    assert page.evaluate("document.querySelectorAll('#flips *').length") < 1000  # of 200 samples ten are in the page
 
 
 def test_classes_are_sorted_and_paged(report: Path, open_page: Callable[..., Any]) -> None:
@@ -134,7 +134,7 @@ def test_classes_are_sorted_and_paged(report: Path, open_page: Callable[..., Any
 def test_all_numbers_sort_as_numbers(report: Path, open_page: Callable[..., Any]) -> None:
     page = open_page(report)
     button = page.locator("table.sortable thead button", has_text="forgetting").first
-    column = page.locator("table.sortable tbody td:nth-child(5)")
+    column = button.locator("xpath=ancestor::table").locator("tbody td:nth-child(5)")
     button.click()
     assert [text.split("\n")[0] for text in column.all_inner_texts()] == ["6.7", "−100.0"]
     button.click()
