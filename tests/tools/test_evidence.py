@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ from tools.evidence.results import BASE, ENCODER, Finding, Model, NotRun, Result
 SETTINGS = runs.read()
 DOCUMENTS = 100
 MNIST, CIFAR10 = "emt_mnist", "emt_cifar10"
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command sets variables for the commands that it runs; they end with the test."""
+    for name in ("EMT_DATA_DIR", "EMT_INCLUDE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        if not os.environ[name]:
+            monkeypatch.delenv(name)
 
 
 def interval(lower, upper):
