@@ -56,8 +56,8 @@ def classifier_command(
     """Train a classifier on half of the classes, then on the others, and see the first collapse (EMT, figure 2).
 
     ResNet18 learns the first half of the classes, then the second (§3.1). After each epoch: the training accuracy of
-    both halves, neural collapse (NC1 to NC4) of the classes in training, and the mean cosine among the classifier's vectors
-    of each half, which goes to 1 where they collapse. Defaults are the paper's (appendix B.1): 200 epochs.
+    both halves, neural collapse (NC1 to NC4) of the classes in training, and the mean cosine among the classifier's
+    vectors of the first half, which goes to 1 as they collapse. Defaults are the paper's (appendix B.1): 200 epochs.
 
     Example: emt collapse classifier cifar10 -o collapse/cifar10
     """
@@ -80,8 +80,8 @@ def classifier_command(
         seed=seed,
     )
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    clear(output, MADE_BY)
     output.mkdir(parents=True, exist_ok=True)
+    clear(output, MADE_BY)
     mark(output, MADE_BY, [LOG, PICTURE])
     found: list[Epoch] = []
     with (output / LOG).open("w", encoding="utf-8") as log, tqdm(unit="step", disable=None) as bar:
@@ -110,18 +110,13 @@ def _shown(found: Sequence[Epoch], epochs: int) -> list[Epoch]:
 
 
 def _row(epoch: Epoch) -> dict[str, object]:
-    found = epoch.trained
     return {
         "epoch": epoch.number,
         "trained": epoch.phase,
-        "first, %": f"{100 * epoch.first:.1f}",
-        "second, %": f"{100 * epoch.second:.1f}",
+        "first": f"{100 * epoch.first:.1f} %",
+        "second": f"{100 * epoch.second:.1f} %",
         "cosine": f"{epoch.cosine:.3f}",
-        "NC1": f"{found.within:.3g}",
-        "NC2 norms": f"{found.norms:.3f}",
-        "NC2 angles": f"{found.angles:.3f}",
-        "NC3": f"{found.duality or 0.0:.3f}",
-        "NC4": f"{found.nearest or 0.0:.3f}",
+        **epoch.trained.as_row(),
     }
 
 
@@ -186,9 +181,9 @@ def labels_command(
 ) -> None:
     """Measure whether the labels that a model forgot have collapsed: its own, and what it makes of the images.
 
-    For each task and model: the mean cosine among the labels' vectors (rows of the output layer) and among the class
-    means of the last hidden state before the answer, and neural collapse (NC1 to NC4) of these states. If forgetting
-    were minority collapse (EMT, appendix A.4), the forgotten task's cosines would go to 1.
+    For each task and model: the mean cosine among the labels' vectors (rows of the output layer), and among the class
+    means of the last hidden state before the answer (`states`); and neural collapse (NC1 to NC4) of these states. If
+    forgetting were minority collapse (EMT, appendix A.4), the forgotten task's cosines would go to 1.
 
     Example: emt collapse labels emt:tiny my-checkpoint --tasks demo_digits,demo_shapes
     """
@@ -213,5 +208,5 @@ def labels_command(
         for task, states in answer_states(lm, names, limit):
             found = label_collapse(lm.model, lm.processor, states)
             rows.append({"task": task, "model": role, "documents": len(states.shown)} | found.as_row())
-    order = list(dict.fromkeys(row["task"] for row in rows))
-    print_rows(sorted(rows, key=lambda row: order.index(row["task"])), as_json)
+    order = [*names, *dict.fromkeys(str(row["task"]) for row in rows)]  # those of groups follow
+    print_rows(sorted(rows, key=lambda row: order.index(str(row["task"]))), as_json)

@@ -29,16 +29,7 @@ class LabelCollapse:
 
     def as_row(self) -> dict[str, object]:
         """Return it for a table."""
-        found = self.collapse
-        return {
-            "cosine of labels": f"{self.labels:.3f}",
-            "cosine of states": f"{self.states:.3f}",
-            "NC1": f"{found.within:.3g}",
-            "NC2 norms": f"{found.norms:.3f}",
-            "NC2 angles": f"{found.angles:.3f}",
-            "NC3": f"{found.duality:.3f}",
-            "NC4": f"{found.nearest:.3f}",
-        }
+        return {"labels": f"{self.labels:.3f}", "states": f"{self.states:.3f}", **self.collapse.as_row()}
 
 
 def label_vectors(model: Any, processor: Any, labels: tuple[str, ...]) -> Array:

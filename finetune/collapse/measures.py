@@ -1,7 +1,7 @@
 """Neural collapse in numbers: NC1 to NC4 of features and a classifier, and the cosines among a classifier's vectors.
 
-Under collapse every number of `Collapse` but the cosines goes to 0 (Papyan, Han and Donoho 2020, PNAS 117 (40)), and
-the cosines of classes without samples go to 1 (minority collapse: Fang, He, Long and Su 2021, PNAS 118 (43), theorem 5).
+Under collapse every number of `Collapse` goes to 0 (Papyan, Han and Donoho 2020, PNAS 117 (40)), and the cosines of
+classes without samples go to 1 (minority collapse: Fang, He, Long and Su 2021, PNAS 118 (43), theorem 5).
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ class Collapse:
     angles: float
     duality: float | None
     nearest: float | None
+
+    def as_row(self) -> dict[str, object]:
+        """Return it for a table."""
+        named = {"NC1": self.within, "NC2": self.angles, "NC3": self.duality, "NC4": self.nearest}
+        return {name: None if value is None else f"{value:.3g}" for name, value in named.items()}
 
 
 def measure(

@@ -182,7 +182,26 @@ def augmented(pixels: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
     return padded[images, channels, rows, columns[:, None, None, :]]
 
 
-@torch.inference_mode()
+def _settle(model: nn.Module, images: Images, scale: _Scale, device: torch.device, batch_size: int) -> None:
+    """Measure the batch norms' statistics anew, for the weights as they are (precise BN: arXiv 2105.07576, §3).
+
+    The running averages are of weights that are some steps old: where these move fast, as in few epochs, the network in
+    evaluation is another one than that in training. Training itself does not use them.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+    model.train()
+    for part in images.pixels.split(batch_size):
+        if len(part) > batch_size // 2:
+            model(scale(part.to(device)))
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+
+
+@torch.no_grad()
 def _epoch(
     number: int,
     phase: Literal["first", "second"],
@@ -193,6 +212,7 @@ def _epoch(
     device: torch.device,
     batch_size: int,
 ) -> Epoch:
+    _settle(model, images, scale, device, batch_size)
     model.eval()
     head = model.fc
     assert isinstance(head, nn.Linear)

@@ -22,7 +22,7 @@ def simplex(classes: int, dimensions: int, seed: int = 0) -> np.ndarray:
 
 
 def collapsed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, classes and a classifier: every sample is its class's vertex, 3 away from the origin, and so are they."""
+    """Features, classes and a classifier: every sample is its class's vertex, moved by 3, and so are they."""
     vertices = simplex(CLASSES, DIMENSIONS)
     classes = np.repeat(np.arange(CLASSES), [3, 4, 5, 6, 7])
     return vertices[classes] + 3, classes, 2.5 * vertices
@@ -49,8 +49,8 @@ def test_numbers_by_hand():
     """Two classes on a line, at 0 and 2 and at 9 and 13: means 1 and 11, of which the middle is 6.
 
     Within: ((1 + 1 + 4 + 4) / 4) = 2.5; between: 25; so NC1 is 2.5 / 25 / 2. Two classes are always opposite and
-    equally far. The classifier (1 and 0) chooses the first class everywhere but at 0, where it ties and takes the first:
-    wrong for the two samples that are nearest to 11. NC3: (-1, 1) / √2 against (1, 0): 2 - 2 · (-1/√2).
+    equally far. The classifier (1 and 0) chooses the first class everywhere but at 0, where it ties and takes the
+    first: wrong for the two samples that are nearest to 11. NC3: (-1, 1) / √2 against (1, 0): 2 - 2 · (-1/√2).
     """
     features = np.array([[0.0], [2.0], [9.0], [13.0]])
     found = measure(features, np.array([0, 0, 1, 1]), np.array([[1.0], [0.0]]))
@@ -73,7 +73,7 @@ def test_of_random_features_nc1_is_as_derived():
 
 
 def test_random_vectors_have_no_common_direction():
-    """Cosines of random directions have mean 0 and variance 1/d; a classifier that is random has NC3 of 2 on average."""
+    """Cosines of random directions have mean 0 and variance 1/d; a random classifier has NC3 of 2 on average."""
     draw = np.random.default_rng(0)
     found = cosines(draw.normal(size=(100, 50)))
     assert found.mean() == pytest.approx(0.0, abs=0.01)
