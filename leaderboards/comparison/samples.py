@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,15 @@ _PEEK = 200
 class Samples:
     """One task's samples, sorted by `doc_id`, each once.
 
-    Columns of `frame`: `doc_id`; `score`, from 0 to 1, null where `unscored`; `category`; `answer`, the label that the
-    answer names, null where the task logs no verdict; `class`, the document's class, null where there is none;
-    `cluster`, null where every document is its own; `probability`, of a closed set's likeliest label, null elsewhere;
+    Columns of `frame`: `doc_id`; `score`, better when higher, null where `unscored`; `category`; `answer`, the
+    label that the answer names, null where the task logs no verdict; `class`, the document's class, null where there is
+    none; `cluster`, null where every document is its own; `probability`, of a closed set's likeliest label, else null;
     `distracted`, 1 where the wrong option that is the class's name was chosen, else 0, null where the task has none;
     `target` and `prompt`, hashes of the texts. `judged` says whether the task logs verdicts: where it does not, the
     category is "correct" for a score of 1, else "incorrect". `judges` counts the verdicts of each judge. `judged_by`
     counts the judges that were asked, with their versions, as the column of that name has them (a cascade's verdicts
     are its rules' or its language model's); it is empty where not every sample logs its own. `metric` is what is
-    compared, as `--metric TASK=NAME` takes it.
+    compared, as `--metric TASK=NAME` takes it; `stated` is the range of scores that the user states.
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Samples:
     judges: Mapping[str, int]
     judged_by: Mapping[str, int]
     frame: pl.DataFrame
+    stated: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class _Layout:
     def schema(self) -> dict[str, pl.DataType]:
         schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "target": pl.String(), "input": pl.String()}
         schema |= {name: pl.Float64() if self.number else pl.String() for name in self.metric.names}
-        schema |= {"cluster": pl.String(), JUDGED_BY: pl.String()}
+        schema |= {"cluster": pl.String(), "group": pl.String(), JUDGED_BY: pl.String()}
         if self.verdict:
             schema["verdict"] = pl.String()  # decoded below: three times as fast as polars' reader of nested lists
         if self.distractor:
@@ -84,7 +86,7 @@ def read_samples(task: Task, metric: str | None = None) -> Samples:
     """Read one task's samples; `metric` is the one to compare, as `--metric TASK=NAME` takes it; else it is chosen.
 
     Raises:
-        UserError: the file is cut off, is not JSON lines, lacks a metric from 0 to 1 or repeats a document.
+        UserError: the file is cut off, is not JSON lines, lacks a metric or repeats a document.
     """
     layout = _layout(task, metric)
     frame = read_columns(task.samples, layout.schema(), lambda raw: _tabulate(raw, layout))
@@ -92,27 +94,29 @@ def read_samples(task: Task, metric: str | None = None) -> Samples:
     judges, judged_by = _count(frame["judge"]), _count(frame[JUDGED_BY])
     if sum(judged_by.values()) < frame.height:
         judged_by = {}
-    return Samples(str(layout.metric), layout.verdict, judges, judged_by, _once_each(task, frame.drop("judge")))
+    samples = _once_each(task, frame.drop("judge"))
+    return Samples(str(layout.metric), layout.verdict, judges, judged_by, samples, layout.metric.scores)
 
 
 def _check(task: Task, layout: _Layout, frame: pl.DataFrame) -> None:
     """Refuse what only the whole file shows; the layout was found by its first samples, where the task logs verdicts.
 
     Raises:
-        UserError: a sample has no number, no verdict, or no score from 0 to 1.
+        UserError: a sample has no number, no verdict, or a score outside the range that is stated.
     """
     if frame["doc_id"].null_count():
-        raise UserError(f"{task.samples} has a sample without 'doc_id': it was not written by lmms-eval")
-    bad = frame.filter((pl.col("score") < 0) | (pl.col("score") > 1))
+        raise UserError(f"{task.shown} has a sample without 'doc_id': it was not written by lmms-eval")
+    low, high = layout.metric.scores or ((0.0, 1.0) if layout.verdict else (-inf, inf))
+    bad = frame.filter((pl.col("score") < low) | (pl.col("score") > high) | pl.col("score").is_infinite())
     if not bad.is_empty():
         raise UserError(
-            f"{task.samples}: metric {str(layout.metric)!r} is {bad['score'][0]:g} for doc_id {bad['doc_id'][0]}, "
-            f"expected 0 to 1; choose another with --metric {task.name}=NAME ({listed(task.metrics)})"
+            f"{task.shown}: metric {str(layout.metric)!r} is {bad['score'][0]:g} for doc_id {bad['doc_id'][0]}, "
+            f"expected {low:g} to {high:g}; choose another with --metric {task.name}=NAME ({listed(task.metrics)})"
         )
     unjudged = frame.filter(~pl.col("category").is_in(CATEGORIES) | pl.col("category").is_null())
     if not unjudged.is_empty():
         raise UserError(
-            f"{task.samples}: the verdict of doc_id {unjudged['doc_id'][0]} has no category, expected one of "
+            f"{task.shown}: the verdict of doc_id {unjudged['doc_id'][0]} has no category, expected one of "
             f"{', '.join(CATEGORIES)}; run lmms-eval again"
         )
 
@@ -133,7 +137,7 @@ def _count(names: pl.Series) -> dict[str, int]:
 def _layout(task: Task, wanted: str | None) -> _Layout:
     peek = [row for _, row in islice(read_rows(task.samples), _PEEK)]
     if not peek:
-        raise UserError(f"{task.samples} holds no samples: run lmms-eval again")
+        raise UserError(f"{task.shown} holds no samples: run lmms-eval again")
     judged = any(isinstance(v, dict) and v.get("category") in CATEGORIES for v in _values(peek, "verdict"))
     # Our own tasks log every metric for each sample; what others do, only the whole file shows.
     found = survey(task, peek if judged else (row for _, row in read_rows(task.samples)))
@@ -223,7 +227,7 @@ def _objects(text: pl.Expr) -> pl.Expr:
 
 
 def _class(layout: _Layout) -> pl.Expr:
-    target = pl.col("target")
+    target = pl.coalesce("group", "target")
     if not layout.target:
         return target
     kind = pl.col("judge_target").struct.field("kind")
@@ -241,7 +245,7 @@ def _once_each(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
     if not twice.is_empty():
         doc, count = twice.row(0)
         raise UserError(
-            f"{task.samples} contains doc_id {doc} {count} times ({twice.height} documents are repeated): two runs "
+            f"{task.shown} contains doc_id {doc} {count} times ({twice.height} documents are repeated): two runs "
             "wrote into one file; run lmms-eval again into a new folder"
         )
     return frame.sort("doc_id")

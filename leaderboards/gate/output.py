@@ -18,6 +18,7 @@ from judges.verdict import DISTRACTED
 from leaderboards.comparison.alike import Difference, why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
 from leaderboards.comparison.metrics import label
+from leaderboards.comparison.scales import POINTS
 from leaderboards.gate.decide import GateResult, Unit
 from leaderboards.gate.sensitivity import TurningError, turning_errors, weakest
 from leaderboards.gate.untested import lines
@@ -69,16 +70,27 @@ def print_table(result: GateResult, console: Console) -> None:
         word, style = _MARKS[unit.outcome]
         cells = [escape(unit.name)]
         cells += _wide_cells(unit, task, result.comparison) if wide else [str(unit.n)]
-        cells += [_bounds(unit.drop), f"{unit.margin:g}", f"[{style}]{word}[/]"]
+        cells += [_bounds(unit.drop, unit.digits), f"{unit.margin:.4g}", f"[{style}]{word}[/]"]
         table.add_row(*cells)
     console.print(table)
-    explained = f"forgetting: percentage points, with one-sided {confidence} bounds{_failing(result)}"
+    explained = f"forgetting: {in_units(result)}, with one-sided {confidence} bounds{_failing(result)}"
     console.print(explained, style="dim", highlight=False)
     # If the output is not a terminal, whoever reads it wraps the lines.
     piped = not console.is_terminal
     for note in (*compared_by(result.comparison), *notes(result)):
         console.print(escape(note), highlight=False, soft_wrap=piped)
     console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=_MARKS[result.outcome][1])
+
+
+def in_units(result: GateResult) -> str:
+    """Say what drops and margins are counted in: percentage points, or which tasks have another unit."""
+    others: dict[str, list[str]] = {}
+    for unit in result.units:
+        if unit.unit != POINTS.unit:
+            others.setdefault(unit.unit, []).append(unit.name)
+    named = [f"the unit of {unit} on {', '.join(names)}" for unit, names in others.items()]
+    points = any(unit.unit == POINTS.unit for unit in result.units)
+    return "; ".join((["percentage points"] if points else []) + named)
 
 
 def notes(result: GateResult) -> Iterator[str]:
@@ -94,6 +106,8 @@ def notes(result: GateResult) -> Iterator[str]:
         if unit.outcome == "undecided" and unit.reason != stopped:
             needed = f"; {unit.needed}" if unit.needed else ""
             yield f"{unit.name}: {unit.reason}{needed}"
+    for name in result.comparison.without_mean:
+        yield f"{name}: no mean over its tasks, which are scored in unlike units"
     for task in result.comparison.tasks:
         parts = [f"{count} {name.replace('_', ' in ')}" for name, count in asdict(task.excluded).items() if count]
         if parts:
@@ -166,7 +180,8 @@ def as_junit(result: GateResult) -> str:
         case = ElementTree.SubElement(
             suite, "testcase", {"classname": f"emt.gate.{unit.kind}", "name": _printable(unit.name), "time": "0"}
         )
-        text = _printable(f"forgetting {_bounds(unit.drop)} points, {unit.allowed}, n = {unit.n}: {unit.reason}")
+        drop = f"{_bounds(unit.drop, unit.digits)} {unit.unit}"
+        text = _printable(f"forgetting {drop}, {unit.allowed}, n = {unit.n}: {unit.reason}")
         if unit.outcome == "not inferior":
             ElementTree.SubElement(case, "system-out").text = text
         else:
@@ -193,7 +208,8 @@ def _wide_cells(unit: Unit, task: TaskComparison | None, comparison: Comparison)
     group = next((group for group in comparison.quadrants if unit.kind == "quadrant" and group.name == unit.name), None)
     compared = task or group
     scores = compared.scores if compared else None
-    rates = [_number(scores.base.estimate), _number(scores.candidate.estimate)] if scores else ["", ""]
+    means = (scores.base, scores.candidate) if scores else ()
+    rates = [_number(mean.estimate, unit.digits) for mean in means] or ["", ""]
     flips = [str(task.flips.lost), str(task.flips.gained)] if task else ["", ""]
     quadrant = (task.quadrant or "") if task else unit.kind if unit.kind == "quadrant" else ""
     return [quadrant, str(unit.n), *rates, *flips]
@@ -202,19 +218,20 @@ def _wide_cells(unit: Unit, task: TaskComparison | None, comparison: Comparison)
 def _failing(result: GateResult) -> str:
     """Say what decides where that is not the margin alone, for the line below the table."""
     found = sorted({unit.fails_above for unit in result.units if unit.fails_above != unit.margin})
-    above = " or ".join(f"{points:g}" for points in found)
+    above = " or ".join(f"{points:.4g}" for points in found)
     return f"; a bound below the margin passes, else one above {above} fails" if found else ""
 
 
-def _bounds(interval: Interval | None) -> str:
+def _bounds(interval: Interval | None, digits: int) -> str:
     if interval is None:
         return "-"
-    return f"{_number(interval.estimate)} [{_number(interval.lower)}, {_number(interval.upper)}]"
+    estimate, lower, upper = (_number(value, digits) for value in (interval.estimate, interval.lower, interval.upper))
+    return f"{estimate} [{lower}, {upper}]"
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | None, digits: int) -> str:
     # Adding 0 turns a rounded -0.0 into 0.0.
-    return "-" if value is None else f"{round(value, 1) + 0:.1f}"
+    return "-" if value is None else f"{round(value, digits) + 0:.{digits}f}"
 
 
 def _describe(run: Run) -> dict[str, Any]:
@@ -244,6 +261,7 @@ def _task(task: TaskComparison) -> dict[str, Any]:
         "quadrant": task.quadrant,
         "version": task.version,
         "metric": task.metric,
+        "unit": task.scale.unit,
         "n": task.n,
         "documents": task.documents,
         "excluded": asdict(task.excluded),
