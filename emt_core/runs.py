@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def read_run(path: Path) -> Run:
     tasks = {name: _task(name, stamp, file.parent, results, raw) for name in _task_names(file, results)}
     _check_samples(file, stamp, tasks)
     name = public_name(results.model_name) if results.model_name else public_folder(file.parent)
-    return Run(path=file, name=name, tasks=tasks, groups=_groups(results, tasks), results=raw)
+    return Run(path=file, name=name, tasks=tasks, groups=leaf_groups(results.group_subtasks or {}, tasks), results=raw)
 
 
 def _is_lmms_eval(path: Path) -> bool:
@@ -209,16 +209,15 @@ def _task(name: str, stamp: str, folder: Path, results: Results, raw: Mapping[st
     )
 
 
-def _groups(results: Results, tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
-    """Return the tasks below each group, through its sub-groups, sorted."""
-    children = {name: below or [] for name, below in (results.group_subtasks or {}).items()}
+def leaf_groups(children: Mapping[str, Sequence[str] | None], tasks: Container[str]) -> dict[str, tuple[str, ...]]:
+    """Return the tasks below each group, through its sub-groups, sorted; `children` has what is right below each."""
 
     def leaves(name: str, seen: frozenset[str]) -> set[str]:
         if name in tasks:
             return {name}
         if name in seen:
             return set()
-        return {leaf for child in children.get(name, ()) for leaf in leaves(child, seen | {name})}
+        return {leaf for child in children.get(name) or () for leaf in leaves(child, seen | {name})}
 
     groups = {name: tuple(sorted(leaves(name, frozenset()))) for name in sorted(children) if name not in tasks}
     return {name: members for name, members in groups.items() if members}

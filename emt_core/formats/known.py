@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emt_core.errors import UserError, listed
-from emt_core.formats import inspect_logs, tables
+from emt_core.formats import evalscope, inspect_logs, lm_eval, tables, vlmevalkit
 from emt_core.runs import Run
 
 
@@ -23,7 +23,12 @@ class Format:
 
 FORMATS = (
     Format("inspect_ai", "*.eval or *.json logs", inspect_logs.is_inspect, inspect_logs.read_inspect),
-    Format("a table", "a CSV, TSV, JSONL or parquet with id and score", tables.is_table, tables.read_tables),
+    Format("lm-evaluation-harness", "results_*.json with samples_*.jsonl", lm_eval.is_lm_eval, lm_eval.read_lm_eval),
+    Format("EvalScope", "reviews/MODEL/*.jsonl", evalscope.is_evalscope, evalscope.read_evalscope),
+    Format("VLMEvalKit", "MODEL_DATASET.xlsx, .tsv or .json", vlmevalkit.is_vlmevalkit, vlmevalkit.read_vlmevalkit),
+    Format(
+        "a table", "a CSV, TSV, JSON, JSONL, parquet or xlsx with id and score", tables.is_table, tables.read_tables
+    ),
 )
 """In the order in which they are tried; lmms-eval's own runs come before them all."""
 

@@ -1,4 +1,4 @@
-"""Plain tables: CSV, TSV, JSON lines or parquet with a row for each document, and folders of them, one for each task.
+"""Plain tables: CSV, TSV, JSON (lines), parquet or xlsx with a row for each document, and folders of them, one for each task.
 
 Columns: `id`; `score` or other metrics, as numbers; and if wanted `task`, `prediction`, `target`, `question`, `group`
 and `cluster`. Any other column of numbers is a metric too, which `--metric TASK=NAME` chooses.
@@ -7,6 +7,7 @@ and `cluster`. Any other column of numbers is a metric too, which `--metric TASK
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import isfinite
@@ -89,6 +90,13 @@ def number(value: Any, where: str) -> float | None:
     return found
 
 
+def text(value: Any) -> str | None:
+    """Return a cell as text, None where it is empty; whole numbers without a decimal point."""
+    if value is None or value == "":
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix.lower() in _READERS else []
@@ -115,9 +123,7 @@ def _tasks(file: Path, name: str) -> Iterator[OtherTask]:
         raise UserError(f"{file}: no column has scores; expected a column score of numbers, found {listed(columns)}")
     better = {metric: True if metric in HIGHER else None for metric in sorted(metrics, key=lambda one: one != "score")}
     names = (
-        [name]
-        if "task" not in columns
-        else list(dict.fromkeys(_text(row.get("task")) or name for _, row in rows(file)))
+        [name] if "task" not in columns else list(dict.fromkeys(text(row.get("task")) or name for _, row in rows(file)))
     )
     for task in names:
         yield OtherTask(
@@ -139,22 +145,16 @@ def _reader(
 ) -> Callable[[], Iterator[Sample]]:
     def read() -> Iterator[Sample]:
         for where, row in rows(file):
-            if task is not None and (_text(row.get("task")) or otherwise) != task:
+            if task is not None and (text(row.get("task")) or otherwise) != task:
                 continue
             name = row.get(key)
             if name is None or name == "":
                 raise UserError(f"{where}: column {key!r} is empty; expected the document's name")
-            texts = {column: _text(row.get(column)) for column in TEXTS if column != "task"}
+            texts = {column: text(row.get(column)) for column in TEXTS if column != "task"}
             scores = {metric: number(row.get(metric), f"{where}: column {metric!r}") for metric in metrics}
-            yield Sample(id=_text(name) or "", scores=scores, **texts)
+            yield Sample(id=text(name) or "", scores=scores, **texts)
 
     return read
-
-
-def _text(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _read_csv(file: Path) -> Iterator[tuple[str, Row]]:
@@ -189,10 +189,49 @@ def _read_parquet(file: Path) -> Iterator[tuple[str, Row]]:
         raise UserError(f"{file}: cannot be read as parquet: {one_line(error)}") from error
 
 
+def _read_json(file: Path) -> Iterator[tuple[str, Row]]:
+    """Read a list of objects; any other JSON is no table, and is not read whole."""
+    try:
+        with file.open(encoding="utf-8-sig") as content:
+            if content.read(100).lstrip()[:1] != "[":
+                raise UserError(f"{file}: expected a list of objects, one for each document")
+            content.seek(0)
+            found = json.load(content)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON: {one_line(error)}") from error
+    for place, row in enumerate(found, start=1):
+        if not isinstance(row, dict):
+            raise UserError(f"{file}: item {place}: expected an object, found {str(row)[:60]!r}")
+        yield f"{file}: item {place}", row
+
+
+def _read_xlsx(file: Path) -> Iterator[tuple[str, Row]]:
+    """Read the first sheet, whose first row names the columns."""
+    from zipfile import BadZipFile
+
+    import openpyxl
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    try:
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+    except (OSError, KeyError, ValueError, BadZipFile, InvalidFileException) as error:
+        raise UserError(f"{file}: cannot be read as xlsx: {one_line(error)}") from error
+    try:
+        lines = book.worksheets[0].iter_rows(values_only=True)
+        columns = [str(name) for name in next(lines, ()) if name is not None]
+        for place, line in enumerate(lines, start=2):
+            if any(cell is not None for cell in line):
+                yield f"{file}: row {place}", dict(zip(columns, line, strict=False))
+    finally:
+        book.close()
+
+
 _READERS: Mapping[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": read_rows,
+    ".json": _read_json,
     ".parquet": _read_parquet,
+    ".xlsx": _read_xlsx,
 }
 """How each kind of table is read, by the file name's ending."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -113,10 +114,18 @@ def sample_row(sample: Sample) -> Row:
     }
     optional = {"group": sample.group, "cluster": sample.cluster}
     row |= {name: value for name, value in optional.items() if value is not None}
-    if sample.prediction is not None and sample.target is not None:
+    if sample.prediction is not None and sample.target is not None and not _is_list(sample.target):
         kind = "multiple_choice" if sample.choices else "short_answer"
         row["judge_target"] = {"kind": kind, "label": sample.target, "choices": list(sample.choices) or None}
     return row
+
+
+def _is_list(target: str) -> bool:
+    """Whether a target is several references, as JSON: no judge here takes those."""
+    try:
+        return target.startswith("[") and isinstance(json.loads(target), list)
+    except ValueError:
+        return False
 
 
 def _task(task: OtherTask, number: int) -> Task:

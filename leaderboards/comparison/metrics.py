@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from emt_core.errors import UserError
 from emt_core.runs import Task
+from leaderboards.comparison.objects import has_score, score_of
 
 Direction = Literal["higher", "lower"]
 
@@ -69,9 +70,9 @@ def score_key(task: Task) -> str:
 
 
 def logged(sample: Mapping[str, Any], name: str, key: str) -> Any:
-    """Return what a sample logs under a metric's name; of an object, what it holds under the score's key."""
+    """Return what a sample logs under a metric's name; of an object, its score."""
     value = sample.get(name)
-    return value.get(key) if isinstance(value, dict) else value
+    return score_of(value, key) if isinstance(value, dict) else value
 
 
 @dataclass(slots=True)
@@ -104,7 +105,7 @@ def survey(task: Task, rows: Iterable[Mapping[str, Any]]) -> Survey:
         present = []
         for name in task.metrics:
             value = logged(row, name, key)
-            if isinstance(row.get(name), dict) and key not in row[name]:
+            if isinstance(row.get(name), dict) and not has_score(row[name], key):
                 found.faults.setdefault(name, f"{name!r} is an object without {key!r} for doc_id {row.get('doc_id')}")
             if value is None:
                 continue
@@ -140,7 +141,9 @@ def choose(task: Task, found: Survey, wanted: str | None) -> Metric:
     usable = [name for name in task.metrics if found.scores[name] and name not in found.faults]
     if not usable:
         why = _list(list(found.faults.values()), "; ") or (
-            f"no sample has {' or '.join(task.metrics[:_SHOWN])}" if task.metrics else "the run has no metric at all"
+            f"no sample has {' or '.join(task.metrics[:_SHOWN])}"
+            if task.metrics
+            else "the run has no metric at all: judge its answers with emt judge, or leave the task out"
         )
         raise UserError(f"{task.shown}: no metric is logged for each sample as a number ({why})")
     if wanted is not None:

@@ -18,6 +18,7 @@ from emt_core.files import read_columns, read_rows
 from emt_core.runs import Task
 from judges.verdict import CATEGORIES, DISTRACTED, JUDGED_BY, LIKELIHOOD
 from leaderboards.comparison.metrics import Metric, choose, score_key, survey
+from leaderboards.comparison.objects import CLUSTERS, GROUPS, SCORES, first_key, grade_text
 
 __all__ = ["NONE", "SEVERAL", "Samples", "data_of", "number_clusters", "read_samples"]
 
@@ -53,12 +54,17 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a task logs its samples: what to read, and as what. `number` says that the metric is a bare number."""
+    """How a task logs its samples: what to read, and as what.
+
+    `number` says that the metric is a bare number. Of an object, `score_key` is where its score stands, None where
+    MMMU's answers are to be compared; `cluster_key` and `group_key` likewise.
+    """
 
     metric: Metric
     number: bool
-    score_key: str
+    score_key: str | None
     cluster_key: str | None
+    group_key: str | None
     verdict: bool
     target: bool
     distractor: bool
@@ -142,13 +148,16 @@ def _layout(task: Task, wanted: str | None) -> _Layout:
     # Our own tasks log every metric for each sample; what others do, only the whole file shows.
     found = survey(task, peek if judged else (row for _, row in read_rows(task.samples)))
     metric = choose(task, found, wanted)
-    cluster_key = task.config.get("cluster_key")
+    objects = [value for name in metric.names for value in _values(peek, name) if isinstance(value, dict)]
+    key = first_key(objects, (score_key(task), *SCORES)) if objects else score_key(task)
+    cluster_key = task.config.get("cluster_key") or CLUSTERS.get(metric.names[0])
     distracted = _values(peek, DISTRACTED)
     return _Layout(
         metric=metric,
         number=found.plain.issuperset(metric.names),
-        score_key=score_key(task),
+        score_key=key,
         cluster_key=None if cluster_key is None else str(cluster_key),
+        group_key=first_key(objects, GROUPS),
         verdict=judged,
         target=any(isinstance(value, dict) for value in _values(peek, "judge_target")),
         distractor=bool(distracted) and all(isinstance(value, int | float) for value in distracted),
@@ -193,12 +202,18 @@ def _score_and_cluster(layout: _Layout) -> tuple[pl.Expr, pl.Expr]:
     metrics = [pl.col(name) for name in layout.metric.names]
     scores = metrics if layout.number else [_number(metric, layout.score_key) for metric in metrics]
     if not layout.number and layout.cluster_key:
-        cluster = pl.coalesce(cluster, *(metric.str.json_path_match(f"$.{layout.cluster_key}") for metric in metrics))
+        cluster = pl.coalesce(cluster, *_in_objects(layout, layout.cluster_key))
     score = pl.coalesce(scores).fill_nan(None)
     return 1 - score if layout.metric.direction == "lower" else score, cluster
 
 
-def _number(metric: pl.Expr, key: str) -> pl.Expr:
+def _in_objects(layout: _Layout, key: str) -> list[pl.Expr]:
+    return [pl.col(name).str.json_path_match(f"$.{key}") for name in layout.metric.names]
+
+
+def _number(metric: pl.Expr, key: str | None) -> pl.Expr:
+    if key is None:
+        return metric.map_elements(grade_text, return_dtype=pl.Float64)
     text = pl.coalesce(metric.str.json_path_match(f"$.{key}"), metric)
     return text.replace({"true": "1", "false": "0"}).cast(pl.Float64, strict=False)
 
@@ -227,7 +242,8 @@ def _objects(text: pl.Expr) -> pl.Expr:
 
 
 def _class(layout: _Layout) -> pl.Expr:
-    target = pl.coalesce("group", "target")
+    grouped = _in_objects(layout, layout.group_key) if layout.group_key and not layout.number else []
+    target = pl.coalesce("group", *grouped, "target")
     if not layout.target:
         return target
     kind = pl.col("judge_target").struct.field("kind")
