@@ -143,7 +143,7 @@ def read_run(path: Path) -> Run:
     Raises:
         UserError: there is no run, more than one, a faulty results file, or one without its samples.
     """
-    if not _is_lmms_eval(path):
+    if not is_lmms_eval(path):
         # Imported here: the formats build on this module.
         from emt_core.formats.known import read_other
 
@@ -157,7 +157,7 @@ def read_run(path: Path) -> Run:
     return Run(path=file, name=name, tasks=tasks, groups=leaf_groups(results.group_subtasks or {}, tasks), results=raw)
 
 
-def _is_lmms_eval(path: Path) -> bool:
+def is_lmms_eval(path: Path) -> bool:
     """Whether lmms-eval wrote this, all of it or in part."""
     return run_file(path) is not None if path.is_file() else path.is_dir() and bool(run_files(path))
 

@@ -144,7 +144,6 @@ def _sample(row: Row, where: str, subset: str) -> Sample:
     if row.get("index") is None:
         raise UserError(f"{where}: field 'index': expected the sample's number, found nothing")
     group = asked.get("group_id")
-    repeated = group is not None and group != asked.get("sample_id", group)
     target = row.get("target")
     if isinstance(target, list):
         target = target[0] if len(target) == 1 else json.dumps(target, ensure_ascii=False)
@@ -156,7 +155,7 @@ def _sample(row: Row, where: str, subset: str) -> Sample:
         target=target or None,
         question=_question(row),
         group=subset or None,
-        cluster=f"{subset}/{group}" if repeated else None,
+        cluster=None if group is None else f"{subset}/{group}",
     )
 
 

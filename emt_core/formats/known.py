@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emt_core.errors import UserError, listed
 from emt_core.formats import evalscope, inspect_logs, lm_eval, tables, vlmevalkit
-from emt_core.runs import Run
+from emt_core.runs import Run, is_lmms_eval
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ FORMATS = (
 """In the order in which they are tried; lmms-eval's own runs come before them all."""
 
 
+def is_other(path: Path) -> bool:
+    """Whether this is a run of a harness that is not lmms-eval."""
+    return path.exists() and not is_lmms_eval(path) and any(one.is_one(path) for one in FORMATS)
+
+
 def read_other(path: Path) -> Run:
     """Read a run that lmms-eval did not write; the path alone says what it is.
 
@@ -43,7 +48,7 @@ def read_other(path: Path) -> Run:
         raise UserError(f"{path} does not exist: expected a run, such as an lmms-eval output folder")
     found = next((one for one in FORMATS if one.is_one(path)), None)
     if found is None:
-        raise UserError(f"{path} contains no run that is known here: {_seen(path)}; expected {_expected()}")
+        raise UserError(f"{path} is no run that is known here: {_seen(path)}; expected {_expected()}")
     return found.read(path)
 
 
@@ -55,5 +60,7 @@ def _expected() -> str:
 def _seen(path: Path) -> str:
     if path.is_file():
         return f"found a file *{path.suffix}" if path.suffix else "found a file without an ending"
+    if not any(path.iterdir()):
+        return "the folder is empty"
     names = sorted(file.name + ("/" if file.is_dir() else "") for file in path.iterdir())
     return f"found {listed(names[:5])}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")

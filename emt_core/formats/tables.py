@@ -1,4 +1,6 @@
-"""Plain tables: CSV, TSV, JSON (lines), parquet or xlsx with a row for each document, and folders of them, one for each task.
+"""Plain tables (CSV, TSV, JSON, JSON lines, parquet, xlsx) with a row for each document, and folders of them.
+
+A table of a folder is a task of that name, unless a column `task` says otherwise.
 
 Columns: `id`; `score` or other metrics, as numbers; and if wanted `task`, `prediction`, `target`, `question`, `group`
 and `cluster`. Any other column of numbers is a metric too, which `--metric TASK=NAME` chooses.
@@ -39,8 +41,8 @@ _NO_SCORE = ("", "nan", "none", "null")
 
 
 def is_table(path: Path) -> bool:
-    """Whether this is a table of scores, or a folder with one in it."""
-    return any(_has_id(file) for file in _files(path))
+    """Whether this is a table, whatever its columns, or a folder with a table of scores in it."""
+    return (path.is_file() and bool(_files(path))) or any(_has_id(file) for file in _files(path))
 
 
 def read_tables(path: Path) -> Run:

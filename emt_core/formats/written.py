@@ -77,7 +77,7 @@ def as_run(
     """Return the run at `path`, written by `harness`, of `model`.
 
     Raises:
-        UserError: it has no task, or a task's name is no file's name.
+        UserError: it has no task.
     """
     numbers = count()
     found = {task.name: _task(task, next(numbers)) for task in tasks}
@@ -118,6 +118,32 @@ def sample_row(sample: Sample) -> Row:
         kind = "multiple_choice" if sample.choices else "short_answer"
         row["judge_target"] = {"kind": kind, "label": sample.target, "choices": list(sample.choices) or None}
     return row
+
+
+def write_as_lmms_eval(run: Run, judged: Mapping[str, bool]) -> Path:
+    """Write a run as lmms-eval would, into a folder that goes when the process ends; returns the folder.
+
+    `judged` are the metrics that a judge will add, with whether higher is better; they come before the run's own.
+
+    Raises:
+        UserError: a task's name is no file's name.
+    """
+    folder = Path(tempfile.mkdtemp(dir=_folder()))
+    for task in run.tasks.values():
+        if "/" in task.name:
+            raise UserError(f"{task.shown}: task {task.name!r}: expected a name without '/', which a file can have")
+        shutil.copyfile(task.samples, folder / f"converted_samples_{task.name}.jsonl")
+    tasks = run.tasks.values()
+    results = dict(run.results) | {
+        "results": {task.name: {f"{name},none": None for name in (*judged, *task.metrics)} for task in tasks},
+        "configs": {task.name: dict(task.config) for task in tasks},
+        "versions": {task.name: task.version for task in tasks},
+        "higher_is_better": {task.name: {**judged, **task.higher_is_better} for task in tasks},
+        "n-samples": {task.name: {"original": task.original, "effective": task.effective} for task in tasks},
+        "group_subtasks": {name: list(members) for name, members in run.groups.items()},
+    }
+    (folder / "converted_results.json").write_text(json.dumps(results, indent=2, default=str), encoding="utf-8")
+    return folder
 
 
 def _is_list(target: str) -> bool:

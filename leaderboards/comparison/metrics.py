@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isinf
 from typing import Any, Literal
 
 from emt_core.errors import UserError
@@ -125,7 +124,7 @@ def survey(task: Task, rows: Iterable[Mapping[str, Any]]) -> Survey:
 
 
 def _is_score(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and abs(value) < 2**1000 and not isinf(value)
+    return isinstance(value, bool | int | float) and (value != value or abs(value) < 2**1000)
 
 
 def choose(task: Task, found: Survey, wanted: str | None) -> Metric:

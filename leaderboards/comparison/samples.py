@@ -243,12 +243,17 @@ def _objects(text: pl.Expr) -> pl.Expr:
 
 def _class(layout: _Layout) -> pl.Expr:
     grouped = _in_objects(layout, layout.group_key) if layout.group_key and not layout.number else []
-    target = pl.coalesce("group", *grouped, "target")
+    group = pl.coalesce("group", *grouped)
+    target = pl.coalesce(group, "target")
     if not layout.target:
         return target
     kind = pl.col("judge_target").struct.field("kind")
     name = pl.col("judge_target").struct.field("class_name")
-    return pl.when(kind == "classification").then(target).when(kind == "multiple_choice").then(name)
+    return (
+        pl.when(kind == "classification")
+        .then(target)
+        .otherwise(pl.coalesce(pl.when(kind == "multiple_choice").then(name), group))
+    )
 
 
 def _once_each(task: Task, frame: pl.DataFrame) -> pl.DataFrame:

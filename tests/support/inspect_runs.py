@@ -1,6 +1,6 @@
 """Write run logs with the real inspect_ai and its mock model: addition and capitals, right on so many questions.
 
-Run with inspect_ai 0.3 installed: python inspect_runs.py FOLDER RIGHT_OF_120 [eval|json]
+Run with inspect_ai 0.3 installed: python inspect_runs.py FOLDER RIGHT [eval|json] [QUESTIONS]
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from inspect_ai.scorer import Score, accuracy, choice, match, mean, scorer
 from inspect_ai.solver import generate, multiple_choice
-
-QUESTIONS = 120
 
 
 @scorer(metrics=[mean()])
@@ -49,12 +47,13 @@ def main() -> None:
     """Write the logs."""
     folder, right = Path(sys.argv[1]), int(sys.argv[2])
     kind = sys.argv[3] if len(sys.argv) > 3 else "eval"
-    sums = [Sample(input=f"What is {i} + {i}?", target=str(2 * i), id=f"sum-{i}") for i in range(QUESTIONS)]
+    count = int(sys.argv[4]) if len(sys.argv) > 4 else 120
+    sums = [Sample(input=f"What is {i} + {i}?", target=str(2 * i), id=f"sum-{i}") for i in range(count)]
     options = [
-        Sample(input=f"Which is {i}?", choices=[str(i), str(i + 1)], target="A", id=i) for i in range(1, QUESTIONS + 1)
+        Sample(input=f"Which is {i}?", choices=[str(i), str(i + 1)], target="A", id=i) for i in range(1, count + 1)
     ]
-    answers = [f"The sum is {2 * i}" if i < right else "I do not know" for i in range(QUESTIONS)]
-    letters = ["ANSWER: A" if i < right else "ANSWER: B" for i in range(QUESTIONS)]
+    answers = [f"The sum is {2 * i}" if i < right else "I do not know" for i in range(count)]
+    letters = ["ANSWER: A" if i < right else "ANSWER: B" for i in range(count)]
     tasks = [
         (Task(dataset=MemoryDataset(sums, name="sums"), solver=generate(), scorer=match(), name="sums"), answers),
         (
