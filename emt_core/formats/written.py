@@ -95,10 +95,8 @@ def as_run(
 def document_number(name: int | str) -> int:
     """Return the number that a document goes by: its own if it has one, else one made of its name by SHA-256."""
     text = str(name)
-    if text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and str(int(text)) == text:
-        number = int(text)
-        if abs(number) < _LARGEST:
-            return number
+    if len(text) < 20 and text.isascii() and text.isdigit() and str(int(text)) == text and int(text) < _LARGEST:
+        return int(text)
     return _LARGEST + int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8]) % _LARGEST
 
 

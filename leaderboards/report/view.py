@@ -227,6 +227,7 @@ def _flips(
 def _flip(flip: Flip, image: int | str, cause: str | None) -> dict[str, Any]:
     return {
         **({"cause": cause} if cause else {}),
+        **({"name": flip.name} if flip.name else {}),
         "doc": flip.doc_id,
         "lost": flip.direction == "lost",
         "question": _excerpt(flip.question),

@@ -136,7 +136,7 @@ function flipCard(row) {
     make("div", {}, make("dt", {}, "Question"), make("dd", {}, ...foreign(row.question))),
     make("div", {}, make("dt", {}, "Right answer"), make("dd", {}, ...foreign(row.target))),
     make("div", { class: "answers" }, answer("Base", row.base), answer("Candidate", row.candidate)));
-  const id = make("p", { class: "id" }, `doc_id ${row.doc} · ${row.lost ? "lost" : "gained"}${row.cause ? `: ${row.cause}` : ""}`);
+  const id = make("p", { class: "id" }, `${row.name ?? `doc_id ${row.doc}`} · ${row.lost ? "lost" : "gained"}${row.cause ? `: ${row.cause}` : ""}`);
   return make("article", { class: "flip" }, make("div", {}, image), make("div", {}, id, facts));
 }
 
