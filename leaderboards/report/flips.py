@@ -68,9 +68,9 @@ def read_flips(paired: PairedTask, most: int, leaked: Mapping[str, Set[int]] | N
             for side, text in (("base", base), ("candidate", candidate))
         }
         name = printable((base["document"] or "")[:_REASON])
-        shown = {"name": name} if name not in ("", str(doc_id)) else {}
         question, target = excerpt(base["input"] or ""), excerpt(base["target"] or "")
-        flips.append(Flip(doc_id, row, direction, question, target, **answers, **shown))
+        other = name if name not in ("", str(doc_id)) else None
+        flips.append(Flip(doc_id, row, direction, question, target, name=other, **answers))
     return flips
 
 

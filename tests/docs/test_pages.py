@@ -145,7 +145,22 @@ def world(tmp_path_factory) -> Path:
     shutil.copytree(folder / "emt-demo" / "full_low", folder / "emt-demo" / "full_high")
     shutil.copyfile(ROOT / "emt_tasks" / "demo" / "matrix.yaml", folder / "emt-demo" / "matrix.yaml")
     write_birds(folder)
+    write_other_harnesses(folder)
     return folder
+
+
+def write_other_harnesses(folder: Path) -> None:
+    """The runs of docs/tutorials/other-harnesses.md: what the harnesses wrote, and two tables of grades."""
+    for harness in ("lm_eval", "evalscope", "vlmevalkit"):
+        for theirs, ours in (("base", "base"), ("cand", "tuned")):
+            written = ROOT / "tests" / "emt_core" / "formats" / "data" / harness / theirs
+            shutil.copytree(written, folder / harness.replace("_", "-") / ours)
+    (folder / "scores").mkdir()
+    for name, lost in (("base", 0), ("tuned", 1)):
+        rows = "".join(
+            f"q{i},{6 + i % 3 - lost * (i % 5 == 0)},{'charts' if i % 2 else 'photos'}\n" for i in range(400)
+        )
+        (folder / "scores" / f"{name}.csv").write_text(f"id,score,group\n{rows}", encoding="utf-8")
 
 
 def write_birds(folder: Path) -> None:

@@ -127,8 +127,8 @@ def test_scores_from_0_to_1_give_what_they_gave_with_or_without_a_stated_range(t
 
 @pytest.mark.parametrize("shape", ["grades", "skewed"])
 def test_a_gate_errs_no_more_than_it_may(shape: str) -> None:
-    """300 candidates of 200 documents that lost the margin: of 15 expected by chance, 27 leave less than 0.3 %."""
-    found = measure(shape, 200, 300, stated=False)
-    assert found["pass"] <= 27 / 300
-    assert found["fail"] <= 27 / 300
-    assert measure(shape, 200, 100, stated=False, lost=0.0)["pass"] > 0.5
+    """100 candidates of 100 documents that lost the margin: of 5 expected to err, more than 12 are so in 0.2 % of tests."""
+    found = measure(shape, 100, 100, stated=False)
+    assert found["pass"] <= 0.12
+    assert found["fail"] <= 0.12
+    assert measure(shape, 100, 20, stated=False, lost=0.0)["pass"] > 0.5
