@@ -71,9 +71,11 @@ def main() -> None:
     """Print a line for each shape, size and way to know the range."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=400)
-    runs = parser.parse_args().runs
+    parser.add_argument("--documents", default="100,300,1000")
+    arguments = parser.parse_args()
+    runs = arguments.runs
     for shape in SHAPES:
-        for n in (100, 300, 1000):
+        for n in map(int, arguments.documents.split(",")):
             for stated in (False, True):
                 found = measure(shape, n, runs, stated=stated)
                 power = measure(shape, n, runs, stated=stated, lost=0.0)["pass"]

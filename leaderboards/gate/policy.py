@@ -19,10 +19,9 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 def _margin(value: Any) -> float | str:
     """Check a margin: a number, or per cent of the base, such as "5 %"; a number may be a text."""
-    if isinstance(value, str) and (found := _SHARE.fullmatch(value.strip())):
-        value = found[1]
-        if float(value) < 100:
-            return f"{float(value):g} %"
+    share = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if share is not None and float(share[1]) < 100:
+        return f"{float(share[1]):g} %"
     try:
         number = nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
