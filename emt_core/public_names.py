@@ -56,6 +56,13 @@ def public_arguments(arguments: str | Mapping[str, Any] | None) -> str | None:
     return ",".join(map(_public_argument, _NEXT_ARGUMENT.split(arguments))) if arguments else None
 
 
+def named_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, str]:
+    """Return lmms-eval's `model_args` by name, as they are: they may hold paths, and are not fit to publish."""
+    if isinstance(arguments, Mapping):
+        return {str(name): str(value) for name, value in arguments.items()}
+    return dict(part.partition("=")[::2] for part in _NEXT_ARGUMENT.split(arguments)) if arguments else {}
+
+
 def _public_argument(argument: str) -> str:
     name, separator, value = argument.partition("=")
     if not separator:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import UserError
-from emt_core.public_names import digest, public_arguments, public_folder, public_name
+from emt_core.public_names import digest, named_arguments, public_arguments, public_folder, public_name
 from emt_core.results import Counts, Results, read_results
 
 _RESULTS = re.compile(r"(?P<stamp>.+)_results\.json")
@@ -97,6 +97,11 @@ class Run:
         """What lmms-eval calls this kind of model, such as `emt_vlm`."""
         kind = self.settings.get("model")
         return public_name(kind) if kind else None
+
+    @property
+    def named_arguments(self) -> Mapping[str, str]:
+        """The model's arguments by name. They may hold paths: publish `model_args` instead."""
+        return named_arguments(self.settings.get("model_args"))
 
     @property
     def model_args(self) -> str | None:

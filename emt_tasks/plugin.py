@@ -174,6 +174,22 @@ def run_lmms_eval_on(
     return results
 
 
+def model_class(name: str) -> type:
+    """Return one of lmms-eval's own models."""
+    from lmms_eval.models import get_model
+
+    found: type = get_model(name)
+    return found
+
+
+def as_openai(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a chat of lmms-eval's as a server takes it, images in it as PNG: no pixel is changed."""
+    from lmms_eval.protocol import ChatMessages
+
+    found: list[dict[str, Any]] = ChatMessages(messages=list(chat)).to_openai_messages()
+    return found
+
+
 def load_tasks(names: Sequence[str]) -> dict[str, Any]:
     """Return lmms-eval's tasks by name, groups expanded."""
     from lmms_eval.tasks import TaskManager, get_task_dict

@@ -28,6 +28,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "lwf": {"regularise.kl": {"weight": 1.0}},
     "l2_sp": {"regularise.l2_sp": {"weight": 0.01}},
     "ewc": {"regularise.ewc": {"weight": 100.0, "sources": OTHERS}},
+    "projection": {"regularise.projection": {"share": 0.5}},
     "dft": {"regularise.loss": "dft"},
     "asft": {"regularise.loss": "dft", "regularise.kl": {"weight": 0.1}},
     "replay": {"mixture.sources": [{"data": "demo_digits"}, *({**one, "ratio": 0.1} for one in OTHERS)]},
@@ -100,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="keeps models, runs and figures")
     parser.add_argument("--seeds", type=int, default=5, help="how many: 0, 1, 2, …")
+    parser.add_argument("--ways", default=",".join(WAYS), help="which, separated by commas")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     os.environ |= {"TQDM_DISABLE": "1", "TQDM_LEAVE": ""}
@@ -109,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     base = train("base", 0, options.folder)
     print(HEADER, "|---" * (HEADER.count("|") - 1) + "|", sep="\n", flush=True)
-    for way in WAYS:
+    for way in options.ways.split(","):
         runs = [train(way, seed, options.folder) for seed in range(options.seeds)]
         print(row(way, runs, base), flush=True)
     return 0

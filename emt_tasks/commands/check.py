@@ -33,6 +33,7 @@ from emt_tasks.commands.options import (
 )
 from emt_tasks.commands.planning import plan_tasks, tell_plan
 from emt_tasks.commands.telling import AnnotateOption, LogOption, SummaryOption, prepare_telling
+from emt_tasks.models import engines
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
 from leaderboards.comparison.causes import Causes, find_causes
 from leaderboards.comparison.forgetting import Comparison
@@ -166,6 +167,10 @@ def check_command(
         typer.echo(in_a_line(found))
     telling.tell(told, report=page)
     typer.echo(f"Report written to {page}", err=True)
+    have_weights = not any(is_run(model) or engines.read(model, model_kind) for model in (base, candidate))
+    if results[0].outcome == "forgetting" and have_weights:
+        command = f"emt rescue {base} {candidate} --learn {finetuned_on or 'TASK'} --tasks {','.join(names)}"
+        typer.echo(f"To look for a merge that passes: {command}", err=True)
     raise typer.Exit(results[0].exit_code)
 
 

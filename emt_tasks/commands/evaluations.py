@@ -145,8 +145,7 @@ def _model_of(run: Path, settings: EvaluationSettings) -> EvaluationSettings:
     found = read_run(run)
     if found.model_kind not in (None, "emt_vlm"):
         raise UserError(f"{run}: this run is of {found.model_kind}, which asks otherwise; give a run of emt eval")
-    given = found.settings.get("model_args")
-    named = dict(part.partition("=")[::2] for part in given.split(",")) if isinstance(given, str) else given or {}
+    named = dict(found.named_arguments)
     adapter = named.pop("peft", None)
     model = named.pop("pretrained", adapter)
     if not model:

@@ -189,7 +189,7 @@ def _search(
             merges.apply(merge)
             new = sampled.scores(lm, count, start)
             known[merge] = found = {task: np.concatenate([found[task], new[task]]) for task in found}
-        progress.update()
+            progress.update()
         return {task: values[:count] for task, values in found.items()}
 
     with environment(tuned), tqdm(desc="Merges") as progress:
@@ -317,9 +317,9 @@ def _table(trials: Sequence[Trial]) -> Table:
     from leaderboards.report.text import number
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("merge", no_wrap=True)
-    for column in ("documents a task", "learned, %", "worst drop, points"):
-        table.add_column(column, justify="right")
+    table.add_column("merge", overflow="fold")
+    for column in ("documents", "learned, %", "worst drop"):
+        table.add_column(column, justify="right", no_wrap=True)
     plain = [trial for trial in trials if not trial.merge.parts and trial.merge.sparse is None]
     others = [trial for trial in trials if trial not in plain and trial.documents == trials[0].documents]
     for trial in [*sorted(plain, key=lambda one: one.merge.share), *others[:_OTHERS_SHOWN]]:

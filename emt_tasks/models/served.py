@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from emt_core.errors import UserError
 from emt_core.public_names import public_name
+from emt_tasks import plugin
 from emt_tasks.models.documents import Request, continuation, load_images
 from emt_tasks.models.engines import ENGINES, KEY_VARIABLE, Served, api_key
 from emt_tasks.models.generation import GenerationSettings, cut
@@ -206,11 +207,7 @@ class EmtServed(lmms):  # type: ignore[misc]
         )
 
     def _as_openai(self, request: Request) -> list[Message]:
-        """Return a request's chat as a server takes it, images in it as PNG: no pixel is changed."""
-        from lmms_eval.protocol import ChatMessages
-
-        found: list[Message] = ChatMessages(messages=self.messages(request)).to_openai_messages()
-        return found
+        return plugin.as_openai(self.messages(request))
 
     def _not_answered(self, failures: Sequence[str], asked: int) -> UserError:
         reason = failures[0].partition("] ")[2] or failures[0]

@@ -242,7 +242,7 @@ RULES = (
         (has_others, fits_with("ewc")),
         lambda facts: {"ewc": {"weight": 100.0, "sources": reference(facts)}},
         "holds each weight near the base's by how much other data depends on it; costs two copies of what is trained",
-        ("ewc",),
+        ("ewc", "together"),
     ),
     Rule(
         "regularise",
@@ -287,14 +287,13 @@ RULES = (
         (watches,),
         probe,
         "watches a task of each other quadrant; training ends once one is shown to have lost more than {stop:g} points",
-        ("alarm",),
+        ("alarm", "stopped"),
     ),
     Rule(
         "probe",
         (),
         None,
         "nothing to watch: no task of another quadrant has its data here",
-        ("alarm",),
     ),
     Rule(
         "evaluate.tasks",

@@ -172,5 +172,6 @@ def _is_merger(name: str, vision: str) -> bool:
 
 def _is_attention(name: str, module: Any, llm: str) -> bool:
     """Whether a module of the language model is an attention layer: by its class, as models name it differently."""
-    has_projections = any(isinstance(child, nn.Linear) for child in module.children())
+    # An adapter wraps a projection.
+    has_projections = any(isinstance(getattr(child, "base_layer", child), nn.Linear) for child in module.children())
     return _inside(name, llm) and _ATTENTION.search(type(module).__name__) is not None and has_projections

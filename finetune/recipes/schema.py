@@ -243,6 +243,15 @@ class Consolidation(_Section):
     examples: Count = 256
 
 
+class Projection(_Section):
+    """Weights change only beside the base's strongest directions (OSF, arXiv 2504.07097).
+
+    `share` is the share of each weight matrix's singular directions, the strongest ones, that no change may touch.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
 class Regularise(_Section):
     """What holds the model near its base; each is off unless given. `replay` needs no field: it is a mixture's source.
 
@@ -253,6 +262,7 @@ class Regularise(_Section):
     kl: Divergence | None = None
     l2_sp: Distance | None = None
     ewc: Consolidation | None = None
+    projection: Projection | None = None
     loss: Literal["cross_entropy", "dft"] = "cross_entropy"
 
 
@@ -346,7 +356,7 @@ class Recipe(_Section):
             faults.append(
                 f"quantization: {inside[0]} is trained in full; only LoRA can be trained on quantized weights"
             )
-        distances = [name for name in ("l2_sp", "ewc") if getattr(self.regularise, name)]
+        distances = [name for name in ("l2_sp", "ewc", "projection") if getattr(self.regularise, name)]
         if distances and self.has_lora:
             faults.append(
                 f"regularise.{distances[0]}: with LoRA, how far the adapter's weights have moved says nothing about "

@@ -26,7 +26,7 @@ _ABOUT = 0.05
 _STEP = 0.05
 """Between the shares that are tried beside the best one."""
 
-SPARSE = (Sparse("ties", 0.1), Sparse("ties", 0.3), Sparse("dare", 0.1), Sparse("dare", 0.5))
+SPARSE = (Sparse("ties", 0.2), Sparse("dare", 0.2))
 """What is tried of the change alone, each at the best share and at none."""
 
 SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(10))
@@ -53,7 +53,7 @@ class Trial:
     `learned` is its gain on the new task as a share of the candidate's; `worst` by how much it loses more than the
     margin on its worst task, with two standard errors, from -1 to 1; `drops` its loss on each other task. All are
     estimates. `learned_error` and `drop_error` are the standard errors of `learned` and of the drops' mean, paired by
-    document, as if the tasks' documents were independent; `worst_error` that of the worst drop.
+    document, as if the tasks' documents were independent.
     """
 
     merge: Merge
@@ -63,20 +63,11 @@ class Trial:
     drops: Mapping[str, float]
     learned_error: float = 0.0
     drop_error: float = 0.0
-    worst_error: float = 0.0
 
     @property
     def drop(self) -> float:
         """The mean loss on the other tasks, from -1 to 1."""
         return sum(self.drops.values()) / len(self.drops)
-
-    @property
-    def surely_fails(self) -> bool:
-        """Whether even two standard errors below its estimate the worst drop is beyond its margin.
-
-        `worst` lies two standard errors above the estimate.
-        """
-        return self.worst - 2 * _ERRORS * self.worst_error > 0
 
     @property
     def promising(self) -> bool:
@@ -104,7 +95,6 @@ def weigh(merge: Merge, scores: Scores, aim: Aim) -> Trial:
         drops,
         learned_error=_error(gains) / aim.gained,
         drop_error=sqrt(sum(error**2 for error in errors.values())) / len(errors),
-        worst_error=errors[worst],
     )
 
 
@@ -161,16 +151,16 @@ def refine(
     """Return further trials with those of the last round, the chosen one first.
 
     Shares beside the best one; only some of what changed (TIES, DARE); then one part after the other with the base's
-    weights, or the candidate's: one that helps stays so for the next. A merge that on the first documents surely fails,
-    or surely learned less than the best, is tried on no more.
+    weights, or the candidate's: one that helps stays so for the next. A merge that is no better than the best one on
+    the same few documents is tried on no more.
     """
     trials = [trial for trial in found if trial.documents == documents]
     tried: list[Trial] = []
 
     def attempt(merge: Merge) -> None:
-        best, count = chosen(trials), min(first, documents)
+        best, count = chosen(trials).merge, min(first, documents)
         trial = weigh(merge, evaluate(merge, count), aim)
-        while count < documents and not trial.surely_fails and not _surely_less(trial, best):
+        while count < documents and better(trial) < better(weigh(best, evaluate(best, count), aim)):
             count = min(2 * count, documents)
             trial = weigh(merge, evaluate(merge, count), aim)
         tried.append(trial)
@@ -192,9 +182,3 @@ def refine(
     best_trial = chosen(trials)
     others = [*trials, *(trial for trial in tried if trial.documents < documents)]
     return [best_trial, *sorted((trial for trial in others if trial is not best_trial), key=better)]
-
-
-def _surely_less(trial: Trial, best: Trial) -> bool:
-    """Whether a trial learned less than the best that may pass, by more than two standard errors of both."""
-    apart = best.learned - trial.learned
-    return best.promising and apart > _ERRORS * sqrt(trial.learned_error**2 + best.learned_error**2)

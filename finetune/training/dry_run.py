@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from emt_core.errors import listed
 from finetune.data.loader import Loader
 from finetune.data.mixture import plan
 from finetune.data.scan import describe_skipped, scan, usable
@@ -16,9 +17,13 @@ from finetune.data.sources import open_source
 from finetune.model import building
 from finetune.model.adapters import base_name
 from finetune.model.parts import find_parts
-from finetune.recipes.schema import Recipe
-from finetune.training.evaluation import check_tasks
+from finetune.recipes.schema import Probe, Recipe
+from finetune.training.evaluation import check_tasks, check_watched, watched
 from finetune.training.memory import Memory, Workload, in_words
+from finetune.training.moved import MOST
+from finetune.training.pace import SHARE
+from finetune.training.saving import save_points
+from finetune.training.standing import MARGIN
 from finetune.training.validation import open_watched
 
 if TYPE_CHECKING:
@@ -55,6 +60,7 @@ def describe(recipe: Recipe) -> Iterator[Any]:
     """
     yield recipe.to_yaml()
     check_tasks(recipe.evaluate)
+    check_watched(recipe.probe)
     opened = [open_source(entry, recipe.mixture.max_pixels) for entry in recipe.mixture.used]
     empty = building.empty_model(recipe)
     parts = _parts_table(empty)
@@ -78,6 +84,9 @@ def describe(recipe: Recipe) -> Iterator[Any]:
         yield f"{describe_skipped(opened, bad)}; the first: {bad[0].reason}\n"
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
     yield f"{steps:,} steps of {recipe.batch.size} examples, {mixture.epoch_size:,} examples per epoch\n"
+    if recipe.probe:
+        words = model.config.get_text_config().vocab_size  # type: ignore[union-attr,operator]
+        yield from _looks(recipe, recipe.probe, steps, len(save_points(recipe, mixture, steps)), words)
     yield _memory_table(Workload.of(model, recipe, batch).memory(recipe))
 
 
@@ -132,6 +141,37 @@ def _mixture_table(sources: Sequence[TrainingSource], mixture: Plan) -> Any:
     for source, size, count in zip(sources, mixture.sizes, mixture.counts, strict=True):
         table.add_row(source.name, f"{size:,}", f"{count:,}", f"{100 * count / mixture.epoch_size:.1f} %")
     return table
+
+
+def _looks(recipe: Recipe, chosen: Probe, steps: int, saves: int, words: int) -> Iterator[str]:
+    """Say what is watched, how often, what follows, and what it costs.
+
+    Args:
+        recipe: the run's.
+        chosen: its probe.
+        steps: of the run.
+        saves: how many checkpoints it writes.
+        words: in the model's vocabulary.
+    """
+    tasks = watched(chosen)
+    named = [f"{task} (learned)" if task == chosen.learn else task for task in tasks]
+    often = (
+        f"as often as takes at most {100 * SHARE:g} % of the time"
+        if chosen.every == "auto"
+        else f"after every {chosen.every:,} steps, {steps // chosen.every:,} times"
+    )
+    then = "training ends" if chosen.then == "end" else "the learning rate falls to a tenth"
+    stop = f"; {then} once one is shown to have lost more than {chosen.stop:g} points" if chosen.stop else ""
+    yield f"probe: {chosen.documents} of at most {chosen.pool} documents of {listed(named)}, {often}{stop}"
+    kept = in_words(len(tasks) * min(chosen.documents, chosen.pool) * MOST * words * 2)
+    yield f"the base answers the pools before the first step; of its probabilities at most {kept} are kept in memory"
+    if recipe.save.keep == "best":
+        margin = chosen.stop or MARGIN
+        yield (
+            f"save.keep: best scores the pools {saves:,} more times, and keeps the checkpoint that learned most of "
+            f"those that lost at most {margin:g} points"
+        )
+    yield ""
 
 
 def _memory_table(estimate: Memory) -> Any:

@@ -189,6 +189,7 @@ class Training:
         self._check(step, loss, norm)
         with told_what_fits(self._whole, self.recipe, batches[0]):  # the optimiser's moments come with its first step
             self.optimiser.step()
+        self._regularisers.after_step()
         self.optimiser.zero_grad(set_to_none=True)
         pairs = zip(losses_by_source.tolist(), counts.tolist(), strict=True)
         by_source = [total / count if count else None for total, count in pairs]

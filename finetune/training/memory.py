@@ -120,7 +120,8 @@ def _copies(recipe: Recipe) -> int:
     """Return how many numbers the regularisers keep for each trained weight."""
     chosen = recipe.regularise
     learns_from_base = chosen.kl is not None and not chosen.kl.sources and not recipe.has_lora
-    return (chosen.l2_sp is not None) + 2 * (chosen.ewc is not None) + learns_from_base
+    projected = 2 * (chosen.projection is not None)
+    return (chosen.l2_sp is not None) + 2 * (chosen.ewc is not None) + projected + learns_from_base
 
 
 def _quantized_layers(model: Any, recipe: Recipe) -> list[Any]:

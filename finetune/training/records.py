@@ -34,7 +34,8 @@ class Records:
     def base(self, found: Mapping[str, Any]) -> None:
         """Record what is known of the watched tasks before the first step; a resumed run has it already."""
         if self._accelerator.is_main_process and 0 not in logged(self._output, PROBE):
-            self._append({"step": 0, PROBE: found})
+            learn = self._recipe.probe.learn if self._recipe.probe else None
+            self._append({"step": 0, PROBE: found, **({"learn": learn} if learn else {})})
             self._track({}, {PROBE: found}, 0)
 
     def step(self, line: Mapping[str, Any]) -> None:

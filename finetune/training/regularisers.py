@@ -1,7 +1,8 @@
 """What holds a model near its base while it learns: terms of the loss beside that of the answers.
 
 A term either adds its gradient to the weights' (`Pull`: L2-SP, EWC), after the step's passes, or has passes of its own
-(`Divergence`: KL), before them. Every process has the whole model: sharded ones are refused.
+(`Divergence`: KL), before them; `Projection` corrects the weights after the step. Every process has the whole model:
+sharded ones are refused.
 """
 
 from __future__ import annotations
@@ -57,6 +58,38 @@ class Pull:
             if weights.grad is not None:
                 weights.grad.add_(pull, alpha=self._weight)
         return total
+
+
+class Projection:
+    """Takes out of each weight matrix's change what lies in the base's strongest singular directions.
+
+    Δ ← (I − U Uᵀ) Δ (I − Vᵀ V), with U `(out, kept)` and V `(kept, in)` the base's first singular vectors. OSF (arXiv
+    2504.07097) projects gradients; the steps of an adaptive optimiser leave the subspace all the same, so here the
+    change itself is projected, after each step. Vectors, such as biases, are free.
+
+    Args:
+        share: of each matrix's singular directions, those that are kept.
+        trained: the weights by name, still the base's.
+    """
+
+    def __init__(self, share: float, trained: Mapping[str, torch.Tensor]) -> None:
+        self._kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        for weights in trained.values():
+            matrix = weights.detach().flatten(1).float() if weights.dim() > 1 else None
+            if matrix is None or (count := int(share * min(matrix.shape))) == 0:
+                continue
+            left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+            # Copies: a slice would keep all of the singular vectors.
+            self._kept.append((weights, matrix.clone(), left[:, :count].clone(), right[:count].clone()))
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Project the change of all weights."""
+        for weights, base, left, right in self._kept:
+            change = weights.flatten(1).float() - base
+            change -= left @ (left.T @ change)
+            change -= (change @ right.T) @ right
+            weights.copy_((base + change).view_as(weights))
 
 
 @dataclass(frozen=True)
@@ -129,7 +162,8 @@ class Regularisers:
         self._by_own_probability = chosen.loss == "dft"
         self._lwf = chosen.kl.weight if chosen.kl and not chosen.kl.sources else None
         self._reference: dict[str, torch.Tensor] | None = None
-        if not (chosen.kl or chosen.l2_sp or chosen.ewc):
+        self._projection: Projection | None = None
+        if not (chosen.kl or chosen.l2_sp or chosen.ewc or chosen.projection):
             return
         if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED"):
             raise UserError("regularise: not with sharded models (FSDP, DeepSpeed); mix in other data instead")
@@ -141,6 +175,8 @@ class Regularisers:
         with evaluating(model):
             if chosen.l2_sp:
                 self.pulls.append(Pull("l2_sp", chosen.l2_sp.weight, trained))
+            if chosen.projection:
+                self._projection = Projection(chosen.projection.share, trained)
             if chosen.ewc:
                 batches = _batches(recipe, chosen.ewc.sources, collator, chosen.ewc.examples, 1, accelerator)
                 importance = fisher(model, self._head, trained, batches)
@@ -181,6 +217,11 @@ class Regularisers:
     def add(self) -> dict[str, float]:
         """Add the gradients of the terms that need no pass; return the terms by name."""
         return {pull.name: pull.add() for pull in self.pulls}
+
+    def after_step(self) -> None:
+        """Put the weights where they may be, after the optimiser's step."""
+        if self._projection is not None:
+            self._projection.apply()
 
     @contextmanager
     def _base_weights(self) -> Iterator[None]:

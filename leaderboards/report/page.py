@@ -14,6 +14,7 @@ from leaderboards.comparison.causes import Causes
 from leaderboards.comparison.forgetting import Comparison, TaskComparison, compare
 from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.pairing import pair_task
+from leaderboards.comparison.training import read_training
 from leaderboards.gate.decide import GateResult, decide
 from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import Candidate
@@ -96,5 +97,6 @@ def write_report(
         )
         return read_flips(paired, most, find_leaked(paired, comparison.finetuned_on))
 
-    context = make_view(base, candidates, results, read, finetuned_on=finetuned_on, causes=causes)
+    trainings = [read_training(result.comparison.candidate) for result in results]
+    context = make_view(base, candidates, results, read, finetuned_on=finetuned_on, causes=causes, trainings=trainings)
     write_text(out, render("report.html", context), overwrite=overwrite)

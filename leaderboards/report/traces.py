@@ -13,6 +13,7 @@ from leaderboards.comparison.forgetting import Comparison, Scores
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.charts import Axis, make_axis
 from leaderboards.report.overlaps import bearings, layers, pixels
+from leaderboards.report.text import with_bounds
 from leaderboards.statistics import Interval
 
 HEIGHT = 220
@@ -28,7 +29,7 @@ class Point:
 
     `ring` is the layer of its mark, `bearing` where on the ring its small mark is, and `dash` the layer of the line
     that leads to it, as `overlaps` says. The base is one model with a mark on one spot: `ring` is None where an earlier
-    curve has drawn it.
+    curve has drawn it. `said` is what is told of it where the pointer rests on it.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Point:
     ring: int | None = 0
     bearing: int = 0
     dash: int = 0
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def trace(pairs: Sequence[tuple[Candidate, Comparison]], finetuned_on: str | Non
     across = {name: [_curve(recipe, name, task, pairs, find) for recipe in recipes] for name in names}
     places = [model[1] for curves in across.values() for curve in curves for model in curve]
     x = make_axis(_ends(places), least=LEAST_SPAN, within=(0, 100), ticks=5)
-    panels = tuple(_panel(name, across[name], recipes, x, _members(pairs[0][1], name)) for name in names)
+    panels = tuple(_panel(name, task, across[name], recipes, x, _members(pairs[0][1], name)) for name in names)
     return Traces(task, recipes, panels) if panels else None
 
 
@@ -119,14 +121,17 @@ def _curve(
     return models
 
 
-def _panel(name: str, curves: list[list[_Model]], recipes: tuple[str, ...], x: Axis, tasks: tuple[str, ...]) -> Panel:
+def _panel(
+    name: str, task: str, curves: list[list[_Model]], recipes: tuple[str, ...], x: Axis, tasks: tuple[str, ...]
+) -> Panel:
     values = _ends(model[2] for curve in curves for model in curve)
     y = make_axis(values, least=LEAST_SPAN, within=(0, 100), ticks=5)
     panel = Panel(name, tasks, x, y, ())
 
     def point(model: _Model) -> Point:
         label, across, up = model
-        return Point(label, across, up, x(across.estimate or 0.0), panel.up(up.estimate or 0.0))
+        said = f"{label}: {with_bounds(across)} on {task}, {with_bounds(up)} here"
+        return Point(label, across, up, x(across.estimate or 0.0), panel.up(up.estimate or 0.0), said=said)
 
     drawn = [
         Curve(recipe, index, tuple(point(model) for model in models))

@@ -11,6 +11,7 @@ from leaderboards.comparison.breakdown import ClassComparison
 from leaderboards.comparison.causes import Causes
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
 from leaderboards.comparison.matrix import QUADRANTS
+from leaderboards.comparison.training import Training
 from leaderboards.gate.decide import GateResult
 from leaderboards.gate.output import compared_by, notes
 from leaderboards.report.candidates import Candidate
@@ -20,6 +21,7 @@ from leaderboards.report.flips import Answer, Flip
 from leaderboards.report.images import Thumbnails
 from leaderboards.report.text import Excerpt, printable
 from leaderboards.report.traces import HEIGHT, trace
+from leaderboards.report.training import Looks, draw_looks
 from leaderboards.report.verdict import VerdictText, describe, describe_all
 from leaderboards.statistics import Interval
 
@@ -64,6 +66,7 @@ class CandidateView:
     bars_axis: Axis
     why: Why | None
     reliability: tuple[tuple[str, tuple[Curve, ...]], ...]
+    looks: Looks | None
     notes: tuple[str, ...]
     compared_by: tuple[str, ...]
 
@@ -89,17 +92,19 @@ def make_view(
     *,
     finetuned_on: str | None,
     causes: Sequence[Sequence[Causes]] = (),
+    trainings: Sequence[Training | None] = (),
 ) -> dict[str, Any]:
     """Return the template's context.
 
     `results` are the candidates' gate results against `base`; `read_flips` reads one task's flipped samples; `causes`
-    are each candidate's, where its losses were diagnosed.
+    are each candidate's, where its losses were diagnosed; `trainings` what was seen of each while it was trained.
     """
     compared = list(zip(candidates, results, strict=True))
     known = causes or [()] * len(compared)
+    watched = trainings or [None] * len(compared)
     views = [
-        _candidate(index, base.label, *pair, why=draw(found))
-        for index, (pair, found) in enumerate(zip(compared, known, strict=True))
+        _candidate(index, base.label, *pair, why=draw(found), looks=draw_looks(training) if training else None)
+        for index, (pair, found, training) in enumerate(zip(compared, known, watched, strict=True))
     ]
     thumbnails = Thumbnails()
     data: dict[str, list[Any]] = {
@@ -133,7 +138,9 @@ def make_view(
     }
 
 
-def _candidate(index: int, base: str, candidate: Candidate, result: GateResult, why: Why | None) -> CandidateView:
+def _candidate(
+    index: int, base: str, candidate: Candidate, result: GateResult, *, why: Why | None, looks: Looks | None
+) -> CandidateView:
     rows, forest_axis = forest(result)
     bars, bars_axis = lost_answers(result.comparison.tasks)
     return CandidateView(
@@ -150,6 +157,7 @@ def _candidate(index: int, base: str, candidate: Candidate, result: GateResult, 
         reliability=tuple(
             (task.task, curves(task.calibration)) for task in result.comparison.tasks if task.calibration
         ),
+        looks=looks,
         notes=(*_limits(result.comparison), *notes(result)),
         compared_by=tuple(compared_by(result.comparison)),
     )

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from emt_tasks.tasks.auto import AUTO
 from tests.support.pages import PAGES, ROOT, blocks, commands, emt_words, parse, words
 
 NEED_NO_MODEL = (
@@ -28,6 +29,9 @@ NEED_NO_MODEL = (
     "judge",
     "doctor --quick",
 )
+WRITTEN = "rescue/retrain.yaml"
+"""A recipe that the command before it on the page writes."""
+
 OWN_TASKS = {"birds", "birds_qa", "parts", "parts_questions", "mmmu_val"}
 EMT = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is not None]
 OTHERS = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is None]
@@ -44,12 +48,12 @@ def test_a_command_has_the_arguments_that_it_is_given(page, command, tmp_path, m
     if isinstance(tasks, str):
         from emt_tasks.tasks import registry
 
-        assert set(tasks.split(",")) <= {*registry.entries(), *OWN_TASKS}
+        assert set(tasks.split(",")) <= {*registry.entries(), *OWN_TASKS, AUTO}
     if path == "emt finetune" and given["advise"]:
         from finetune.advice.look import request
 
         request([given["recipe"], *(given["overrides"] or ())])
-    elif path == "emt finetune" and given["recipe"] not in printed_to(page):
+    elif path == "emt finetune" and given["recipe"] not in {*printed_to(page), WRITTEN}:
         from finetune.recipes.files import read
 
         write_files(page, tmp_path)
@@ -122,6 +126,7 @@ def world(tmp_path_factory) -> Path:
     mine = [*(f"{task}_lite" for task in matrix), *sorted(OWN_TASKS), *matrix]
     demo = ["demo_digits", "demo_shapes", "demo_digits_qa", "demo_shapes_qa"]
     evaluations = "runs/emt/7b-linear-cifar10/evaluations"
+    advised = "runs/advised/demo_digits/evaluations"
     for number, (base, candidate, tasks) in enumerate(
         (
             ("runs/base", "runs/tuned", mine),
@@ -129,6 +134,7 @@ def world(tmp_path_factory) -> Path:
             ("runs/emt/encoder", "runs/emt/unused", emt),
             ("runs/encoder", "runs/unused", mine),
             ("emt-demo/base", "emt-demo/full_low/evaluations/step-000132", demo),
+            (f"{advised}/step-000000", f"{advised}/step-000188", demo),
         )
     ):
         scratch = tmp_path_factory.mktemp(f"runs{number}")

@@ -64,10 +64,12 @@ def write_run(
     stamp: str = STAMP,
     name: str = "model",
     groups: Mapping[str, Sequence[str]] | None = None,
+    model_args: str | None = None,
     **overrides: Mapping[str, Any],
 ) -> Path:
     """Write a results file and the tasks' samples below `folder`/`name`; returns that folder.
 
+    `model_args` are by default `pretrained=NAME`.
     `overrides` replaces parts of a task's entry in the results file: `emt_mnist={"version": 2, "config": {...}}`.
     """
     run = folder / name
@@ -97,7 +99,12 @@ def write_run(
             metric: metric not in METRICS or metric == "accuracy" for metric in metrics
         }
         results["n-samples"][task] = {"original": count, "effective": count} | dict(wanted.get("counts", {}))
-    results["config"] = {"model": "emt_vlm", "model_args": f"pretrained={name}", "limit": None, "offset": 0}
+    results["config"] = {
+        "model": "emt_vlm",
+        "model_args": model_args or f"pretrained={name}",
+        "limit": None,
+        "offset": 0,
+    }
     results |= {"lmms_eval_version": "0.7.3", "date": stamp, "model_name": name, "model_name_sanitized": name}
     (run / f"{stamp}_results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     return run

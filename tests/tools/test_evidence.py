@@ -14,7 +14,7 @@ from emt_core.measured import HEADER, ROWS
 from finetune.recipes.files import read as read_recipe
 from leaderboards.statistics import Interval
 from tests.support.synthetic_runs import judged_sample, write_run
-from tools.evidence import claims, page, runs
+from tools.evidence import claims, page, remedies, runs
 from tools.evidence.results import BASE, ENCODER, Finding, Model, NotRun, Results, Statement
 
 SETTINGS = runs.read()
@@ -148,3 +148,27 @@ def test_what_is_not_run_yet_is_said(tmp_path):
     write_run(tmp_path, {task: samples(60) for task in runs.base_tasks(SETTINGS)}, name=BASE)
     assert page.write(Results(tmp_path, 1, SETTINGS["images"]), SETTINGS, 1, tmp_path / "docs") == {}
     assert (tmp_path / "docs" / "evidence.md").read_text().count("**not run**") == 2 * len(SETTINGS["claims"])
+
+
+def test_remedies_by_hand(tmp_path):
+    """Of 100 documents each: the new task goes from 40 to 60 right, the six others from 90 to 80; one way was run."""
+    names = [task for tasks in SETTINGS["matrix"].values() for task in tasks]
+    (new,) = SETTINGS["matrix"]["idt_idi"]
+
+    def run(folder, learned, kept):
+        right = {task: learned if task == new else kept for task in names}
+        samples = {
+            task: [judged_sample(doc, "correct" if doc < right[task] else "incorrect") for doc in range(DOCUMENTS)]
+            for task in names
+        }
+        write_run(folder, samples)
+
+    run(tmp_path / BASE, 40, 90)
+    run(tmp_path / "kl-high-0" / "evaluated" / "checkpoint-60", 60, 80)
+    (tmp_path / "kl-high-0.done").touch()
+    text = remedies.section(Results(tmp_path, 1, SETTINGS["images"]), SETTINGS)
+    (row,) = [line for line in text.splitlines() if line.startswith("| kl-high")]
+    cells = [cell.strip() for cell in row.split("|")]
+    assert (cells[2], cells[4]) == ("20.0", "10.0")
+    assert "Not run: attention-high, gate-up-high" in text and "kl-high," not in text.partition("Not run:")[2]
+    assert "| self-attention projections only | +24.9 | -0.6 |" in text

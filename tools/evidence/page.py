@@ -9,6 +9,7 @@ from typing import Any
 
 from leaderboards.statistics import Interval
 from tools.evidence import claims as tests
+from tools.evidence import remedies
 from tools.evidence.figures import draw
 from tools.evidence.results import BASE, ENCODER, Finding, Model, NotRun, Results, Statement
 from tools.evidence.runs import base_tasks
@@ -44,6 +45,7 @@ def write(results: Results, settings: Mapping[str, Any], seeds: int, docs: Path)
     parts = [NOTE, _INTRODUCTION, _command(seeds), _overview(settings["claims"], found), _models(results, settings)]
     parts += ["\n\n".join(_claim(name, claim, found.get(name), figures.get(name)))
               for name, claim in settings["claims"].items()]  # fmt: skip
+    parts.append(remedies.section(results, settings))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "evidence.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return found

@@ -88,6 +88,19 @@ def test_lora_belongs_to_its_part(tiny: Callable[[str], Path], recipe_file) -> N
     assert sum(weights.numel() for weights in trained["llm"].values()) == 2 * 1024
 
 
+@pytest.mark.parametrize("part", ["llm_attention", "llm_gate_up"])
+@pytest.mark.parametrize("architecture", ["llava", "qwen2_5_vl"])
+def test_lora_on_a_part_of_the_language_model(
+    part: PartName, architecture: str, tiny: Callable[[str], Path], recipe_file
+) -> None:
+    """Its adapters wrap the layers by which the part is found."""
+    recipe = read(recipe_file(model=str(tiny(architecture)), train={part: {"lora": {"rank": 2}}}))
+    linears = find_parts(empty_model(recipe)).linears[part]
+    trained = trained_by_part(make_trainable(empty_model(recipe), recipe), recipe)
+    assert len(trained[part]) == 2 * len(linears) > 0  # A and B for each layer
+    assert all(".lora_" in name for name in trained[part])
+
+
 def test_lora_plus_learns_b_faster_and_nothing_else(recipe_file) -> None:
     settings = {"llm": {"learning_rate": 0.1, "lora": {"rank": 2, "dora": True, "plus": 8.0}}}
     recipe = read(recipe_file(train=settings))

@@ -60,6 +60,24 @@ def test_dry_run(name: str, data_dir: Path, tiny: Callable[[str], Path]) -> None
     assert sum(shares.get(part, 0) for part in ("vision", "audio", "projector", "llm")) == pytest.approx(100, abs=0.2)
 
 
+def test_dry_run_says_what_is_watched() -> None:
+    """2 tasks · 16 documents · 16 tokens · 2 bytes · 512 words would be 0.5 MiB; the demo's vocabulary is known."""
+    probe = "probe={tasks: [demo_digits, demo_shapes], learn: demo_digits, every: 10, stop: 3.0, then: slower}"
+    result = CliRunner().invoke(cli.finetune, ["demo/full_high", "--dry-run", probe, "save.keep=best"])
+    assert result.exception is None, result.exception
+    assert (
+        "probe: 16 of at most 128 documents of demo_digits (learned), demo_shapes, after every 10 steps, 13 times; "
+        "the learning rate falls to a tenth once one is shown to have lost more than 3 points"
+    ) in result.stdout
+    assert "the base answers the pools before the first step; of its probabilities at most" in result.stdout
+    assert "save.keep: best scores the pools 2 more times" in result.stdout
+    assert "lost at most 3 points" in result.stdout
+    auto = CliRunner().invoke(cli.finetune, ["demo/full_high", "--dry-run", "probe={tasks: [demo_matrix]}"])
+    assert "as often as takes at most 5 % of the time\n" in auto.stdout
+    wrong = CliRunner().invoke(cli.finetune, ["demo/full_high", "--dry-run", "probe={tasks: [demo_matrix], learn: x}"])
+    assert "probe.learn: x is not one of probe.tasks (demo_digits, " in str(wrong.exception)
+
+
 def test_papers_experiments_are_all_there() -> None:
     for data in ("mnist", "cifar10", "cifar100", "miniimagenet"):
         for way, parts in (("linear", ["projector"]), ("lora", ["projector", "llm"])):

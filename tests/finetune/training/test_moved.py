@@ -234,7 +234,8 @@ def test_the_probe_s_prompts_are_those_of_an_evaluation(recipe_file, tiny_llava)
         assert torch.equal(batch.inputs["input_ids"][0, : len(prompt)], prompt)
         assert torch.equal(batch.inputs["pixel_values"], asked.inputs["pixel_values"])
         answer = batch.inputs["input_ids"][0, len(prompt) :]
-        assert processor.tokenizer.decode(answer, skip_special_tokens=True) == answers["emt_mnist"][place]
+        said = processor.tokenizer.decode(answer, skip_special_tokens=True)
+        assert said.strip() == answers["emt_mnist"][place].strip()  # random tokens: a space may be split otherwise
 
 
 def test_only_the_first_tokens_of_a_long_answer_count():
@@ -249,7 +250,7 @@ def test_only_the_first_tokens_of_a_long_answer_count():
 def test_a_limit_on_training_examples_is_none_on_what_is_watched(recipe_file, tmp_path):
     """MNIST's question takes more tokens than those of the training examples here."""
     short = {"sources": [{"data": "mnist", "question": "?", "answer": "1"}]}
-    limit = {"size": 8, "micro": 8, "max_tokens": 40}
+    limit = {"size": 8, "micro": 8, "max_tokens": 30}
     with pytest.raises(UserError, match=r"batch\.max_tokens is"):
         finetune(read(recipe_file(batch=limit, steps=1)))
     finetune(

@@ -13,7 +13,7 @@ from torch import nn
 
 from emt_core.errors import UserError
 from finetune.recipes.files import read
-from finetune.training.regularisers import Pull, by_own_probability, divergence, fisher
+from finetune.training.regularisers import Projection, Pull, by_own_probability, divergence, fisher
 from finetune.training.run import finetune
 from tests.support import tiny_checkpoints
 
@@ -165,6 +165,37 @@ def test_a_pull_keeps_the_weights_nearer_to_the_base(near, plain, recipe_file, t
     assert away(held, tiny_llava) < 0.9 * away(plain, tiny_llava)
 
 
+def test_a_projected_change_by_hand():
+    """The base's strongest direction is the first axis: no change in the first row or column is left."""
+    weights = {"w": nn.Parameter(torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.5]))), "b": nn.Parameter(torch.zeros(4))}
+    projection = Projection(0.25, weights)
+    with torch.no_grad():
+        for value in weights.values():
+            value += 1
+    projection.apply()
+    expected = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.5]))
+    expected[1:, 1:] += 1
+    torch.testing.assert_close(weights["w"].detach(), expected)
+    assert weights["b"].tolist() == [1, 1, 1, 1]  # a vector is free
+
+
+def test_no_change_is_in_the_strongest_directions(recipe_file, tiny_llava, tmp_path):
+    """After six steps of AdamW, of every matrix of every layer: the largest inner product is rounding."""
+    held = run(recipe_file(regularise={"projection": {"share": 0.5}}, output=str(tmp_path / "held")))
+    start, largest, moved = load_file(tiny_llava / "model.safetensors"), 0.0, 0.0
+    for name, value in held.items():
+        base = start[name].float()
+        if base.dim() < 2:
+            continue
+        base, change = base.flatten(1), (value.float() - start[name].float()).flatten(1)
+        left, _, right = torch.linalg.svd(base, full_matrices=False)
+        count = int(0.5 * min(base.shape))
+        for inner in (left[:, :count].T @ change, change @ right[:count].T):
+            largest = max(largest, float(inner.abs().max()))
+        moved = max(moved, float(change.abs().max()))
+    assert moved > 1e-3 and largest < 1e-5
+
+
 def test_the_divergence_from_the_base_stays_smaller(recipe_file, tmp_path):
     def last(weight: float) -> float:
         run(recipe_file(regularise={"kl": {"weight": weight, "sources": OTHER}}, output=str(tmp_path / f"{weight}")))
@@ -207,6 +238,7 @@ def test_a_resumed_run_is_the_same(recipe_file, tmp_path):
         "kl": {"weight": 0.5, "sources": OTHER},
         "l2_sp": {"weight": 0.1},
         "ewc": {"weight": 10, "sources": OTHER},
+        "projection": {"share": 0.25},
     }
     whole = run(recipe_file(regularise=everything, output=str(tmp_path / "whole")))
     half = recipe_file(regularise=everything, output=str(tmp_path / "half"))
