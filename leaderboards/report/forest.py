@@ -16,7 +16,7 @@ from leaderboards.statistics import Interval
 MARKS = {"not inferior": "✓", "forgetting": "✗", "undecided": "?", "": " "}
 """What stands before a row in characters, by its verdict."""
 
-_COLUMNS = 56
+_COLUMNS = 44
 """Characters from the axis's one end to the other."""
 
 _LONGEST = 34
@@ -73,13 +73,18 @@ def as_svg(forest: Forest, *, standalone: bool = True) -> str:
 
 def as_text(forest: Forest) -> str:
     """Return the picture in characters of one width: a row for each line, then the axis."""
-    width = min(_LONGEST, max((len(line.name) for line in forest.lines), default=0))
-    rows = []
-    for line in forest.lines:
-        name = printable(line.name)
-        name = name if len(name) <= width else f"{name[: width - 1]}…"
-        rows.append(f"{MARKS.get(line.verdict, ' ')} {name:<{width}} {_strip(line, forest).rstrip()}")
-    return "\n".join([*rows, *_scale(forest, width + 3)])
+    names = [_cut(printable(line.name)) for line in forest.lines]
+    values = [with_bounds(line.value) for line in forest.lines]
+    name_width, value_width = (max(map(len, texts), default=0) for texts in (names, values))
+    rows = [
+        f"{MARKS.get(line.verdict, ' ')} {name:<{name_width}}  {value:>{value_width}}  {_strip(line, forest)}".rstrip()
+        for line, name, value in zip(forest.lines, names, values, strict=True)
+    ]
+    return "\n".join([*rows, *_scale(forest, name_width + value_width + 6)])
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _strip(line: Line, forest: Forest) -> str:
@@ -89,14 +94,12 @@ def _strip(line: Line, forest: Forest) -> str:
     if line.margin is not None:
         cells[_column(line.margin, forest.axis)] = "┊"
     value = line.value
-    if value is None or value.estimate is None:
-        return "".join(cells)
-    if value.lower is not None and value.upper is not None:
-        low, high = _column(value.lower, forest.axis), _column(value.upper, forest.axis)
-        for column in range(low, high + 1):
+    if value is not None and value.lower is not None and value.upper is not None:
+        for column in range(_column(value.lower, forest.axis), _column(value.upper, forest.axis) + 1):
             cells[column] = "━"
-    cells[_column(value.estimate, forest.axis)] = "●"
-    return f"{''.join(cells)}  {with_bounds(value)}"
+    if value is not None and value.estimate is not None:
+        cells[_column(value.estimate, forest.axis)] = "●"
+    return "".join(cells)
 
 
 def _scale(forest: Forest, indent: int) -> list[str]:

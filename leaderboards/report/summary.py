@@ -17,7 +17,8 @@ _WORDS = {
     NOT_TESTED: "⚠️ **NOT TESTED**",
 }
 
-_HEAD = ("task", "quadrant", "n", "base", "candidate", "lost", "gained", "forgetting", "margin", "verdict")
+_HEAD = ("task", "verdict", "forgetting", "margin", "base", "candidate", "lost", "gained", "n", "quadrant")
+"""What matters first: on a narrow screen the rest is scrolled to."""
 
 
 def as_markdown(results: Sequence[tuple[str, GateResult]]) -> str:
@@ -49,4 +50,5 @@ def _cells(row: GateRow) -> list[str]:
     flips = ("" if value is None else str(value) for value in (row.lost, row.gained))
     name = escape(row.name) if row.kind == "task" else f"*{escape(row.name)}* (mean)"
     margin = "" if row.margin is None else f"{row.margin:g}"
-    return [name, row.quadrant or "", str(row.n), *accuracies, *flips, escape(bounds(row)), margin, _WORDS[row.verdict]]
+    drop = escape(bounds(row)).replace(" ", "\N{NO-BREAK SPACE}")
+    return [name, _WORDS[row.verdict], drop, margin, *accuracies, *flips, str(row.n), row.quadrant or ""]
