@@ -101,7 +101,7 @@ def export_command(
     run: Annotated[Path, typer.Argument(help="An lmms-eval output folder, or its results file.")],
     to: Annotated[
         str,
-        typer.Option("--to", help="hf-eval-results, model-index, every-eval-ever, csv, markdown or latex."),
+        typer.Option("--to", help="hf-eval-results, model-index, every-eval-ever, openvlm, csv, markdown or latex."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,

@@ -25,6 +25,7 @@ NEED_NO_MODEL = (
     "gate",
     "report",
     "export",
+    "publish runs/tuned --base runs/base --to my-org/forgetting",
     "leaderboard",
     "judge",
     "doctor --quick",
