@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.files import replacing
 from emt_core.folders import user_cache
 from emt_tasks.datasets.prepare.parquet import write_parquet
@@ -51,7 +51,7 @@ def cached(name: str, split: str) -> Path:
         UserError: no such data set or split, or the folder cannot be written to.
     """
     if split not in SPLITS:
-        raise UserError(f"demo data {name!r} has no split {split!r}; choose one of {', '.join(SPLITS)}")
+        raise UserError(f"demo data {name!r} has no split {split!r}; choose one of {listed(SPLITS)}")
     file = user_cache() / "demo" / f"v{VERSION}" / name / f"{split}.parquet"
     if not file.is_file():
         features, documents = _table(name, split)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from emt_core.errors import UserError, one_line
+from emt_core.errors import UserError, listed, one_line
 
 URL_VARIABLE = "OPENAI_API_BASE"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -77,7 +77,7 @@ class Served:
         address = self.url or os.environ.get(URL_VARIABLE)
         client = OpenAI(base_url=address, api_key=api_key(), timeout=timeout_s, max_retries=1)
         try:
-            listed = [str(model.id) for model in client.models.list()]
+            there = [str(model.id) for model in client.models.list()]
         except APIConnectionError as error:
             raise UserError(
                 f"{self}: no server answers at {client.base_url} ({one_line(error.__cause__ or error)})"
@@ -86,8 +86,8 @@ class Served:
             raise UserError(f"{self}: the server refuses the key in ${KEY_VARIABLE} ({one_line(error)})") from error
         except (APIError, TypeError, ValueError, AttributeError):
             return
-        if listed and self.model not in listed:
-            raise UserError(f"{self}: the server has no such model; it has {', '.join(sorted(listed)[:8])}")
+        if there and self.model not in there:
+            raise UserError(f"{self}: the server has no such model; it has {listed(sorted(there)[:8])}")
 
 
 def api_key() -> str:

@@ -18,7 +18,7 @@ from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from emt_core.public_names import public_name
 from emt_tasks import plugin
 from emt_tasks.models.documents import Request, continuation, load_images
@@ -77,7 +77,7 @@ class EmtServed(lmms):  # type: ignore[misc]
         super().__init__()
         del device, max_batch_size  # passed by lmms-eval; the engine has its own
         if engine not in ENGINES:
-            raise UserError(f"engine={engine}: expected one of {', '.join(ENGINES)}")
+            raise UserError(f"engine={engine}: expected one of {listed(ENGINES)}")
         if not model:
             raise UserError("model: it is missing; expected its name, as the engine has it")
         if api := next((name for name in arguments if "key" in name), None):
@@ -219,9 +219,7 @@ class EmtServed(lmms):  # type: ignore[misc]
 
 def _load(served: Served, arguments: dict[str, Any]) -> Any:
     """Make lmms-eval's own model."""
-    from lmms_eval.models import get_model
-
-    return get_model(served.engine.name)(model=served.model, **arguments)
+    return plugin.model_class(served.engine.name)(model=served.model, **arguments)
 
 
 def _ignoring_the_document(messages: Any, request: Request, document: Any) -> list[Message]:

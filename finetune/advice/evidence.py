@@ -144,8 +144,8 @@ EVIDENCE = {
     ),
     "stopped": Evidence(
         "docs/tutorials/rescue.md#before-you-train",
-        "where it stops is not the best checkpoint: at a high rate that was 27.5 points forgotten; without the stop the "
-        "schedule's end left 4.9.",
+        "where it stops is not the best checkpoint: at a high rate that was 27.5 points forgotten; without the stop "
+        "the schedule's end left 4.9.",
         _DEMO,
     ),
 }
