@@ -1,13 +1,13 @@
 """What goes into a repository on the hub: a model's results and report, or a leaderboard as a static Space.
 
-Here the files are made; `push` sends them. A model's card that is there already is kept: its metadata gets our results,
-its text one section between two marks.
+Here the files are made; `push` and `hosts` send them. A model's card that is there already is kept: its metadata gets
+our results, its text one section between two marks.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,12 +29,17 @@ CARD = "README.md"
 FOLDER = "emt-eval"
 """Where a model's repository gets what is ours alone."""
 
+INDEX, REPORTS = "index.html", "reports"
+"""A leaderboard's page, and the folder of its reports."""
+
+SITE_MARK = '<meta name="generator" content="emt-eval">'
+"""What tells a leaderboard's page from somebody else's."""
+
 TAG = "emt-eval"
 BEGIN, END = "<!-- emt-eval: begin -->", "<!-- emt-eval: end -->"
 
-Files = Mapping[str, bytes]
-"""The content of each file, by its path in the repository."""
-
+_REPORT = re.compile(rf"{REPORTS}/[0-9]+-[^/]+\.html")
+_SHOWN = re.compile(rf"{FOLDER}/(report\.html|forgetting\.svg)")
 _SECTION = re.compile(rf"\n*{BEGIN}.*?{END}\n*", re.DOTALL)
 
 
@@ -77,6 +82,11 @@ def model_files(
     return files, notes
 
 
+def site_files(site: Path) -> dict[str, bytes]:
+    """Return the files of a leaderboard's site."""
+    return {file.relative_to(site).as_posix(): file.read_bytes() for file in sorted(site.rglob("*")) if file.is_file()}
+
+
 def space_files(site: Path, title: str, card: str | None) -> dict[str, bytes]:
     """Return the files of a static Space that shows a site; a card that is there stays.
 
@@ -85,10 +95,20 @@ def space_files(site: Path, title: str, card: str | None) -> dict[str, bytes]:
     """
     if card is not None and TAG not in (_metadata(card).get("tags") or ()):
         raise UserError(f"--to {title}: that Space has a card without the tag {TAG}, so it is not replaced")
-    files = {file.relative_to(site).as_posix(): file.read_bytes() for file in sorted(site.rglob("*")) if file.is_file()}
+    files = site_files(site)
     if card is None:
         files[CARD] = _SPACE.format(title=title.rpartition("/")[2], tag=TAG).encode()
     return files
+
+
+def stale_files(names: Iterable[str], files: Mapping[str, bytes], *, site: bool) -> list[str]:
+    """Return which files of an earlier push are to go, since this one has none of that name.
+
+    Of a site these are reports; of a model, the report and the picture, which its card no longer shows. A model's
+    scores stay: another run of it may have brought them.
+    """
+    pattern = _REPORT if site else _SHOWN
+    return sorted(name for name in names if pattern.fullmatch(name) and name not in files)
 
 
 _SPACE = """\

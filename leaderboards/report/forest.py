@@ -19,7 +19,7 @@ MARKS = {"not inferior": "✓", "forgetting": "✗", "undecided": "?", "": " "}
 _COLUMNS = 44
 """Characters from the axis's one end to the other."""
 
-_LONGEST = 34
+_LONGEST = 28
 """Characters of a name that are shown."""
 
 
@@ -31,6 +31,12 @@ class Line:
     value: Interval | None
     margin: float | None = None
     verdict: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name as it is shown: in one line, and cut if it is long."""
+        name = " ".join(printable(self.name).split())
+        return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +74,12 @@ def of_run(summary: RunSummary) -> Forest:
 
 def as_svg(forest: Forest, *, standalone: bool = True) -> str:
     """Return the picture as SVG; one that is not `standalone` takes the colours of the page that it is put into."""
-    return render("forest.svg", {"forest": forest, "standalone": standalone, "row": 30, "left": 220, "width": 480})
+    return render("forest.svg", {"forest": forest, "standalone": standalone, "row": 44, "side": 16, "width": 448})
 
 
 def as_text(forest: Forest) -> str:
     """Return the picture in characters of one width: a row for each line, then the axis."""
-    names = [_cut(printable(line.name)) for line in forest.lines]
+    names = [line.label for line in forest.lines]
     values = [with_bounds(line.value) for line in forest.lines]
     name_width, value_width = (max(map(len, texts), default=0) for texts in (names, values))
     rows = [
@@ -81,10 +87,6 @@ def as_text(forest: Forest) -> str:
         for line, name, value in zip(forest.lines, names, values, strict=True)
     ]
     return "\n".join([*rows, *_scale(forest, name_width + value_width + 6)])
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _strip(line: Line, forest: Forest) -> str:

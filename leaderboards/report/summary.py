@@ -50,5 +50,6 @@ def _cells(row: GateRow) -> list[str]:
     flips = ("" if value is None else str(value) for value in (row.lost, row.gained))
     name = escape(row.name) if row.kind == "task" else f"*{escape(row.name)}* (mean)"
     margin = "" if row.margin is None else f"{row.margin:g}"
-    drop = escape(bounds(row)).replace(" ", "\N{NO-BREAK SPACE}")
-    return [name, _WORDS[row.verdict], drop, margin, *accuracies, *flips, str(row.n), row.quadrant or ""]
+    # In one line each, so that a row is as high as its name.
+    verdict, drop = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (_WORDS[row.verdict], escape(bounds(row))))
+    return [name, verdict, drop, margin, *accuracies, *flips, str(row.n), row.quadrant or ""]

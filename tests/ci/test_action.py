@@ -94,7 +94,7 @@ def test_a_candidate_that_forgot_fails_the_job_with_annotations_and_a_summary(ru
     assert "## ❌ FORGETTING: forgetful" in done.summary
     assert re.search(
         r"^\| flowers102 \| ❌ \*\*FORGETTING\*\* \| 25\.0.* \| 5 \| 100\.0 \| 75\.0 \| 100 \| 0 \| 400",
-        done.summary,
+        done.summary.replace("\N{NO-BREAK SPACE}", " "),
         re.M,
     )
     assert re.search(r"^✗ flowers102 +25\.0 \(.*┊.*━●━", done.summary, re.MULTILINE)
