@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -169,9 +170,20 @@ def check_command(
     typer.echo(f"Report written to {page}", err=True)
     have_weights = not any(is_run(model) or engines.read(model, model_kind) for model in (base, candidate))
     if results[0].outcome == "forgetting" and have_weights:
-        command = f"emt rescue {base} {candidate} --learn {finetuned_on or 'TASK'} --tasks {','.join(names)}"
+        given = {"--matrix": matrix, "--margin": margin, "--policy": policy, "--judge": judge}
+        given |= {"--model-args": model_args, "--runs": None if limit else output}
+        command = rescue_line(base, candidate, finetuned_on, names, given)
         typer.echo(f"To look for a merge that passes: {command}", err=True)
     raise typer.Exit(results[0].exit_code)
+
+
+def rescue_line(
+    base: str, candidate: str, learned: str | None, tasks: tuple[str, ...], given: Mapping[str, object]
+) -> str:
+    """Return the command that looks for a merge by the same rules, with those options that have a value."""
+    words = ["emt", "rescue", base, candidate, "--learn", learned or "TASK", "--tasks", ",".join(tasks)]
+    named = ((name, str(value)) for name, value in given.items() if value not in (None, ""))
+    return shlex.join([*words, *(word for option in named for word in option)])
 
 
 def _diagnosed(comparison: Comparison, wanted: Mapping[str, EvaluationSettings], output: Path) -> tuple[Causes, ...]:

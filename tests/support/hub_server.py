@@ -192,6 +192,9 @@ class HubServer:
                     self._json({"files": files})
                 elif what == "commit":
                     lines = [json.loads(line) for line in body.splitlines() if line]
+                    if lines[0]["value"].get("parentCommit") not in (None, repository.commit):
+                        self._json({"error": "A commit has happened since. Please refresh and try again."}, 412)
+                        return
                     commit = {"summary": lines[0]["value"]["summary"], "files": []}
                     for line in lines[1:]:
                         value = line["value"]

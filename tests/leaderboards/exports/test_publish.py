@@ -9,11 +9,14 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from emt_core.errors import UserError
 from emt_core.runs import read_run
 from emt_tasks.commands.app import main
 from leaderboards.comparison.summary import summarise
 from leaderboards.exports import ExportSettings, export
 from leaderboards.exports.publish import BEGIN
+from leaderboards.exports.push import open_repository
+from tests.support.ftp_server import serve_ftp
 from tests.support.hub_server import TOKEN, HubServer, Repository, here
 from tests.support.synthetic_runs import judged_sample, write_run
 
@@ -105,7 +108,9 @@ def test_what_stands_in_the_way_is_one_line(hub, runs, tmp_path, monkeypatch, ca
         assert TOKEN not in told
         return told.splitlines()[-1]
 
-    assert fails(runs[1], "--to", "tuned") == "emt: --to tuned: expected OWNER/NAME"
+    assert fails(runs[1], "--to", "tuned") == (
+        "emt: --to tuned: expected OWNER/NAME on the hub, or an address such as s3://BUCKET/FOLDER"
+    )
     assert "several are a leaderboard: add --space" in fails(*runs, "--to", "lab/tuned")
     assert "the hub has no model lab/nothing that you may see" in fails(runs[1], "--to", "lab/nothing", "--push")
     hub.repositories[MODEL].files["README.md"] = b"---\nlicense: [\n---\n"
@@ -116,6 +121,86 @@ def test_what_stands_in_the_way_is_one_line(hub, runs, tmp_path, monkeypatch, ca
     monkeypatch.delenv("HF_TOKEN")
     assert "--push: not logged in to the hub; run: hf auth login" in fails(runs[1], "--to", "lab/tuned", "--push")
     assert not hub.repositories[MODEL].commits
+
+
+def test_a_card_that_somebody_changed_meanwhile_is_not_replaced(hub, monkeypatch):
+    seen = open_repository("lab/tuned", "model")
+    hub.repositories[MODEL].files["README.md"] = b"# Newer\n"
+    with pytest.raises(UserError, match=r"--to lab/tuned: .*A commit has happened since"):
+        seen.push({"README.md": b"# From the older card\n"})
+    assert hub.repositories[MODEL].files["README.md"] == b"# Newer\n"
+
+
+def test_what_the_card_no_longer_shows_is_removed(hub, runs, capsys):
+    """A report that must not be public goes with a push without it; what is not ours stays."""
+    command = ["publish", runs[1], "--base", runs[0], "--to", "lab/tuned", "--push"]
+    assert main(command) == 0
+    files = hub.repositories[MODEL].files
+    files["reports/01-theirs.html"] = b"theirs"
+    assert "emt-eval/report.html" in files
+    assert main([*command, "--no-report"]) == 0
+    assert "emt-eval/report.html  removed" in capsys.readouterr().out
+    assert {"emt-eval/forgetting.svg", "reports/01-theirs.html", "model.safetensors"} <= set(files)
+    assert "emt-eval/report.html" not in files
+    assert b"report.html" not in files["README.md"]
+
+
+def test_a_pull_request_is_a_push(hub, runs, capsys):
+    assert main(["publish", runs[1], "--to", "lab/tuned", "--pull-request"]) == 0
+    assert any(asked.method == "POST" and "create_pr=1" in asked.path for asked in hub.asked)
+    assert "Nothing was pushed" not in capsys.readouterr().err
+
+
+@pytest.fixture(params=["file", "ftp"])
+def host(request, tmp_path):
+    """A static host: the folder that it serves, and its address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    if request.param == "file":
+        yield folder, folder.as_uri()
+        return
+    with serve_ftp(folder, "lab", "secret") as port:
+        yield folder, f"ftp://lab:secret@127.0.0.1:{port}"
+
+
+def test_a_leaderboard_goes_to_a_static_host(host, runs, capsys):
+    folder, address = host
+    (folder / "own.txt").write_text("mine")
+    command = ["publish", *runs, "--base", runs[0], "--to", f"{address}/boards/forgetting"]
+    assert main(command) == 0
+    assert [path.name for path in folder.iterdir()] == ["own.txt"]
+    assert main([*command, "--push"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1].endswith("/boards/forgetting/index.html")
+    assert "secret" not in told.out + told.err
+    site = folder / "boards" / "forgetting"
+    assert "flowers102" in (site / "index.html").read_text()
+    assert sorted(path.name for path in (site / "reports").iterdir()) == ["01-base.html", "02-tuned.html"]
+    command.remove(runs[0])
+    assert main([*command, "--push"]) == 0
+    assert [path.name for path in (site / "reports").iterdir()] == ["01-tuned.html"]
+    assert "reports/02-tuned.html  removed" in capsys.readouterr().out
+    (site / "index.html").write_text("<h1>Somebody's page</h1>")
+    assert main([*command, "--push"]) == 2
+    told = capsys.readouterr()
+    assert "its index.html was not made by emt-eval, so it is not replaced" in told.err
+    assert "secret" not in told.out + told.err
+    assert (site / "index.html").read_text() == "<h1>Somebody's page</h1>"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "nowhere://u:secret@host/x"], "--to nowhere://host/x: ValueError: Protocol not known: nowhere"),
+        (["--to", "ftp://u:secret@127.0.0.1:9/x"], "--to ftp://127.0.0.1:9/x: ConnectionRefusedError: "),
+        (["--to", "file:///x", "--space"], "--space, --pull-request and --private are for the hub"),
+    ],
+)
+def test_a_host_out_of_reach_is_one_line(runs, capsys, arguments, message):
+    assert main(["publish", runs[1], *arguments]) == 2
+    told = capsys.readouterr().err
+    assert message in told.splitlines()[-1]
+    assert "secret" not in told
 
 
 def test_without_a_known_data_set_the_rest_is_published(hub, tmp_path, capsys):
