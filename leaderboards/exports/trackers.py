@@ -1,8 +1,9 @@
 """The gate's results in experiment trackers: Weights & Biases, MLflow and trackio.
 
 Each recipe becomes a run of the tracker, with each checkpoint at its own step, so that the tracker draws the traces
-through the matrix; beside them are the table of verdicts, the summary and the report. A tracker's package is imported
-when it is used, and its own settings say where it logs to (WANDB_MODE, MLFLOW_TRACKING_URI, TRACKIO_DIR, ...).
+through the matrix; beside them are the table of verdicts, the summary, each checkpoint's picture and the report. A
+tracker's package is imported when it is used, and its own settings say where it logs to (WANDB_MODE,
+MLFLOW_TRACKING_URI, TRACKIO_DIR, ...).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from emt_core.errors import UserError
 from leaderboards.gate.decide import GateResult
 from leaderboards.gate.table import GateRow, gate_rows
 from leaderboards.report.candidates import Candidate
+from leaderboards.report.forest import as_svg, of_gate
 from leaderboards.report.summary import as_markdown
 
 PROJECT = "emt-eval"
@@ -29,7 +31,10 @@ _COLUMNS = [field.name for field in fields(GateRow)]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is logged of one recipe: numbers by step, what they rest on, and the tables and files beside them."""
+    """What is logged of one recipe: numbers by step, what they rest on, and the tables and files beside them.
+
+    `pictures` are SVG, by checkpoint.
+    """
 
     name: str
     config: Mapping[str, str | float]
@@ -37,6 +42,7 @@ class Page:
     verdicts: Mapping[str, str]
     rows: Sequence[Mapping[str, Any]]
     summary: str
+    pictures: Mapping[str, str]
     report: Path | None
 
 
@@ -94,6 +100,7 @@ def page_of(recipe: str, results: Sequence[tuple[Candidate, GateResult]], report
             {"checkpoint": candidate.label} | asdict(row) for candidate, result in ordered for row in gate_rows(result)
         ],
         summary=as_markdown([(candidate.label, result) for candidate, result in ordered]),
+        pictures={candidate.label: as_svg(of_gate(result)) for candidate, result in ordered},
         report=report,
     )
 
@@ -116,6 +123,7 @@ def _wandb(wandb: Any, project: str, page: Page) -> None:
             run.log(dict(numbers), step=step)
         table = wandb.Table(columns=["checkpoint", *_COLUMNS], data=[list(row.values()) for row in page.rows])
         shown = {"gate": table}
+        shown |= {f"forgetting of {name}": wandb.Html(svg, inject=False) for name, svg in page.pictures.items()}
         if page.report is not None:
             shown["report"] = wandb.Html(page.report.read_text(encoding="utf-8"), inject=False)
         run.log(shown, step=page.steps[-1][0])
@@ -131,6 +139,8 @@ def _mlflow(mlflow: Any, project: str, page: Page) -> None:
         mlflow.set_tags({"verdict": list(page.verdicts.values())[-1]})
         mlflow.log_dict({"rows": list(page.rows)}, "gate.json")
         mlflow.log_text(page.summary, "summary.md")
+        for name, svg in page.pictures.items():
+            mlflow.log_text(svg, f"forgetting/{_file_name(name)}.svg")
         if page.report is not None:
             mlflow.log_artifact(str(page.report))
 
@@ -145,6 +155,11 @@ def _trackio(trackio: Any, project: str, page: Page) -> None:
             trackio.log_artifact(page.report, name="report", type="report")
     finally:
         trackio.finish()
+
+
+def _file_name(name: str) -> str:
+    """Return a name in the characters that every file system takes."""
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _plain(name: str) -> str:

@@ -32,6 +32,7 @@ class Repository:
     gated: bool = False
     cuts: list[int] = field(default_factory=list)
     commits: list[dict[str, Any]] = field(default_factory=list)
+    proposed: int = 0
 
     @property
     def commit(self) -> str:
@@ -196,6 +197,9 @@ class HubServer:
                         self._json({"error": "A commit has happened since. Please refresh and try again."}, 412)
                         return
                     commit = {"summary": lines[0]["value"]["summary"], "files": []}
+                    if "create_pr=1" in self.path:
+                        self._propose(repository, name)
+                        return
                     for line in lines[1:]:
                         value = line["value"]
                         if line["key"] == "file":
@@ -213,6 +217,18 @@ class HubServer:
                     )
                 else:
                     self._json({})
+
+            def _propose(self, repository, name):
+                """Answer as if there were a pull request: the files of the main branch stay."""
+                repository.proposed += 1
+                self._json(
+                    {
+                        "commitUrl": f"{hub.url}/{name}/commit/{repository.commit}",
+                        "commitOid": repository.commit,
+                        "pullRequestUrl": f"{hub.url}/{name}/discussions/{repository.proposed}",
+                        "success": True,
+                    }
+                )
 
             def _json(self, value, status=200, headers=None):
                 data = json.dumps(value).encode()

@@ -126,7 +126,7 @@ def test_what_stands_in_the_way_is_one_line(hub, runs, tmp_path, monkeypatch, ca
 def test_a_card_that_somebody_changed_meanwhile_is_not_replaced(hub, monkeypatch):
     seen = open_repository("lab/tuned", "model")
     hub.repositories[MODEL].files["README.md"] = b"# Newer\n"
-    with pytest.raises(UserError, match=r"--to lab/tuned: .*A commit has happened since"):
+    with pytest.raises(UserError, match="--to lab/tuned: it was changed meanwhile; run it again"):
         seen.push({"README.md": b"# From the older card\n"})
     assert hub.repositories[MODEL].files["README.md"] == b"# Newer\n"
 
@@ -147,8 +147,10 @@ def test_what_the_card_no_longer_shows_is_removed(hub, runs, capsys):
 
 def test_a_pull_request_is_a_push(hub, runs, capsys):
     assert main(["publish", runs[1], "--to", "lab/tuned", "--pull-request"]) == 0
-    assert any(asked.method == "POST" and "create_pr=1" in asked.path for asked in hub.asked)
-    assert "Nothing was pushed" not in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == f"{hub.url}/lab/tuned/discussions/1"
+    assert "Nothing was pushed" not in told.err
+    assert hub.repositories[MODEL].files["README.md"] == CARD.encode()
 
 
 @pytest.fixture(params=["file", "ftp"])
@@ -166,7 +168,8 @@ def host(request, tmp_path):
 def test_a_leaderboard_goes_to_a_static_host(host, runs, capsys):
     folder, address = host
     (folder / "own.txt").write_text("mine")
-    command = ["publish", *runs, "--base", runs[0], "--to", f"{address}/boards/forgetting"]
+    first, second = f"first={runs[1]}", f"second={runs[1]}"
+    command = ["publish", first, second, "--base", runs[0], "--to", f"{address}/boards/forgetting"]
     assert main(command) == 0
     assert [path.name for path in folder.iterdir()] == ["own.txt"]
     assert main([*command, "--push"]) == 0
@@ -175,11 +178,11 @@ def test_a_leaderboard_goes_to_a_static_host(host, runs, capsys):
     assert "secret" not in told.out + told.err
     site = folder / "boards" / "forgetting"
     assert "flowers102" in (site / "index.html").read_text()
-    assert sorted(path.name for path in (site / "reports").iterdir()) == ["01-base.html", "02-tuned.html"]
-    command.remove(runs[0])
+    assert sorted(path.name for path in (site / "reports").iterdir()) == ["01-first.html", "02-second.html"]
+    command.remove(first)
     assert main([*command, "--push"]) == 0
-    assert [path.name for path in (site / "reports").iterdir()] == ["01-tuned.html"]
-    assert "reports/02-tuned.html  removed" in capsys.readouterr().out
+    assert [path.name for path in (site / "reports").iterdir()] == ["01-second.html"]
+    assert "reports/02-second.html  removed" in capsys.readouterr().out
     (site / "index.html").write_text("<h1>Somebody's page</h1>")
     assert main([*command, "--push"]) == 2
     told = capsys.readouterr()

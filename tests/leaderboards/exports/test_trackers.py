@@ -62,7 +62,12 @@ def test_mlflow(runs, tmp_path):
     assert (run / "metrics" / "forgetting" / "odd _task_").is_file()
     assert (run / "tags" / "verdict").read_text() == "forgetting"
     artifacts = run / "artifacts"
-    assert sorted(path.name for path in artifacts.iterdir()) == ["gate.json", "report.html", "summary.md"]
+    assert sorted(path.name for path in artifacts.iterdir()) == [
+        *("forgetting", "gate.json", "report.html", "summary.md"),
+    ]
+    pictures = {path.name: path.read_text() for path in (artifacts / "forgetting").iterdir()}
+    assert set(pictures) == {"lora_step-10.svg", "lora_step-20.svg"}
+    assert "25.0 (" in pictures["lora_step-20.svg"]
     rows = json.loads((artifacts / "gate.json").read_text())["rows"]
     assert [(row["checkpoint"], row["verdict"]) for row in rows if row["name"] == "flowers102"] == [
         ("lora step-10", "not inferior"),
@@ -86,7 +91,8 @@ def test_wandb(runs, tmp_path):
     assert {row["_step"]: row["forgetting/flowers102"] for row in history} == {10: 0.5, 20: 25.0}
     media = {path.parent.name: path for path in file.parent.rglob("media/*/*")}
     assert set(media) == {"html", "table"}
-    assert "What" in media["html"].read_text()
+    assert sum("What" in page.read_text() for page in file.parent.rglob("media/html/*")) == 1
+    assert sum(page.read_text().lstrip().startswith("<svg") for page in file.parent.rglob("media/html/*")) == 2
     assert len(json.loads(media["table"].read_text())["data"]) == 4
 
 
