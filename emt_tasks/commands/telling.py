@@ -70,9 +70,9 @@ class Telling:
             aside: annotations go to stderr, since stdout is for a program.
         """
         if self.annotate:
-            from leaderboards.gate.annotations import annotations
+            from leaderboards.gate.annotations import workflow_commands
 
-            for line in annotations([(candidate.label, result) for candidate, result in told]):
+            for line in workflow_commands([(candidate.label, result) for candidate, result in told]):
                 typer.echo(line, err=aside)
         for logger, project in self.loggers:
             _log(logger, project, told, report)

@@ -36,7 +36,7 @@ class Host:
         return self.shown
 
     def push(self, files: Mapping[str, bytes], stale: Sequence[str] = ()) -> str:
-        """Write the files, remove the stale ones, and return the page's address.
+        """Write the files, remove the stale ones, and return the page's address on the storage.
 
         The page comes last, so that none links to a report that is not there yet.
 

@@ -83,7 +83,8 @@ def open_repository(name: str, kind: RepoType, *, pull_request: bool = False, pr
         except RepositoryNotFoundError:
             return Repository(name, kind, pull_request=pull_request, private=private)
         card = _card(name, kind, about.sha)
-    names = [sibling.rfilename for sibling in about.siblings or ()]
+    # Other kinds of repositories that the client knows have none.
+    names = [sibling.rfilename for sibling in getattr(about, "siblings", None) or ()]
     return Repository(name, kind, card, names, about.sha, pull_request, private)
 
 

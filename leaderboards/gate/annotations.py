@@ -15,7 +15,7 @@ from leaderboards.gate.table import NOT_TESTED, gate_rows
 _KINDS = {"not inferior": "notice", "forgetting": "error", "undecided": "warning", NOT_TESTED: "warning"}
 
 
-def annotations(results: Sequence[tuple[str, GateResult]]) -> Iterator[str]:
+def workflow_commands(results: Sequence[tuple[str, GateResult]]) -> Iterator[str]:
     """Yield a command for the verdict on each named candidate, then one for each task that did not pass."""
     for name, result in results:
         yield _command(_KINDS[result.outcome], f"emt gate: {name}", sentence(result))

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from emt_core.runs import read_run
 from leaderboards.comparison.forgetting import compare
 from leaderboards.comparison.summary import summarise
-from leaderboards.gate.annotations import annotations
+from leaderboards.gate.annotations import workflow_commands
 from leaderboards.gate.decide import GateResult, decide
 from leaderboards.gate.policy import Policy
 from leaderboards.gate.untested import Untested
@@ -95,7 +95,7 @@ def test_a_name_is_text_wherever_it_stands(gated):
     }
     svg = as_svg(of_gate(replace(gated, units=tuple(replace(unit, name=HOSTILE) for unit in gated.units))))
     assert "img" not in Tags(svg).found
-    commands = list(annotations([(HOSTILE, gated)]))
+    commands = list(workflow_commands([(HOSTILE, gated)]))
     assert all(command.startswith("::") and "\n" not in command and "\r" not in command for command in commands)
     assert [command.split(" ")[0] for command in commands] == ["::error", "::error", "::warning"]
 
