@@ -33,6 +33,7 @@ from emt_tasks.commands.options import (
     tell_progress,
 )
 from emt_tasks.commands.planning import plan_tasks, tell_plan
+from emt_tasks.commands.telling import AnnotateOption, LogOption, SummaryOption, prepare_telling
 from emt_tasks.models import engines
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
 from leaderboards.comparison.causes import Causes, find_causes
@@ -92,6 +93,9 @@ def check_command(
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Also say why answers were lost: format, mouth or eye.")
     ] = False,
+    summary: SummaryOption = None,
+    annotate: AnnotateOption = False,
+    log: LogOption = None,
     model_kind: Annotated[
         ModelKind, typer.Option(help="What runs base and candidate: openai, litellm, vllm or sglang.")
     ] = "emt_vlm",
@@ -109,9 +113,13 @@ def check_command(
     Example: emt check --base llava-hf/llava-1.5-7b-hf --candidate my-adapter
     """
     rules = choose_policy(margin, policy)
-    page = output / "report.html"
-    if page.exists() and names_made(output, MADE_BY) is None:
-        raise UserError(f"--output: {page} was not written by {MADE_BY}, so it is not replaced; choose another folder")
+    page, junit = output / "report.html", output / "gate.xml"
+    for file in (page, junit):
+        if file.exists() and names_made(output, MADE_BY) is None:
+            raise UserError(
+                f"--output: {file} was not written by {MADE_BY}, so it is not replaced; choose another folder"
+            )
+    telling = prepare_telling(summary=summary, annotate=annotate, junit=junit, log=log)
     covered = cover(tasks, base)
     names, rules = covered.names, covered.demand(rules)
     quadrants = read_matrix(matrix) if matrix else None
@@ -143,7 +151,7 @@ def check_command(
     results = covered.note(results)
     causes = _diagnosed(results[0].comparison, wanted, output) if diagnose else ()
     output.mkdir(parents=True, exist_ok=True)
-    mark(output, MADE_BY, [*wanted, page.name])
+    mark(output, MADE_BY, [*wanted, page.name, junit.name])
     write_report(
         reference,
         [tested],
@@ -153,9 +161,12 @@ def check_command(
         causes=[causes] if diagnose else (),
         overwrite=True,
     )
+    told = list(zip([tested], results, strict=True))
+    telling.write(told)
     print_table(results[0], Console())
     for found in causes:
         typer.echo(in_a_line(found))
+    telling.tell(told, report=page)
     typer.echo(f"Report written to {page}", err=True)
     have_weights = not any(is_run(model) or engines.read(model, model_kind) for model in (base, candidate))
     if results[0].outcome == "forgetting" and have_weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
 
 MADE_BY = "emt rescue"
 RESCUED, RUN, FRONTIER, PICTURE, RETRAIN = "rescued", "rescued-run", "frontier.json", "frontier.svg", "retrain.yaml"
-_OURS = (RESCUED, RUN, FRONTIER, PICTURE, RETRAIN)
+SEARCHED = "searched.json"
+"""The documents of each task that the search saw."""
+
+_OURS = (RESCUED, RUN, FRONTIER, PICTURE, SEARCHED, RETRAIN)
 """What a search writes to its folder, beside the runs of base and candidate, which a later one uses again."""
 
 FIRST = 32
@@ -126,18 +130,19 @@ def rescue_command(
         typer.echo("It passes as it is: nothing to rescue.")
         return
     search = _search(wanted, before, learn, rules, documents, output / RESCUED)
-    with replacing([output / FRONTIER, output / PICTURE]) as (rows, drawing):
+    seen = search.documents
+    with replacing([output / FRONTIER, output / PICTURE, output / SEARCHED]) as (rows, drawing, documents_seen):
         rows.write_text(rescue_output.frontier(search), encoding="utf-8")
         drawing.write_text(rescue_output.picture(search, _one_margin(search.aim)), encoding="utf-8")
+        documents_seen.write_text(json.dumps(seen) + "\n", encoding="utf-8")
     console.print(rescue_output.table(search))
     run = evaluate(RUN, replace(alike, model=str(output / RESCUED)), output)
-    seen = search.documents
     after = decide(_compare(found["base"], run, quadrants, without=seen), rules, tasks=None)
     name = search.name(search.trials[0].merge)
     typer.echo(f"\nThe merge, on documents that the search never saw: {name}")
     print_table(after, console)
-    three = (read_run(folder) for folder in (found["base"], found["candidate"], run))
-    kept = rescue_output.kept(*three, learn, seen.get(learn, ()))
+    bases, candidates, merged = (read_run(folder) for folder in (found["base"], found["candidate"], run))
+    kept = rescue_output.kept(bases, candidates, merged, learn, seen.get(learn, ()))
     typer.echo(rescue_output.in_a_line(name, kept, after, learn))
     typer.echo(f"Learned against kept, of all merges: {output / PICTURE}", err=True)
     if after.outcome == "forgetting":
