@@ -119,7 +119,7 @@ def _task(name: str, files: Sequence[Path], report: Mapping[str, Any], settings:
 def _directions(report: Mapping[str, Any]) -> Iterator[tuple[str, bool | None]]:
     for metric in report.get("metrics") or ():
         name = (metric.get("identity") or {}).get("name") or metric.get("name")
-        yield str(name), _DIRECTIONS.get((metric.get("semantics") or {}).get("direction"))
+        yield str(name), _DIRECTIONS.get(str((metric.get("semantics") or {}).get("direction")))
 
 
 def _score(row: Row, where: str) -> Mapping[str, Any]:

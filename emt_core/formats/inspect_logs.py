@@ -92,7 +92,7 @@ def _header(file: Path) -> EvalLog:
 
 
 def _name(header: EvalLog) -> str:
-    return header.eval.task.rpartition("/")[2]
+    return str(header.eval.task).rpartition("/")[2]
 
 
 def _task(file: Path, name: str, header: EvalLog) -> OtherTask:

@@ -40,8 +40,8 @@ def read_lm_eval(path: Path) -> Run:
     """
     files = _results_files(path)
     if len(files) > 1:
-        names = listed([str(file.relative_to(path)) for file in files[:5]])
-        raise UserError(f"{path} contains {len(files)} runs of lm-evaluation-harness ({names}): choose one file")
+        shown = listed(str(file.relative_to(path)) for file in files[:5])
+        raise UserError(f"{path} contains {len(files)} runs of lm-evaluation-harness ({shown}): choose one file")
     file = files[0]
     results = _read(file)
     names = [name for name in results["results"] if name in results["configs"]]
@@ -149,7 +149,7 @@ def _sample(rows: Sequence[Row], filters: Sequence[str], *, choice: bool) -> Sam
     if choice:
         options = [str(one.get("arg_1", "")).strip() for one in asked]
         prediction = _likeliest(first, options)
-        place = int(target) if str(target).isdecimal() else -1
+        place = int(str(target)) if str(target).isdecimal() else -1
         target = options[place] if 0 <= place < len(options) else target
     return Sample(
         id=first["doc_id"],

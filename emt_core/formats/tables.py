@@ -152,9 +152,15 @@ def _reader(
             name = row.get(key)
             if name is None or name == "":
                 raise UserError(f"{where}: column {key!r} is empty; expected the document's name")
-            texts = {column: text(row.get(column)) for column in TEXTS if column != "task"}
-            scores = {metric: number(row.get(metric), f"{where}: column {metric!r}") for metric in metrics}
-            yield Sample(id=text(name) or "", scores=scores, **texts)
+            yield Sample(
+                id=text(name) or "",
+                scores={metric: number(row.get(metric), f"{where}: column {metric!r}") for metric in metrics},
+                prediction=text(row.get("prediction")),
+                target=text(row.get("target")),
+                question=text(row.get("question")),
+                group=text(row.get("group")),
+                cluster=text(row.get("cluster")),
+            )
 
     return read
 

@@ -97,7 +97,9 @@ def document_number(name: int | str) -> int:
     text = str(name)
     if len(text) < 20 and text.isascii() and text.isdigit() and str(int(text)) == text and int(text) < _LARGEST:
         return int(text)
-    return _LARGEST + int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8]) % _LARGEST
+    return (
+        _LARGEST + int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") % _LARGEST
+    )
 
 
 def sample_row(sample: Sample) -> Row:

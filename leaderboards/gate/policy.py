@@ -122,7 +122,8 @@ class Policy(BaseModel):
             return float(margin)
 
         stated = bool(named) or "margin" in self.model_fields_set
-        general, harmless = self.margin, DEFAULT_FAILS_ABOVE
+        general: float | str = self.margin
+        harmless: float | str = DEFAULT_FAILS_ABOVE
         if not stated and not scale.is_percent:  # points mean nothing there; as much of the base's score does
             general, harmless = f"{DEFAULT_MARGIN:g} %", f"{DEFAULT_FAILS_ABOVE:g} %"
         margin = min((amount(one) for one in named), default=None)
