@@ -33,7 +33,7 @@ NEED_NO_MODEL = (
 WRITTEN = "rescue/retrain.yaml"
 """A recipe that the command before it on the page writes."""
 
-OWN_TASKS = {"birds", "birds_qa", "parts", "parts_questions", "mmmu_val"}
+OWN_TASKS = {"birds", "birds_qa", "parts", "parts_questions", "mmmu_val", "MMStar", "POPE"}
 EMT = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is not None]
 OTHERS = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is None]
 
