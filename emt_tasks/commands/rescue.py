@@ -16,7 +16,7 @@ from emt_core.files import write_text
 from emt_core.folders import mark, names_made
 from emt_core.runs import Run, read_run
 from emt_tasks.commands.coverage import named
-from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run
+from emt_tasks.commands.evaluations import candidate_settings, evaluate_all, is_run
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     BatchSizeOption,
@@ -108,7 +108,7 @@ def rescue_command(
     quadrants = read_matrix(matrix) if matrix else None
     alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, None, judge, model_args=model_args)
     wanted = {"base": alike, "candidate": candidate_settings(candidate, base, alike)}
-    runs = {role: evaluate(role, chosen, output) for role, chosen in wanted.items()}
+    runs = evaluate_all(wanted, output)
     before = _compare(runs["base"], runs["candidate"], quadrants)
     if learn not in {task.task for task in before.tasks}:
         raise UserError(f"--learn {learn}: not one of the tasks ({listed([task.task for task in before.tasks])})")
@@ -127,7 +127,7 @@ def rescue_command(
     _write_frontier(trials, output, _one_margin(before, rules, learn))
     console.print(_table(trials))
     merged = replace(alike, model=str(rescued))
-    run = evaluate(RUN, merged, output)
+    run = evaluate_all({RUN: merged}, output)[RUN]
     after = decide(_compare(runs["base"], run, quadrants, without=seen), rules, tasks=None)
     typer.echo(f"\nThe merge, on documents that the search never saw: {trials[0].merge}")
     print_table(after, console)
