@@ -48,7 +48,7 @@ def test_unknown_argument(checkpoint):
     [
         ({"dtype": "float8"}, "dtype=float8: expected one of auto"),
         ({"device": "tpu9"}, "device=tpu9"),
-        ({"batch_size": "auto"}, "batch_size=auto: expected an integer"),
+        ({"batch_size": "some"}, "batch_size=some: expected an integer of at least 1, or auto"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"max_new_tokens": -1}, "max_new_tokens=-1"),
         ({"attn_implementation": "wibble"}, "wibble"),
