@@ -142,7 +142,7 @@ def check_command(
         looks = Rules(cap or CAP, dumped, quadrants, metrics, tuple(allow_different or ()))
 
     alike = EvaluationSettings(base, names, model_kind, None, batch_size, device, limit, judge, model_args=model_args)
-    tested = _by_role(base, candidate)
+    tested = _by_role(candidate)
     wanted = {"base": alike} | {role: candidate_settings(model, base, alike) for role, model in tested.items()}
     if encoder:
         encoder = f"auto:{base}" if encoder == "auto" else encoder
@@ -204,8 +204,8 @@ def _check_sequential(*, sequential: bool, limit: int | None, diagnose: bool, ca
     check_cap(cap, names)
 
 
-def _by_role(base: str, candidates: Sequence[str]) -> dict[str, str]:
-    """Return each candidate's model by its role, which is its run's folder.
+def _by_role(candidates: Sequence[str]) -> dict[str, str]:
+    """Return each candidate's model by its role, which is its run's folder: of several, the same whatever the others.
 
     Raises:
         UserError: the same model is given twice.
@@ -215,7 +215,7 @@ def _by_role(base: str, candidates: Sequence[str]) -> dict[str, str]:
         raise UserError(f"--candidate {twice[0]}: given twice")
     if len(models) == 1:
         return {"candidate": models[0]}
-    labels = [one.label for one in parse_candidates([base, *candidates])[1:]]
+    labels = [parse_candidates([model])[0].label for model in models]
     readable = [re.sub(r"[^\w.-]+", "-", label).strip(".-") for label in labels]
     return {f"candidates/{name}-{digest(model)[:6]}": model for name, model in zip(readable, models, strict=True)}
 
