@@ -64,6 +64,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Show many runs side by side, with published results.",
     ),
     "export": ("emt_tasks.commands.report", "export", "Export a run's results in the formats in which people publish."),
+    "publish": ("emt_tasks.commands.publish", "publish", "Push results, report or leaderboard to the hub."),
 }
 
 

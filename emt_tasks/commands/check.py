@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +39,7 @@ from emt_tasks.commands.options import (
     tell_progress,
 )
 from emt_tasks.commands.planning import plan_tasks, tell_plan
+from emt_tasks.commands.telling import AnnotateOption, LogOption, SummaryOption, prepare_telling
 from emt_tasks.models import engines
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
 from leaderboards.comparison.causes import Causes, find_causes
@@ -109,6 +111,9 @@ def check_command(
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Also say why answers were lost: format, mouth or eye.")
     ] = False,
+    summary: SummaryOption = None,
+    annotate: AnnotateOption = False,
+    log: LogOption = None,
     model_kind: Annotated[
         ModelKind, typer.Option(help="What runs base and candidate: openai, litellm, vllm or sglang.")
     ] = "emt_vlm",
@@ -128,9 +133,13 @@ def check_command(
     Three adapters, with the base loaded once: emt check --base MODEL --candidate rank8 rank32 rank128
     """
     rules = choose_policy(margin, policy)
-    page = output / "report.html"
-    if page.exists() and names_made(output, MADE_BY) is None:
-        raise UserError(f"--output: {page} was not written by {MADE_BY}, so it is not replaced; choose another folder")
+    page, junit = output / "report.html", output / "gate.xml"
+    for file in (page, junit):
+        if file.exists() and names_made(output, MADE_BY) is None:
+            raise UserError(
+                f"--output: {file} was not written by {MADE_BY}, so it is not replaced; choose another folder"
+            )
+    telling = prepare_telling(summary=summary, annotate=annotate, junit=junit, log=log)
     covered = cover(tasks, base)
     names, rules = covered.names, covered.demand(rules)
     quadrants = read_matrix(matrix) if matrix else None
@@ -169,7 +178,7 @@ def check_command(
         for role, result in zip(tested, results, strict=True)
     ]
     output.mkdir(parents=True, exist_ok=True)
-    mark(output, MADE_BY, [*{role.split("/")[0] for role in wanted}, page.name])
+    mark(output, MADE_BY, [*{role.split("/")[0] for role in wanted}, page.name, junit.name])
     write_report(
         reference,
         found,
@@ -179,14 +188,29 @@ def check_command(
         causes=causes if diagnose else (),
         overwrite=True,
     )
+    told = list(zip(found, results, strict=True))
+    telling.write(told)
     _print(reference, found, results, causes)
+    telling.tell(told, report=page)
     typer.echo(f"Report written to {page}", err=True)
+    given = {"--matrix": matrix, "--margin": margin, "--policy": policy, "--judge": judge, "--model-args": model_args}
+    if len(tested) == 1 and limit is None and looks is None:  # whole runs, where a rescue looks for them
+        given["--runs"] = output
     for model, result in zip(tested.values(), results, strict=True):
         have_weights = not any(is_run(one) or engines.read(one, model_kind) for one in (base, model))
         if result.outcome == "forgetting" and have_weights:
-            command = f"emt rescue {base} {model} --learn {finetuned_on or 'TASK'} --tasks {','.join(names)}"
+            command = rescue_line(base, model, finetuned_on, names, given)
             typer.echo(f"To look for a merge that passes: {command}", err=True)
     raise typer.Exit(EXIT_CODES[overall(result.outcome for result in results)])
+
+
+def rescue_line(
+    base: str, candidate: str, learned: str | None, tasks: tuple[str, ...], given: Mapping[str, object]
+) -> str:
+    """Return the command that looks for a merge by the same rules, with those options that have a value."""
+    words = ["emt", "rescue", base, candidate, "--learn", learned or "TASK", "--tasks", ",".join(tasks)]
+    named = ((name, str(value)) for name, value in given.items() if value not in (None, ""))
+    return shlex.join([*words, *(word for option in named for word in option)])
 
 
 def _check_sequential(*, sequential: bool, limit: int | None, diagnose: bool, cap: int, names: tuple[str, ...]) -> None:

@@ -153,19 +153,28 @@ def is_adapter(path: str | Path) -> bool:
     return (Path(path) / ADAPTER_CONFIG).is_file()
 
 
+def adapter_config(peft: str) -> dict[str, Any]:
+    """Return the settings of an adapter folder, as PEFT wrote them.
+
+    Raises:
+        UserError: not an adapter folder, or its settings cannot be read.
+    """
+    config = Path(peft) / ADAPTER_CONFIG
+    if not config.is_file():
+        raise UserError(f"peft={peft}: expected a PEFT adapter folder, found no adapter_config.json there")
+    try:
+        return dict(json.loads(config.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{config}: not JSON as PEFT writes it ({one_line(error)})") from error
+
+
 def adapter_base(peft: str) -> str | None:
     """Return the base model that an adapter folder was trained on, if it says so.
 
     Raises:
         UserError: not an adapter folder.
     """
-    config = Path(peft) / ADAPTER_CONFIG
-    if not config.is_file():
-        raise UserError(f"peft={peft}: expected a PEFT adapter folder, found no adapter_config.json there")
-    try:
-        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{config}: not JSON as PEFT writes it ({one_line(error)})") from error
+    base = adapter_config(peft).get("base_model_name_or_path")
     return str(base) if base else None
 
 

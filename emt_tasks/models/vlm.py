@@ -29,6 +29,7 @@ from emt_tasks.models.generation import GenerationSettings, count_tokens, cut, e
 from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer
 from emt_tasks.models.parts import base_model, is_encoder_decoder, moved, part_for
 from emt_tasks.models.prompting import Prompter
+from emt_tasks.models.trie import Tokens
 
 _log = logging.getLogger(__name__)
 
@@ -256,6 +257,28 @@ class EmtVLM(lmms):  # type: ignore[misc]
                 yield from (results[number] for number in numbers)
                 start = numbers.stop
 
+    def write(self, requests: Sequence[Instance], most: int) -> list[Tokens]:
+        """Return the tokens of each request's likeliest answer, up to and including the one that ends it.
+
+        Args:
+            requests: as `generate_until` takes them.
+            most: tokens of an answer at most.
+        """
+        todo = [Request.from_arguments(instance.args) for instance in requests]
+        found: dict[int, Tokens] = {}
+        with self.inference() as model:
+            pad = self._tokenizer.pad_token_id
+            prepare = partial(self.prepare, todo, "right" if is_encoder_decoder(model) else "left")
+            keys = [json.dumps(request.payload, sort_keys=True, default=str) for request in todo]
+            for batch in chain.from_iterable(prefetch(prepare, batches(todo, self.batch_size, keys))):
+                settings = GenerationSettings.greedy(todo[batch.numbers[0]].payload, most)
+                tokens, written = self._tokens(model, batch, settings)
+                for number, row, count in zip(batch.numbers, tokens.tolist(), written, strict=True):
+                    while count > 1 and row[count - 1] == pad:  # behind an answer that a stop text has ended
+                        count -= 1
+                    found[number] = tuple(row[:count])
+        return [found[number] for number in range(len(todo))]
+
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, Known]]:
         """Score requests with the arguments `(context, continuation, doc_to_visual, doc_id, task, split)`.
 
@@ -343,6 +366,16 @@ class EmtVLM(lmms):  # type: ignore[misc]
 
     def _generate(self, model: Any, batch: Batch, settings: GenerationSettings) -> list[GenerationResult]:
         """Answer one batch."""
+        tokens, written = self._tokens(model, batch, settings)
+        answers = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        read = batch.inputs["attention_mask"].sum(-1).tolist()
+        return [
+            GenerationResult(cut(answer, settings.until), TokenCounts(input_tokens=before, output_tokens=after))
+            for answer, before, after in zip(answers, read, written, strict=True)
+        ]
+
+    def _tokens(self, model: Any, batch: Batch, settings: GenerationSettings) -> tuple[torch.Tensor, list[int]]:
+        """Return what a model writes, `(rows, tokens)`, and how many of a row's tokens are its answer."""
         inputs = moved(batch.inputs, model)
         part = part_for(model, inputs)
         decoder_only = not is_encoder_decoder(model)
@@ -351,13 +384,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         pad = self._tokenizer.pad_token_id
         output = part.generate(**inputs, **settings.options, **stops, pad_token_id=pad, use_cache=True)
         tokens = new_tokens(output, inputs["input_ids"]) if decoder_only else output[:, start:]
-        written = count_tokens(tokens, end_tokens(part))
-        read = inputs["attention_mask"].sum(-1).tolist()
-        answers = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [
-            GenerationResult(cut(answer, settings.until), TokenCounts(input_tokens=before, output_tokens=after))
-            for answer, before, after in zip(answers, read, written, strict=True)
-        ]
+        return tokens, count_tokens(tokens, end_tokens(part))
 
     def _without_image(self, todo: Sequence[Request], number: int) -> list[Batch]:
         """Return a prompt without its image; nothing where the model takes no such prompt."""

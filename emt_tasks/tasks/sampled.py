@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from lmms_eval.api.instance import Instance
 from numpy.typing import NDArray
 
 from emt_core.errors import UserError
@@ -55,10 +56,8 @@ class Sampled:
         """Return the answers to some of the chosen documents of each task, by their places in the drawn order."""
         lm.task_dict = self.documents_by_task
         found = {}
-        for name, asked in self.tasks.items():
-            requests = self.requests(name, places[name])
-            instances = [asked.instance(one, "generate_until", one.payload) for one in requests]
-            found[name] = [result.text for result in lm.generate_until(instances)]
+        for name in self.tasks:
+            found[name] = [result.text for result in lm.generate_until(self.instances(name, places[name]))]
         return found
 
     def scored(
@@ -84,6 +83,11 @@ class Sampled:
     def requests(self, task: str, places: Sequence[int]) -> list[Request]:
         """Return what is asked about some of the chosen documents of a task."""
         return [self.tasks[task].requests[self._chosen[task][place]] for place in places]
+
+    def instances(self, task: str, places: Sequence[int]) -> list[Instance]:
+        """Return the same as lmms-eval hands it to a model."""
+        asked = self.tasks[task]
+        return [asked.instance(one, "generate_until", one.payload) for one in self.requests(task, places)]
 
     @property
     def documents_by_task(self) -> dict[str, Any]:

@@ -70,8 +70,7 @@ class Unit:
     @property
     def allowed(self) -> str:
         """What the unit may lose: its margin, and above what it fails where that is another number."""
-        failing = "" if self.fails_above == self.margin else f", fails above {self.fails_above:g}"
-        return f"margin {self.margin:g}{failing}"
+        return Limits(self.margin, self.fails_above).allowed
 
 
 @dataclass(frozen=True, slots=True)
