@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from emt_core.looks import Look
 from emt_core.runs import Run, tell_apart
 from leaderboards.comparison.alike import Difference, accept, check_allowed, compare_settings
 from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
@@ -21,6 +22,7 @@ from leaderboards.comparison.samples import data_of, number_clusters
 from leaderboards.comparison.scales import POINTS, Scale
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
 from leaderboards.statistics.reliability import Reliability, reliability
+from leaderboards.statistics.sequential import either_side, level_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class TaskComparison:
     class's name (arXiv 2603.14493), if the task has one.
     `extremes` are the samples that would be, were the documents that one run alone scored all against the candidate, or
     all for it; None if there is no such document. `calibration` is that of both models' closed sets, None where the
-    answers are generated. `data` names the data set: tasks that share it ask about the same
-    documents.
+    answers are generated. `data` names the data set: tasks that share it ask about the same documents. `look` is where
+    a task stands that may have ended early: its tests and the drop's interval then hold at every look.
     """
 
     task: str
@@ -84,11 +86,15 @@ class TaskComparison:
     data: str = ""
     calibration: tuple[Reliability, Reliability] | None = None
     scale: Scale = POINTS
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GroupComparison:
-    """The unweighted mean over the tasks of a group or a quadrant, independent unless they share a data set."""
+    """The unweighted mean over the tasks of a group or a quadrant, independent unless they share a data set.
+
+    `look` is the earliest of its tasks'.
+    """
 
     name: str
     tasks: tuple[str, ...]
@@ -97,6 +103,7 @@ class GroupComparison:
     scores: Scores
     extremes: tuple[MeanOfSamples, MeanOfSamples] | None = None
     scale: Scale = POINTS
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +209,8 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
     encoder_samples = _pair_with_encoder(frame)
     leaked = find_leaked(paired, finetuned_on)
     change = sample.p_no_change() if sample else None
+    if change and paired.look:
+        change = either_side(change[0], paired.look.number, paired.look.of), change[1]
     return TaskComparison(
         task=paired.task,
         extremes=_extremes(paired),
@@ -213,7 +222,9 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         documents=paired.documents,
         excluded=paired.excluded,
         sample=sample,
-        scores=_scores(sample, *(encoder_samples or (None, None)), scale=paired.scale) if sample else None,
+        scores=_scores(sample, *(encoder_samples or (None, None)), scale=paired.scale, look=paired.look)
+        if sample
+        else None,
         p_value=change[0] if change else None,
         adjusted_p_value=None,
         test=change[1] if change else None,
@@ -225,6 +236,7 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         encoder_samples=encoder_samples,
         calibration=_calibration(frame),
         scale=paired.scale,
+        look=paired.look,
     )
 
 
@@ -269,17 +281,26 @@ def _scores(
     with_base: PairedSample | MeanOfSamples | None = None,
     *,
     scale: Scale = POINTS,
+    look: Look | None = None,
 ) -> Scores:
     span, low = scale.span, scale.low
     return Scores(
         base=sample.accuracy("base").scaled(span).shifted(low),
         candidate=sample.accuracy("candidate").scaled(span).shifted(low),
-        forgetting=sample.drop().scaled(span),
+        forgetting=_drop(sample, look).scaled(span),
         retention=sample.retention(origin=scale.origin).scaled(100),
         encoder=with_candidate.accuracy("base").scaled(span).shifted(low) if with_candidate else None,
         encoder_gap=with_candidate.drop().scaled(span) if with_candidate else None,
         encoder_gap_base=with_base.drop().scaled(span) if with_base else None,
     )
+
+
+def _drop(sample: PairedSample | MeanOfSamples, look: Look | None, level: float = 0.95) -> Interval:
+    """Return the drop with its interval; at a look, one that holds at all of them together."""
+    if look is None:
+        return sample.drop(level=level)
+    found = sample.drop(level=1 - 2 * level_at((1 - level) / 2, look.number, look.of))
+    return replace(found, level=level, method=f"{found.method}, repeated")
 
 
 def _leakage(frame: pl.DataFrame, leaked: Mapping[str, frozenset[int]]) -> Shares:
@@ -326,5 +347,7 @@ def average(name: str, parts: Sequence[TaskComparison], mean: type[MeanOfSamples
         sides = [task.extremes or (task.sample, task.sample) for task in parts if task.sample]
         worst, best = (mean(tuple(pair[side] for pair in sides), data) for side in (0, 1))
         extremes = worst, best
+    look = min((task.look for task in parts if task.look), key=lambda look: look.number, default=None)
     names, scale = tuple(task.task for task in parts), parts[0].scale
-    return GroupComparison(name, names, sample.n, sample, _scores(sample, *pairs, scale=scale), extremes, scale)
+    scores = _scores(sample, *pairs, scale=scale, look=look)
+    return GroupComparison(name, names, sample.n, sample, scores, extremes, scale, look)
