@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from emt_core.errors import UserError
+from emt_tasks.models.loading import AUTO
 from leaderboards.gate.policy import DEFAULT_FAILS_ABOVE, DEFAULT_MARGIN, Policy, read_policy
+
+
+class Spread(TyperCommand):
+    """A command whose option `--candidate` takes all words up to the next option, as if it were before each of them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line."""
+        return super().parse_args(ctx, spread(args, "--candidate"))
+
+
+def spread(words: Sequence[str], option: str) -> list[str]:
+    """Put an option before each word that follows its value, up to the next option."""
+    found: list[str] = []
+    taking = has_value = False
+    for place, word in enumerate(words):
+        if word == "--":
+            return [*found, *words[place:]]
+        if word.startswith("-"):
+            name, given, _ = word.partition("=")
+            taking, has_value = name == option, bool(given)
+        elif taking:
+            found += [option] if has_value else []
+            has_value = True
+        found.append(word)
+    return found
+
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
@@ -18,16 +47,19 @@ DEFAULT_TASKS = "forgetting_matrix_lite"
 """What `emt check` evaluates unless told otherwise."""
 
 MarginOption = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        help="Percentage points that a task or quadrant may lose. "
+        help="What a task or quadrant may lose: percentage points, or the metric's own unit where it does not go "
+        "from 0 to 1; or 5%, of the base's score. "
         f"[default: {DEFAULT_MARGIN:g}, and up to {DEFAULT_FAILS_ABOVE:g} fails nobody]"
     ),
 ]
 
 MetricOption = Annotated[
     list[str] | None,
-    typer.Option(help="TASK=NAME: compare a task by another metric; NAME:lower where lower is better."),
+    typer.Option(
+        help="TASK=NAME: compare a task by another metric; NAME:lower where lower is better; NAME:0..10 for its range."
+    ),
 ]
 
 AllowDifferentOption = Annotated[
@@ -51,7 +83,28 @@ PolicyOption = Annotated[Path | None, typer.Option(help="YAML file with margins 
 
 MatrixOption = Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")]
 
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")]
+
+def parse_batch_size(asked: str | int) -> str | int:
+    """Return a number of images, or `auto`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if str(asked) != AUTO and not (str(asked).isdecimal() and int(asked) > 0):
+        raise UserError(f"--batch-size {asked}: expected a number of images, or {AUTO}")
+    return AUTO if str(asked) == AUTO else int(asked)
+
+
+BatchSizeOption = Annotated[
+    Any,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        parser=parse_batch_size,
+        metavar="<int|auto>",
+        help=f"Images at a time; {AUTO}: as many as memory has room for.",
+    ),
+]
 
 DeviceOption = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")]
 
@@ -66,7 +119,7 @@ AuditOption = Annotated[
 ]
 
 
-def choose_policy(margin: float | None, policy: Path | None) -> Policy:
+def choose_policy(margin: str | None, policy: Path | None) -> Policy:
     """Return the policy of `--margin` or `--policy`, or the default one.
 
     Raises:
@@ -74,11 +127,14 @@ def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     """
     if margin is not None and policy is not None:
         raise UserError("--margin and --policy exclude each other: put the margin in the policy file")
-    if margin is not None and not 0 <= margin < 100:
-        raise UserError(f"--margin {margin:g}: expected percentage points from 0 to below 100")
     if policy is not None:
         return read_policy(policy)
-    return Policy() if margin is None else Policy(margin=margin)
+    if margin is None:
+        return Policy()
+    try:
+        return Policy(margin=margin)
+    except ValueError as error:
+        raise UserError(f"--margin {margin}: expected a number from 0 on, or less than 100 %, such as 5%") from error
 
 
 def split_names(names: str | None) -> list[str] | None:

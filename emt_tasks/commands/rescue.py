@@ -16,7 +16,7 @@ from emt_core.files import replacing
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
 from emt_tasks.commands.coverage import named
-from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run
+from emt_tasks.commands.evaluations import candidate_settings, evaluate_all, is_run
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     BatchSizeOption,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from emt_tasks.commands.rescue_output import Search
     from finetune.rescue.merges import Merge
     from finetune.rescue.search import Aim
-    from leaderboards.comparison.forgetting import Comparison
+    from leaderboards.comparison.forgetting import Comparison, TaskComparison
 
 MADE_BY = "emt rescue"
 RESCUED, RUN, FRONTIER, PICTURE, RETRAIN = "rescued", "rescued-run", "frontier.json", "frontier.svg", "retrain.yaml"
@@ -115,7 +115,7 @@ def rescue_command(
     quadrants = read_matrix(matrix) if matrix else None
     alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, None, judge, model_args=model_args)
     wanted = {"base": alike, "candidate": candidate_settings(candidate, base, alike)}
-    found = {role: evaluate(role, chosen, runs or output) for role, chosen in wanted.items()}
+    found = evaluate_all(wanted, runs or output)
     before = _compare(found["base"], found["candidate"], quadrants)
     if learn not in {task.task for task in before.tasks}:
         raise UserError(f"--learn {learn}: not one of the tasks ({listed([task.task for task in before.tasks])})")
@@ -136,17 +136,17 @@ def rescue_command(
         drawing.write_text(rescue_output.picture(search, _one_margin(search.aim)), encoding="utf-8")
         documents_seen.write_text(json.dumps(seen) + "\n", encoding="utf-8")
     console.print(rescue_output.table(search))
-    run = evaluate(RUN, replace(alike, model=str(output / RESCUED)), output)
+    run = evaluate_all({RUN: replace(alike, model=str(output / RESCUED))}, output)[RUN]
     after = decide(_compare(found["base"], run, quadrants, without=seen), rules, tasks=None)
     name = search.name(search.trials[0].merge)
     typer.echo(f"\nThe merge, on documents that the search never saw: {name}")
     print_table(after, console)
-    three = (read_run(folder) for folder in (found["base"], found["candidate"], run))
-    kept = rescue_output.kept(*three, learn, seen.get(learn, ()))
+    bases, candidates, merged = (read_run(folder) for folder in (found["base"], found["candidate"], run))
+    kept = rescue_output.kept(bases, candidates, merged, learn, seen.get(learn, ()))
     typer.echo(rescue_output.in_a_line(name, kept, after, learn))
     typer.echo(f"Learned against kept, of all merges: {output / PICTURE}", err=True)
     if after.outcome == "forgetting":
-        stop = round(_one_margin(search.aim) or rules.margin, 6)
+        stop = round(100 * min(search.aim.margins.values()), 6)
         typer.echo(retrain(before, wanted, runs or output, learn, stop, search.parts, output / RETRAIN))
     raise typer.Exit(after.exit_code)
 
@@ -273,13 +273,18 @@ def _aim(before: Comparison, learn: str, rules: Policy, samples: Mapping[str, pl
     if gained <= 0:
         raise UserError(f"--learn {learn}: the candidate gained nothing on it, so there is nothing to keep")
     margins = {
-        task.task: rules.limits_of(task.task, task.quadrant, alone=True).margin / 100
+        task.task: rules.limits_of(task.task, task.quadrant, alone=True, base=_accuracy(task)).margin / 100
         for task in before.tasks
         if task.task in samples and task.task != learn
     }
     if not margins:
         raise UserError(f"--tasks: beside {learn} none of them generates answers, so nothing can be seen to be kept")
     return Aim(learn, gained, margins, {task: frame["score"].to_numpy() for task, frame in samples.items()})
+
+
+def _accuracy(task: TaskComparison) -> float | None:
+    """Return the base's accuracy in percent."""
+    return task.scores.base.estimate if task.scores else None
 
 
 def _one_margin(aim: Aim) -> float | None:

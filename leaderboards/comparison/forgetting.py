@@ -1,6 +1,7 @@
 """Forgetting: what a candidate lost compared with its base, per task, group and quadrant.
 
-Rates are in percent, differences in percentage points; every number carries its n and its interval.
+Rates are in percent, differences in percentage points; of a metric that does not go from 0 to 1, both are in its own
+unit, as its scale says. Every number carries its n and its interval.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from emt_core.looks import Look
 from emt_core.runs import Run, tell_apart
 from leaderboards.comparison.alike import Difference, accept, check_allowed, compare_settings
 from leaderboards.comparison.breakdown import ClassComparison, Drift, Flips, compare_classes, count_flips, measure_drift
@@ -17,8 +19,10 @@ from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.matrix import QUADRANTS, place
 from leaderboards.comparison.pairing import Excluded, PairedTask, choose_tasks, only_in, pair_task
 from leaderboards.comparison.samples import data_of, number_clusters
+from leaderboards.comparison.scales import POINTS, Scale
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
 from leaderboards.statistics.reliability import Reliability, reliability
+from leaderboards.statistics.sequential import either_side, level_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,8 @@ class TaskComparison:
     class's name (arXiv 2603.14493), if the task has one.
     `extremes` are the samples that would be, were the documents that one run alone scored all against the candidate, or
     all for it; None if there is no such document. `calibration` is that of both models' closed sets, None where the
-    answers are generated. `data` names the data set: tasks that share it ask about the same
-    documents.
+    answers are generated. `data` names the data set: tasks that share it ask about the same documents. `look` is where
+    a task stands that may have ended early: its tests and the drop's interval then hold at every look.
     """
 
     task: str
@@ -81,11 +85,16 @@ class TaskComparison:
     extremes: tuple[PairedSample, PairedSample] | None = None
     data: str = ""
     calibration: tuple[Reliability, Reliability] | None = None
+    scale: Scale = POINTS
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GroupComparison:
-    """The unweighted mean over the tasks of a group or a quadrant, independent unless they share a data set."""
+    """The unweighted mean over the tasks of a group or a quadrant, independent unless they share a data set.
+
+    `look` is the earliest of its tasks'.
+    """
 
     name: str
     tasks: tuple[str, ...]
@@ -93,6 +102,8 @@ class GroupComparison:
     sample: MeanOfSamples
     scores: Scores
     extremes: tuple[MeanOfSamples, MeanOfSamples] | None = None
+    scale: Scale = POINTS
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,14 @@ class Comparison:
     only_candidate: tuple[str, ...]
     differences: tuple[Difference, ...] = ()
     allowed: tuple[str, ...] = ()
+
+    @property
+    def without_mean(self) -> tuple[str, ...]:
+        """The quadrants and groups whose tasks are scored on unlike scales: a mean would mean nothing."""
+        scales = {task.task: task.scale for task in self.tasks}
+        of_quadrants = ((name, [t.task for t in self.tasks if t.quadrant == name]) for name in QUADRANTS)
+        named = [*of_quadrants, *self.base.groups.items()]
+        return tuple(name for name, members in named if len({scales[task] for task in members if task in scales}) > 1)
 
 
 def compare(
@@ -190,6 +209,8 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
     encoder_samples = _pair_with_encoder(frame)
     leaked = find_leaked(paired, finetuned_on)
     change = sample.p_no_change() if sample else None
+    if change and paired.look:
+        change = either_side(change[0], paired.look.number, paired.look.of), change[1]
     return TaskComparison(
         task=paired.task,
         extremes=_extremes(paired),
@@ -201,7 +222,9 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         documents=paired.documents,
         excluded=paired.excluded,
         sample=sample,
-        scores=_scores(sample, *(encoder_samples or (None, None))) if sample else None,
+        scores=_scores(sample, *(encoder_samples or (None, None)), scale=paired.scale, look=paired.look)
+        if sample
+        else None,
         p_value=change[0] if change else None,
         adjusted_p_value=None,
         test=change[1] if change else None,
@@ -209,9 +232,11 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         leakage=_leakage(frame, leaked) if leaked else None,
         distracted=_distracted(frame),
         drift=measure_drift(frame) if paired.judged else None,
-        classes=compare_classes(frame, sample) if sample else (),
+        classes=compare_classes(frame, sample, paired.scale) if sample else (),
         encoder_samples=encoder_samples,
         calibration=_calibration(frame),
+        scale=paired.scale,
+        look=paired.look,
     )
 
 
@@ -254,16 +279,28 @@ def _scores(
     sample: PairedSample | MeanOfSamples,
     with_candidate: PairedSample | MeanOfSamples | None = None,
     with_base: PairedSample | MeanOfSamples | None = None,
+    *,
+    scale: Scale = POINTS,
+    look: Look | None = None,
 ) -> Scores:
+    span, low = scale.span, scale.low
     return Scores(
-        base=sample.accuracy("base").scaled(100),
-        candidate=sample.accuracy("candidate").scaled(100),
-        forgetting=sample.drop().scaled(100),
-        retention=sample.retention().scaled(100),
-        encoder=with_candidate.accuracy("base").scaled(100) if with_candidate else None,
-        encoder_gap=with_candidate.drop().scaled(100) if with_candidate else None,
-        encoder_gap_base=with_base.drop().scaled(100) if with_base else None,
+        base=sample.accuracy("base").scaled(span).shifted(low),
+        candidate=sample.accuracy("candidate").scaled(span).shifted(low),
+        forgetting=_drop(sample, look).scaled(span),
+        retention=sample.retention(origin=scale.origin).scaled(100),
+        encoder=with_candidate.accuracy("base").scaled(span).shifted(low) if with_candidate else None,
+        encoder_gap=with_candidate.drop().scaled(span) if with_candidate else None,
+        encoder_gap_base=with_base.drop().scaled(span) if with_base else None,
     )
+
+
+def _drop(sample: PairedSample | MeanOfSamples, look: Look | None, level: float = 0.95) -> Interval:
+    """Return the drop with its interval; at a look, one that holds at all of them together."""
+    if look is None:
+        return sample.drop(level=level)
+    found = sample.drop(level=1 - 2 * level_at((1 - level) / 2, look.number, look.of))
+    return replace(found, level=level, method=f"{found.method}, repeated")
 
 
 def _leakage(frame: pl.DataFrame, leaked: Mapping[str, frozenset[int]]) -> Shares:
@@ -291,9 +328,9 @@ def _adjust(tasks: list[TaskComparison]) -> tuple[TaskComparison, ...]:
 def _compare_groups(
     groups: Iterable[tuple[str, tuple[str, ...]]], tasks: tuple[TaskComparison, ...]
 ) -> tuple[GroupComparison, ...]:
-    """Average each group's tasks; groups without a compared task are left out."""
+    """Average each group's tasks; groups without a compared task, or with unlike scales, are left out."""
     members = ((name, [task for task in tasks if task.task in wanted and task.sample]) for name, wanted in groups)
-    return tuple(average(name, parts) for name, parts in members if parts)
+    return tuple(average(name, parts) for name, parts in members if len({task.scale for task in parts}) == 1)
 
 
 def average(name: str, parts: Sequence[TaskComparison], mean: type[MeanOfSamples] = MeanOfSamples) -> GroupComparison:
@@ -310,6 +347,7 @@ def average(name: str, parts: Sequence[TaskComparison], mean: type[MeanOfSamples
         sides = [task.extremes or (task.sample, task.sample) for task in parts if task.sample]
         worst, best = (mean(tuple(pair[side] for pair in sides), data) for side in (0, 1))
         extremes = worst, best
-    return GroupComparison(
-        name, tuple(task.task for task in parts), sample.n, sample, _scores(sample, *pairs), extremes
-    )
+    look = min((task.look for task in parts if task.look), key=lambda look: look.number, default=None)
+    names, scale = tuple(task.task for task in parts), parts[0].scale
+    scores = _scores(sample, *pairs, scale=scale, look=look)
+    return GroupComparison(name, names, sample.n, sample, scores, extremes, scale, look)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
 import polars as pl
 
 from emt_core.errors import UserError, listed
+from emt_core.looks import Look
 from emt_core.public_names import public_name
 from emt_core.runs import Run, Task
 from judges.verdict import JUDGED_BY
 from leaderboards.comparison.alike import FLAG, Difference, accept, compare_judges, shown
+from leaderboards.comparison.metrics import label
 from leaderboards.comparison.samples import Samples, read_samples
+from leaderboards.comparison.scales import POINTS, Scale, find_scale
 
 PROMPT_FIELDS = (
     "doc_to_text",
@@ -58,7 +61,8 @@ class PairedTask:
     label, for documents that both runs scored; `encoder_score`, null where the encoder was not given or has none.
     `documents` counts all documents of either run, `paired` those in the frame. `differences` holds what is not alike
     in this task, `one_sided` the documents that one run alone scored: `doc_id`, `cluster` and both scores, one of them
-    null.
+    null. All scores are those on `scale`, from 0 to 1 but for a metric whose range is not known. `look` is where the
+    task stands if one of the runs may have ended early: then its documents are compared.
     """
 
     task: str
@@ -71,6 +75,8 @@ class PairedTask:
     frame: pl.DataFrame
     one_sided: pl.DataFrame
     differences: tuple[Difference, ...] = ()
+    scale: Scale = POINTS
+    look: Look | None = None
 
     @property
     def paired(self) -> int:
@@ -100,6 +106,10 @@ def pair_task(
     _refuse_different_documents(base, candidate, first, second)
     left = read_samples(first, metric)
     right = read_samples(second, metric or left.metric)
+    look = _earlier(first.look, second.look)
+    left, right = _cut(left, first.look, look, right), _cut(right, second.look, look, left)
+    counts = [task.effective for task in (first, second) if task.effective is not None]
+    expected = min(counts, default=None) if look else first.effective
     if left.metric != right.metric:
         raise UserError(
             f"task {task}: base is compared by {left.metric}, candidate by {right.metric}: name one with "
@@ -108,24 +118,28 @@ def pair_task(
     differences += _compare_texts(task, left, right, allow)
     differences += _compare_judges(task, left, right, allow)
     joined = _join(left, right)
+    sides = [left.frame["score"], right.frame["score"]]
     if encoder is not None and task in encoder.tasks:
         reference = read_samples(encoder.tasks[task], metric or left.metric)
         # The encoder is not prompted as an MLLM is; that its documents are the same is all that can be asked.
         list(_compare_texts(task, left, reference, ("prompt",)))
         scores = reference.frame.select("doc_id", encoder_score="score")
         joined = joined.join(scores, on="doc_id", how="left", maintain_order="left")
+        sides.append(reference.frame["score"])
     else:
         joined = joined.with_columns(encoder_score=pl.lit(None, pl.Float64))
+    scale = find_scale(label(left.metric), sides, left.stated, drops=_drops(joined))
+    joined = _placed(joined, scale, left.stated)
     excluded, documents = (
-        _count_excluded(joined, left, right, first.effective),
-        max(joined.height, first.effective or 0),
+        _count_excluded(joined, left, right, expected),
+        max(joined.height, expected or 0),
     )
     if without:
         before = joined.height
         joined = joined.filter(~pl.col("doc_id").is_in(sorted(without)))
         documents -= before - joined.height
     known = joined.select("base_score", "candidate_score").select(pl.sum_horizontal(pl.all().is_not_null()))
-    frame, one_sided = (joined.filter(known.to_series() == sides) for sides in (2, 1))
+    frame, one_sided = (joined.filter(known.to_series() == scored) for scored in (2, 1))
     return PairedTask(
         task=task,
         base=first,
@@ -137,7 +151,47 @@ def pair_task(
         frame=frame.drop("base_unscored", "candidate_unscored"),
         differences=accept(differences, allow),
         one_sided=one_sided.select("doc_id", "cluster", "base_score", "candidate_score"),
+        scale=scale,
+        look=look,
     )
+
+
+def _drops(joined: pl.DataFrame) -> Iterator[pl.Series]:
+    """Yield the differences of scores that are tested; none if one run alone scored a document, which may be any."""
+    if joined.select(pl.col("base_score").is_null() != pl.col("candidate_score").is_null()).to_series().any():
+        return
+    for one, other in (("base", "candidate"), ("encoder", "base"), ("encoder", "candidate")):
+        yield joined[f"{one}_score"] - joined[f"{other}_score"]
+
+
+def _placed(joined: pl.DataFrame, scale: Scale, stated: tuple[float, float] | None) -> pl.DataFrame:
+    """Return the scores on the scale; of a metric that is not from 0 to 1, only the highest score is "correct"."""
+    if scale.is_percent:
+        return joined
+    highest = scale.low + scale.reach if stated is None else stated[1]
+    right = {side: pl.col(f"{side}_score") >= highest for side in ("base", "candidate")}
+    placed = (scale.placed(pl.col(f"{side}_score")).alias(f"{side}_score") for side in ("base", "candidate", "encoder"))
+    return joined.with_columns(
+        pl.when(pl.col(f"{side}_category") == "unscored")
+        .then(pl.lit("unscored"))
+        .when(best)
+        .then(pl.lit("correct"))
+        .otherwise(pl.lit("incorrect"))
+        .alias(f"{side}_category")
+        for side, best in right.items()
+    ).with_columns(placed)
+
+
+def _earlier(one: Look | None, other: Look | None) -> Look | None:
+    """Return the look whose documents both runs have: the earlier one, or the only one."""
+    return min((look for look in (one, other) if look), key=lambda look: look.number, default=None)
+
+
+def _cut(samples: Samples, own: Look | None, look: Look | None, other: Samples) -> Samples:
+    """Return a run's documents of a look: those of the run that is there; this one may have gone on, or have all."""
+    if own == look:
+        return samples
+    return replace(samples, frame=samples.frame.join(other.frame.select("doc_id"), on="doc_id", how="semi"))
 
 
 def _refusal(
@@ -193,9 +247,11 @@ def _data(config: Mapping[str, Any]) -> str:
 
 def _refuse_different_documents(base: Run, candidate: Run, first: Task, second: Task) -> None:
     offsets = [(run.results.get("config") or {}).get("offset") or 0 for run in (base, candidate)]
+    caps = [task.look and f"{task.look.most} in {task.look.of} looks" for task in (first, second)]
     for what, one, other in (
         ("the number of documents", first.original, second.original),
-        ("the limit", first.effective, second.effective),
+        ("the limit", *((None, None) if any(caps) else (first.effective, second.effective))),
+        ("the cap", *(caps if all(caps) else (None, None))),
         ("the offset", offsets[0], offsets[1]),
     ):
         if one != other:

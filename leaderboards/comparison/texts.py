@@ -15,13 +15,14 @@ from emt_core.runs import Task
 def read_texts(task: Task, documents: Iterable[int], more: Mapping[str, pl.DataType] | None = None) -> dict[int, Any]:
     """Return row, input, target and answer of these documents; of several filters, those of the first.
 
-    `row` is None where a sample does not log its row in the data set. `more` names further fields to read.
+    `row` is None where a sample does not log its row in the data set, `document` where its number is its only name.
+    `more` names further fields to read.
     """
     wanted = sorted(documents)
     if not wanted:
         return {}
     schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "row": pl.Int64()}
-    schema |= {name: pl.String() for name in ("input", "target", "filtered_resps")}
+    schema |= {name: pl.String() for name in ("input", "target", "filtered_resps", "document")}
     chosen = pl.col("doc_id").is_in(wanted)
     rows = read_columns(task.samples, schema | dict(more or {}), lambda raw: raw.filter(chosen))
     first = next((row for _, row in read_rows(task.samples)), {})

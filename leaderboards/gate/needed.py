@@ -9,10 +9,12 @@ from math import ceil, inf, isfinite
 import numpy as np
 from numpy.typing import NDArray
 
+from emt_core.looks import Look
 from leaderboards.gate.policy import Limits
 from leaderboards.statistics import MeanOfSamples, PairedSample
 from leaderboards.statistics.interval import normal_quantile, tail
 from leaderboards.statistics.paired import CORRECTION
+from leaderboards.statistics.sequential import level_at
 
 Floats = NDArray[np.float64]
 
@@ -52,12 +54,18 @@ class Needed:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A unit's tests on a larger sample that spreads like the one at hand; `units` is how many Holm corrects for."""
+    """A unit's tests on a larger sample that spreads like the one at hand; `units` is how many Holm corrects for.
+
+    `span` is the whole range of scores in the unit of the limits.
+    At a `look` the tests have less than `alpha`; what is needed is counted at the last look's level.
+    """
 
     sample: PairedSample | MeanOfSamples
     limits: Limits
     alpha: float
     units: int
+    span: float = 100.0
+    look: Look | None = None
 
     def needed(self, undecided: int, *, at_least: int = 1) -> Needed:
         """Return the documents that would decide this unit so surely that all `undecided` are, together, with `POWER`.
@@ -71,19 +79,19 @@ class Plan:
         return Needed(seen, min(finite, default=None), max(finite) if len(finite) == len(found) else None)
 
     def detectable(self) -> float | None:
-        """Return the smallest true drop, in percentage points, that this sample calls forgetting with `POWER`.
+        """Return the smallest true drop, in the unit of the limits, that this sample calls forgetting with `POWER`.
 
         It must be shown to be above `fails_above`, and must not be shown to be below the margin.
         """
         one, points = np.ones(1), self.limits.margin
         for _ in range(_ROUNDS):  # a larger drop spreads further
-            shown = self._distances(points / 100, self._widened(self.alpha / self.units, POWER), one)
-            passes = self._distances(points / 100, self.alpha, one)
-            slack = self._distances(points / 100, 1 - POWER, one)
+            shown = self._distances(points / self.span, _widened(self._level(self.alpha / self.units), POWER), one)
+            passes = self._distances(points / self.span, self._level(self.alpha), one)
+            slack = self._distances(points / self.span, 1 - POWER, one)
             if shown is None or passes is None or slack is None:
                 return None
-            above = self.limits.fails_above + 100 * float(shown[0][0])
-            not_below = self.limits.margin + 100 * float(slack[0][0] - passes[1][0])
+            above = self.limits.fails_above + self.span * float(shown[0][0])
+            not_below = self.limits.margin + self.span * float(slack[0][0] - passes[1][0])
             points = max(above, not_below)
         return points
 
@@ -91,14 +99,14 @@ class Plan:
         """Yield the drop seen, then those in its interval that need fewest and most documents."""
         seen = self.sample.difference
         yield seen
-        bounds = self.sample.bounds(self.alpha, correction=CORRECTION)
+        bounds = self.sample.bounds(self._level(self.alpha), correction=CORRECTION)
         distances = [self._distances(seen, level, np.ones(1)) for level in self._levels(power)]
         if bounds is None or distances[0] is None or distances[1] is None:
             return
         yield from bounds
         # Between the limits, where either test asks for as many documents, both ask for most.
         above, below = float(distances[0][1][0]), float(distances[1][0][0])
-        margin, fails_above = self.limits.margin / 100, self.limits.fails_above / 100
+        margin, fails_above = self.limits.margin / self.span, self.limits.fails_above / self.span
         hardest = (above * fails_above + below * margin) / (above + below) if above + below else margin
         yield float(np.clip(hardest, *bounds))
 
@@ -116,7 +124,11 @@ class Plan:
             if distances is None:
                 return inf
             below, above = distances
-            clear = drop + above < self.limits.margin / 100 if passes else drop - below > self.limits.fails_above / 100
+            clear = (
+                drop + above < self.limits.margin / self.span
+                if passes
+                else drop - below > self.limits.fails_above / self.span
+            )
             if not clear[-1]:
                 return inf
             first = int(np.argmax(clear))
@@ -127,16 +139,22 @@ class Plan:
 
     def _levels(self, power: float) -> tuple[float, float]:
         """Return the levels at which a bound clears the margin, and `fails_above`, with this power."""
-        return self._widened(self.alpha, power), self._widened(self.alpha / self.units, power)
+        alphas = self.alpha, self.alpha / self.units
+        last = [alpha if self.look is None else level_at(alpha, self.look.of, self.look.of) for alpha in alphas]
+        return _widened(last[0], power), _widened(last[1], power)
 
-    def _widened(self, level: float, power: float) -> float:
-        return tail(normal_quantile(level) + normal_quantile(1 - power), None)
+    def _level(self, alpha: float) -> float:
+        return alpha if self.look is None else level_at(alpha, self.look.number, self.look.of)
 
     def _distances(self, drop: float, level: float, sizes: Floats) -> tuple[Floats, Floats] | None:
         """Return how far the bounds would lie below and above this drop, for each size."""
         sample = _with_drop(self.sample, drop)
         bounds = sample.bounds_at(level, sizes, correction=CORRECTION)
         return None if bounds is None else (sample.difference - bounds[0], bounds[1] - sample.difference)
+
+
+def _widened(level: float, power: float) -> float:
+    return tail(normal_quantile(level) + normal_quantile(1 - power), None)
 
 
 def _with_drop(sample: PairedSample | MeanOfSamples, drop: float) -> PairedSample | MeanOfSamples:
