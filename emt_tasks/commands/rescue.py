@@ -141,8 +141,8 @@ def rescue_command(
     name = search.name(search.trials[0].merge)
     typer.echo(f"\nThe merge, on documents that the search never saw: {name}")
     print_table(after, console)
-    three = (read_run(folder) for folder in (found["base"], found["candidate"], run))
-    kept = rescue_output.kept(*three, learn, seen.get(learn, ()))
+    bases, candidates, merged = (read_run(folder) for folder in (found["base"], found["candidate"], run))
+    kept = rescue_output.kept(bases, candidates, merged, learn, seen.get(learn, ()))
     typer.echo(rescue_output.in_a_line(name, kept, after, learn))
     typer.echo(f"Learned against kept, of all merges: {output / PICTURE}", err=True)
     if after.outcome == "forgetting":

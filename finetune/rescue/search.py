@@ -136,15 +136,16 @@ def refine(
 ) -> list[Trial]:
     """Return further trials with those of the last round, the chosen one first.
 
-    Shares beside the best one; only some of what changed (TIES, DARE); then one part after the other with the base's
-    weights, or the candidate's: one that helps stays so for the next. A merge that is no better than the best one on
-    the same few documents is tried on no more.
+    Shares beside the best one, on all documents: few cannot tell neighbours apart, of which the safer one is wanted.
+    Then only some of what changed (TIES, DARE), and one part after the other with the base's weights, or the
+    candidate's: one that helps stays so for the next. Such a merge that is no better than the best one on the same few
+    documents is tried on no more.
     """
     trials = [trial for trial in found if trial.documents == documents]
     tried: list[Trial] = []
 
-    def attempt(merge: Merge) -> None:
-        best, count = chosen(trials).merge, min(first, documents)
+    def attempt(merge: Merge, count: int) -> None:
+        best, count = chosen(trials).merge, min(count, documents)
         trial = weigh(merge, evaluate(merge, count), aim)
         while count < documents and better(trial) < better(weigh(best, evaluate(best, count), aim)):
             count = min(2 * count, documents)
@@ -156,16 +157,16 @@ def refine(
     start = found[0].merge.share
     for step in (-_STEP, _STEP):
         if 0 <= start + step < 1:
-            attempt(Merge(round(start + step, 2)))
+            attempt(Merge(round(start + step, 2)), documents)
     share = chosen(trials).merge.share
     for sparse in SPARSE:
         # What DARE leaves is all of the change on average, so without the base it does as the candidate.
         for of_base in dict.fromkeys((0.0, share) if sparse.way == "ties" else (share,)):
-            attempt(Merge(of_base, sparse=sparse))
+            attempt(Merge(of_base, sparse=sparse), first)
     for part in parts:
         best = chosen(trials).merge
         for of_base in (0.0, 1.0):
-            attempt(Merge(best.share, {**best.parts, part: of_base}, best.sparse))
+            attempt(Merge(best.share, {**best.parts, part: of_base}, best.sparse), first)
     best_trial = chosen(trials)
     others = [*trials, *(trial for trial in tried if trial.documents < documents)]
     return [best_trial, *sorted((trial for trial in others if trial is not best_trial), key=better)]

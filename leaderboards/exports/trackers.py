@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from emt_core.errors import UserError
+from emt_core.errors import UserError, listed
 from leaderboards.gate.decide import GateResult
 from leaderboards.gate.table import GateRow, gate_rows
 from leaderboards.report.candidates import Candidate
@@ -59,7 +59,7 @@ def choose(wanted: Sequence[str]) -> list[tuple[str, str]]:
     for item in wanted:
         name, _, project = item.partition(":")
         if name not in LOGGERS:
-            raise UserError(f"--log {item}: expected {', '.join(LOGGERS)}, or one of them with :PROJECT")
+            raise UserError(f"--log {item}: expected {listed(LOGGERS)}, or one of them with :PROJECT")
         if find_spec(name) is None:
             raise UserError(f"--log {name}: the package is not installed; run: pip install 'emt-eval[{name}]'")
         chosen.append((name, project or PROJECT))
