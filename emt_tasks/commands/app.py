@@ -68,6 +68,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
+INTERNAL_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "evaluate-jobs": ("emt_tasks.commands.jobs", "app", "Evaluate the models of a check; for emt check alone."),
+}
+"""What commands start in a process of its own; not listed."""
+
+
 class LazyGroup(TyperGroup):
     """A group of commands that imports a command's module when the command is used."""
 
@@ -79,7 +85,7 @@ class LazyGroup(TyperGroup):
         """Import and return one command; None if there is no such name."""
         if cmd_name in self.commands:
             return self.commands[cmd_name]
-        return _load(cmd_name) if cmd_name in self.list_commands(ctx) else None
+        return _load(cmd_name) if cmd_name in INTERNAL_COMMANDS or cmd_name in self.list_commands(ctx) else None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Show the table's lines: help lists every command, and importing them all would load polars and scipy."""
@@ -89,7 +95,7 @@ class LazyGroup(TyperGroup):
 
 def _load(name: str) -> Any:
     """Import and return a command; a group comes with the commands that other packages add to it."""
-    module, attribute, summary = COMMANDS[name]
+    module, attribute, summary = (COMMANDS | INTERNAL_COMMANDS)[name]
     command: Any = get_command(getattr(_import_ours(module), attribute))
     command.name = name.split()[-1]
     command.short_help = summary

@@ -16,7 +16,7 @@ from emt_core.files import replacing
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
 from emt_tasks.commands.coverage import named
-from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run
+from emt_tasks.commands.evaluations import candidate_settings, evaluate_all, is_run
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     BatchSizeOption,
@@ -115,7 +115,7 @@ def rescue_command(
     quadrants = read_matrix(matrix) if matrix else None
     alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, None, judge, model_args=model_args)
     wanted = {"base": alike, "candidate": candidate_settings(candidate, base, alike)}
-    found = {role: evaluate(role, chosen, runs or output) for role, chosen in wanted.items()}
+    found = evaluate_all(wanted, runs or output)
     before = _compare(found["base"], found["candidate"], quadrants)
     if learn not in {task.task for task in before.tasks}:
         raise UserError(f"--learn {learn}: not one of the tasks ({listed([task.task for task in before.tasks])})")
@@ -136,7 +136,7 @@ def rescue_command(
         drawing.write_text(rescue_output.picture(search, _one_margin(search.aim)), encoding="utf-8")
         documents_seen.write_text(json.dumps(seen) + "\n", encoding="utf-8")
     console.print(rescue_output.table(search))
-    run = evaluate(RUN, replace(alike, model=str(output / RESCUED)), output)
+    run = evaluate_all({RUN: replace(alike, model=str(output / RESCUED))}, output)[RUN]
     after = decide(_compare(found["base"], run, quadrants, without=seen), rules, tasks=None)
     name = search.name(search.trials[0].merge)
     typer.echo(f"\nThe merge, on documents that the search never saw: {name}")

@@ -121,3 +121,9 @@ def count_tokens(tokens: torch.Tensor, ends: set[int]) -> list[int]:
         length = next((position for position, token in enumerate(row) if token in ends), len(row) - 1)
         counts.append(length + 1)
     return counts
+
+
+def end_tokens(model: Any) -> set[int]:
+    """Return the tokens that end an answer."""
+    ends = model.generation_config.eos_token_id
+    return set() if ends is None else set(ends) if isinstance(ends, list) else {ends}

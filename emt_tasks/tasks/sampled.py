@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from emt_core.errors import UserError
 from emt_tasks.models.documents import Request
 from emt_tasks.models.vlm import EmtVLM
 from emt_tasks.tasks.asked import ask
+from emt_tasks.tasks.documents import random_order
 
 NO_ACCURACY = "no accuracy"
 
@@ -96,6 +96,4 @@ class Sampled:
 
 
 def _drawn(name: str, documents: int, most: int, share: float) -> list[int]:
-    """Return numbers of documents in an order that depends on the task's name alone."""
-    order = sorted(range(documents), key=lambda number: hashlib.sha256(f"{name} {number}".encode()).digest())
-    return order[: max(1, min(most, int(share * documents)))]
+    return random_order(name, documents)[: max(1, min(most, int(share * documents)))]

@@ -20,13 +20,14 @@ from rich.console import Console
 from emt_core.errors import UserError, listed
 from emt_core.folders import check_folder, clear, mark, user_cache
 from emt_tasks.models.parts import vision_tower
+from emt_tasks.models.per_image import Counts, can_be_cached, describe
 from finetune.data.collate import TrainingBatch, TrainingCollator, in_batches
 from finetune.data.loader import Loader
 from finetune.data.mixture import Plan, plan
 from finetune.data.scan import SKIPPED_FILE, Scan, describe_skipped, read_skipped, scan, usable
 from finetune.data.sources import TrainingSource, open_source
 from finetune.model import building
-from finetune.model.features import Counts, cached_tower, can_be_cached, describe_features
+from finetune.model.features import cached_tower
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.card import push, write_card
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
@@ -111,7 +112,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         Training(recipe, accelerator, model, optimiser, loader, mixture, saver, regularisers, watch).train()
     if accelerator.is_main_process:
         if features is not None:
-            _say(describe_features(features))
+            _say(describe(features, "the feature cache"))
         write_card(recipe)
         if recipe.save.push:
             _say(f"uploaded to {push(recipe)}")

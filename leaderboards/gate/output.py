@@ -27,12 +27,13 @@ from leaderboards.statistics.audit import AuditedSample
 WORST_CLASSES = 10
 """Classes that the JSON lists for a task, worst first."""
 
-_MARKS = {
+MARKS = {
     "not inferior": ("pass", "green"),
     "forgetting": ("FORGETTING", "bold red"),
     "undecided": ("?", "yellow"),
     NOT_TESTED: ("NOT TESTED", "bold yellow"),
 }
+"""Each verdict's word in a table, and its style."""
 
 _TAGS = {"not inferior": "system-out", "forgetting": "failure", "undecided": "error", NOT_TESTED: "skipped"}
 """What JUnit calls each verdict."""
@@ -51,7 +52,7 @@ def sentence(result: GateResult) -> str:
 
 
 def _verdict(result: GateResult) -> str:
-    units = {outcome: [unit for unit in result.units if unit.outcome == outcome] for outcome in _MARKS}
+    units = {outcome: [unit for unit in result.units if unit.outcome == outcome] for outcome in MARKS}
     names = {outcome: ", ".join(unit.name for unit in found) for outcome, found in units.items()}
     candidate = result.comparison.candidate.name
     if result.outcome == "forgetting":
@@ -76,7 +77,7 @@ def print_table(result: GateResult, console: Console) -> None:
         table.add_column(column, justify="right", no_wrap=wide)
     table.add_column("verdict")
     for row in gate_rows(result):
-        word, style = _MARKS[row.verdict]
+        word, style = MARKS[row.verdict]
         margin = "" if row.margin is None else f"{row.margin:g}"
         cells = _wide_cells(row) if wide else [str(row.n)]
         table.add_row(escape(row.name), *cells, bounds(row), margin, f"[{style}]{word}[/]")
@@ -87,18 +88,19 @@ def print_table(result: GateResult, console: Console) -> None:
     piped = not console.is_terminal
     for note in (*compared_by(result.comparison), *notes(result)):
         console.print(escape(note), highlight=False, soft_wrap=piped)
-    console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=_MARKS[result.outcome][1])
+    console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=MARKS[result.outcome][1])
 
 
 def notes(result: GateResult) -> Iterator[str]:
     """Yield a line for each thing that the table leaves open.
 
-    Tasks without data, what is not alike in the runs, undecided units, excluded documents, audits, judge errors,
-    unmatched tasks.
+    Tasks without data, what is not alike in the runs, how many documents a check took that may end early, undecided
+    units, excluded documents, audits, judge errors, unmatched tasks.
     """
     yield from lines(result.untested)
     stopped = why_stopped(result.comparison.differences)
     yield from map(_differs, result.comparison.differences)
+    yield from _looks(result.comparison.tasks)
     for unit in result.units:
         if unit.outcome == "undecided" and unit.reason != stopped:
             needed = f"; {unit.needed}" if unit.needed else ""
@@ -122,6 +124,17 @@ def compared_by(comparison: Comparison) -> Iterator[str]:
         tasks.setdefault(task.metric, []).append(task.task)
     for metric, names in tasks.items():
         yield f"compared by {label(metric)}: {', '.join(names)} (another: --metric {names[0]}=NAME)"
+
+
+def _looks(tasks: Sequence[TaskComparison]) -> Iterator[str]:
+    """Say where each task stands that may have ended early, and what its numbers then mean."""
+    taken = [f"{task.task} {task.look.documents:,} of {task.look.most:,} ({task.look})" for task in tasks if task.look]
+    if taken:
+        yield f"documents taken: {', '.join(taken)}"
+        yield (
+            "sequential: the bounds of forgetting hold at every look together (repeated confidence intervals); those "
+            "of accuracies and retention are of the documents taken"
+        )
 
 
 def _differs(found: Difference) -> str:
