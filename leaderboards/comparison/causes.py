@@ -23,9 +23,11 @@ from typing import Any, Literal
 import polars as pl
 
 from emt_core.errors import UserError
+from emt_core.frames import Tabular
 from emt_core.measured import Measured, question_digest
 from leaderboards.comparison.forgetting import Comparison, TaskComparison
 from leaderboards.comparison.pairing import PairedTask, pair_task
+from leaderboards.comparison.table import CauseRow, cause_rows
 from leaderboards.comparison.texts import read_texts
 from leaderboards.statistics import Interval, wilson_interval
 from leaderboards.statistics.reliability import Reliability, reliability
@@ -46,8 +48,8 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Causes:
-    """Why one task's samples were lost.
+class Causes(Tabular):
+    """Why one task's samples were lost; a table of the causes.
 
     Attributes:
         task: its name.
@@ -81,6 +83,15 @@ class Causes:
     reaches: Interval | None
     flows: tuple[Flow, ...]
     calibration: tuple[Reliability | None, Reliability | None]
+
+    @property
+    def row_type(self) -> type[CauseRow]:
+        """What the table's rows are."""
+        return CauseRow
+
+    def table(self) -> list[CauseRow]:
+        """Return a row for each cause."""
+        return cause_rows(self)
 
     @property
     def recoverable(self) -> Interval | None:
