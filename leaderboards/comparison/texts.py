@@ -20,16 +20,21 @@ def read_texts(task: Task, documents: Iterable[int], more: Mapping[str, pl.DataT
     wanted = sorted(documents)
     if not wanted:
         return {}
+    frame = text_frame(task, pl.col("doc_id").is_in(wanted), more)
+    return {row["doc_id"]: row for row in frame.iter_rows(named=True)}
+
+
+def text_frame(task: Task, chosen: pl.Expr, more: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
+    """Return `read_texts` as a table, of the samples that an expression over `doc_id` chooses."""
     schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "row": pl.Int64()}
     schema |= {name: pl.String() for name in ("input", "target", "filtered_resps")}
-    chosen = pl.col("doc_id").is_in(wanted)
     rows = read_columns(task.samples, schema | dict(more or {}), lambda raw: raw.filter(chosen))
+    rows = rows.unique("doc_id", keep="first", maintain_order=True)
     first = next((row for _, row in read_rows(task.samples)), {})
-    listed = isinstance(first.get("filtered_resps"), list)
-    return {
-        row["doc_id"]: row | {"answer": _unlist(row["filtered_resps"], listed)}
-        for row in rows.unique("doc_id", keep="first", maintain_order=True).iter_rows(named=True)
-    }
+    answer = pl.col("filtered_resps")
+    if isinstance(first.get("filtered_resps"), list):
+        answer = answer.map_elements(_unlist, return_dtype=pl.String)
+    return rows.with_columns(answer=answer.fill_null(""))
 
 
 def rows_are_documents(task: Task) -> bool:
@@ -37,10 +42,8 @@ def rows_are_documents(task: Task) -> bool:
     return task.config.get("process_docs") is None
 
 
-def _unlist(text: str | None, listed: bool) -> str:
+def _unlist(text: str) -> str:
     """Return the answer as text; lmms-eval logs some tasks' answers as a list of one."""
-    if not listed or text is None:
-        return text or ""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):  # this one is no list
