@@ -14,10 +14,13 @@ from typing import Any
 
 from emt_core.files import write_text
 
-RECORD = "check.json"
+RECORD = ".emt-progress.json"
 
 RUNNING = ".emt-running"
 """A file that a check keeps locked as long as it lives, however it ends."""
+
+LOST = "lost.jsonl"
+"""Each lost answer's task, `doc_id` and cause, where these were looked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from emt_core.checks import LOST, RECORD, RUNNING, record_verdicts, recording
 from emt_core.errors import UserError
+from emt_core.files import write_text
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
 from emt_tasks.commands.coverage import cover
-from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run, probed
+from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run, probed, tell_models
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     AllowDifferentOption,
@@ -34,10 +37,11 @@ from emt_tasks.commands.options import (
 from emt_tasks.commands.planning import plan_tasks, tell_plan
 from emt_tasks.models import engines
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
-from leaderboards.comparison.causes import Causes, find_causes
+from emt_tasks.tasks.sizes import sizes
+from leaderboards.comparison.causes import Causes, find_causes, lost_rows
 from leaderboards.comparison.forgetting import Comparison
 from leaderboards.comparison.matrix import read_matrix
-from leaderboards.gate.output import print_table
+from leaderboards.gate.output import as_json, print_table
 from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import parse_candidates
 from leaderboards.report.causes import in_a_line
@@ -55,6 +59,7 @@ check = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_c
 
 @check.command(name="check", context_settings={"help_option_names": ["-h", "--help"]})
 def check_command(
+    context: typer.Context,
     base: Annotated[
         str,
         typer.Option(
@@ -109,8 +114,11 @@ def check_command(
     """
     rules = choose_policy(margin, policy)
     page = output / "report.html"
-    if page.exists() and names_made(output, MADE_BY) is None:
-        raise UserError(f"--output: {page} was not written by {MADE_BY}, so it is not replaced; choose another folder")
+    for file in (page, output / LOST):
+        if file.exists() and names_made(output, MADE_BY) is None:
+            raise UserError(
+                f"--output: {file} was not written by {MADE_BY}, so it is not replaced; choose another folder"
+            )
     covered = cover(tasks, base)
     names, rules = covered.names, covered.demand(rules)
     quadrants = read_matrix(matrix) if matrix else None
@@ -123,6 +131,8 @@ def check_command(
         wanted["encoder"] = EvaluationSettings(encoder, names, "emt_clip", None, batch_size, device, limit, judge)
     if not all(is_run(settings.model) for settings in wanted.values()):
         _say_what_can_be_decided(names, limit, quadrants, rules)
+    # Until the command ends, it says in the folder what it is about: emt view shows it.
+    context.with_resource(recording(output, tell_models(wanted), _documents(names, limit)))
     runs = {}
     for number, (role, chosen) in enumerate(wanted.items(), start=1):
         typer.echo(f"[{number}/{len(wanted)}] {role}: {chosen.peft or chosen.model}", err=True)
@@ -140,9 +150,12 @@ def check_command(
         progress=tell_progress,
     )
     results = covered.note(results)
+    record_verdicts(output, {"candidate": json.loads(as_json(results[0]))})
     causes = _diagnosed(results[0].comparison, wanted, output) if diagnose else ()
     output.mkdir(parents=True, exist_ok=True)
-    mark(output, MADE_BY, [*wanted, page.name])
+    mark(output, MADE_BY, [*wanted, page.name, RECORD, RUNNING, *([LOST] if causes else [])])
+    if causes:
+        write_text(output / LOST, lost_rows(causes), overwrite=True)
     write_report(
         reference,
         [tested],
@@ -161,6 +174,11 @@ def check_command(
         command = f"emt rescue {base} {candidate} --learn {finetuned_on or 'TASK'} --tasks {','.join(names)}"
         typer.echo(f"To look for a merge that passes: {command}", err=True)
     raise typer.Exit(results[0].exit_code)
+
+
+def _documents(names: tuple[str, ...], limit: int | None) -> dict[str, int]:
+    """Return how many documents each of our tasks asks; of others it is known once they have been run."""
+    return {task.task: int(task.clusters.sum()) for task in sizes(names, limit)}
 
 
 def _diagnosed(comparison: Comparison, wanted: Mapping[str, EvaluationSettings], output: Path) -> tuple[Causes, ...]:

@@ -10,6 +10,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,14 @@ def candidate_settings(candidate: str, base: str, alike: EvaluationSettings) -> 
     """Return a candidate's settings: an adapter goes on the base, unless that is a run or an adapter itself."""
     on = is_adapter_alone(candidate) and not (is_run(base) or is_adapter_alone(base))
     return replace(alike, model=base, peft=candidate) if on else replace(alike, model=candidate)
+
+
+def tell_models(wanted: Mapping[str, EvaluationSettings]) -> dict[str, str]:
+    """Return each role's model: a finished run's folder, wherever it lies, or the name."""
+    return {
+        role: str(Path(one.model).resolve()) if is_run(one.model) else one.peft or one.model
+        for role, one in wanted.items()
+    }
 
 
 def is_run(path: str) -> bool:

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from emt_core.checks import RECORD, CheckRecord, is_running, read_record
+from emt_core.checks import LOST, CheckRecord, is_running, read_record
 from emt_core.errors import UserError
 from emt_core.runs import is_run, run_file
 
 SETTINGS = "emt_check.json"
 """What an evaluation by `emt check` is asked for, in its run's folder from the beginning."""
 
-CAUSES = "lost.jsonl"
-"""Each lost answer with its cause, as `emt diagnose` writes it."""
+ENCODER = "encoder"
+"""The role of a run that a check needs for its gaps, and that is no candidate."""
 
 _DEPTH = 4
 _SKIPPED = ("cache", "probes", "evaluations")
@@ -58,6 +58,12 @@ class Check:
         return all(model.finished for model in self.models)
 
     @property
+    def causes(self) -> Path | None:
+        """The file with the lost answers' causes, if they were looked for."""
+        places = [self.candidate.folder, self.folder] if self.candidate else []
+        return next((place / LOST for place in places if (place / LOST).is_file()), None)
+
+    @property
     def report(self) -> Path | None:
         """The check's report, if it has been written."""
         page = self.folder / "report.html"
@@ -76,6 +82,7 @@ def find_checks(root: Path) -> list[Check]:
     for folder in places:
         checks += _in(folder, root)
     known = {model.folder for check in checks for model in check.models}
+    known |= {check.folder / ENCODER for check in checks}
     for folder in places:
         alone = any(_named(folder, ("_results.json",)))
         if alone and not any(one == folder or one in folder.parents for one in known):
@@ -102,10 +109,10 @@ def _in(folder: Path, root: Path) -> Iterator[Check]:
     record = record or CheckRecord()
     running = is_running(folder)
     base = _model("base", folder, record.models.get("base"))
-    roles = [role for role in record.models if role not in ("base", "encoder")] or [
+    roles = [role for role in record.models if role not in ("base", ENCODER)] or [
         path.relative_to(folder).as_posix()
         for path in sorted([*folder.iterdir(), *folder.glob("candidates/*")])
-        if path.name not in ("base", "encoder", "candidates") and _is_evaluation(path)
+        if path.name not in ("base", ENCODER, "candidates") and _is_evaluation(path)
     ]
     for role in roles:
         place = folder if len(roles) == 1 else folder / role
@@ -145,6 +152,3 @@ def _named(folder: Path, ends: tuple[str, ...]) -> Iterator[Path]:
 def _relative(folder: Path, root: Path) -> str:
     path = folder.relative_to(root).as_posix()
     return path if path != "." else root.resolve().name or "check"
-
-
-__all__ = ["CAUSES", "RECORD", "Check", "Model", "find_checks"]

@@ -12,7 +12,7 @@ from emt_core.errors import UserError, one_line
 from emt_core.files import read_rows
 from emt_core.runs import Run, Task, read_run
 from leaderboards.viewer.browsing import Samples
-from leaderboards.viewer.finding import CAUSES, Check
+from leaderboards.viewer.finding import Check
 from leaderboards.viewer.index import Indexed, drop_old, index_folder, make_index, open_index
 
 
@@ -60,7 +60,7 @@ class Indexes:
         # The candidate alone is shown like a base alone: there is nothing to compare it with yet.
         base, candidate = runs[0], runs[1] if len(runs) > 1 else None
         names = [task for task in base.tasks if candidate is None or task in candidate.tasks]
-        causes = check.folder / CAUSES if candidate and (check.folder / CAUSES).is_file() else None
+        causes = check.causes if candidate else None
         pairs = {name: (base.tasks[name], candidate.tasks[name] if candidate else None) for name in names}
         sources = [task.samples for pair in pairs.values() for task in pair if task]
         folder = index_folder([*sources, *([causes] if causes else [])])
