@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from emt_core.files import read_columns, read_rows
+from emt_core.files import read_columns, read_rows, sink_columns
 from emt_core.runs import Task
+
+Query = Callable[[pl.LazyFrame], pl.LazyFrame]
 
 
 def read_texts(task: Task, documents: Iterable[int], more: Mapping[str, pl.DataType] | None = None) -> dict[int, Any]:
@@ -20,21 +23,31 @@ def read_texts(task: Task, documents: Iterable[int], more: Mapping[str, pl.DataT
     wanted = sorted(documents)
     if not wanted:
         return {}
-    frame = text_frame(task, pl.col("doc_id").is_in(wanted), more)
-    return {row["doc_id"]: row for row in frame.iter_rows(named=True)}
+    chosen = pl.col("doc_id").is_in(wanted)
+    schema, query = _fields(task, more)
+    frame = read_columns(task.samples, schema, lambda raw: query(raw.filter(chosen)))
+    return {row["doc_id"]: row for row in once_each(frame).iter_rows(named=True)}
 
 
-def text_frame(task: Task, chosen: pl.Expr, more: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
-    """Return `read_texts` as a table, of the samples that an expression over `doc_id` chooses."""
+def sink_texts(task: Task, file: Path, more: Mapping[str, pl.DataType] | None = None) -> None:
+    """Write the texts of all samples to a parquet file, as `read_texts` has them; apply `once_each` to what is read."""
+    sink_columns(task.samples, *_fields(task, more), file)
+
+
+def once_each(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return each document once: of several filters, the first one's sample."""
+    return frame.unique("doc_id", keep="first", maintain_order=True)
+
+
+def _fields(task: Task, more: Mapping[str, pl.DataType] | None) -> tuple[dict[str, pl.DataType], Query]:
+    """Return what to read of a task's samples, and how the answer is got from it."""
     schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "row": pl.Int64()}
     schema |= {name: pl.String() for name in ("input", "target", "filtered_resps")}
-    rows = read_columns(task.samples, schema | dict(more or {}), lambda raw: raw.filter(chosen))
-    rows = rows.unique("doc_id", keep="first", maintain_order=True)
     first = next((row for _, row in read_rows(task.samples)), {})
     answer = pl.col("filtered_resps")
     if isinstance(first.get("filtered_resps"), list):
         answer = answer.map_elements(_unlist, return_dtype=pl.String)
-    return rows.with_columns(answer=answer.fill_null(""))
+    return schema | dict(more or {}), lambda raw: raw.with_columns(answer=answer.fill_null(""))
 
 
 def rows_are_documents(task: Task) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -123,25 +122,10 @@ class Samples:
 
     def read(self, positions: Positions, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
         """Return these samples, in order; reads no more than the row groups that they are in."""
-        tables = [table for _, table in self._groups(positions, columns)]
-        return [row for table in tables for row in table.to_pylist()]
+        return [row for frame in self.batches(positions, columns) for row in frame.iter_rows(named=True)]
 
-    def batches(self, positions: Positions, columns: Sequence[str] = COLUMNS) -> Iterator[pa.Table]:
+    def batches(self, positions: Positions, columns: Sequence[str] = COLUMNS) -> Iterator[pl.DataFrame]:
         """Yield these samples, in order, a row group at a time."""
-        for _, table in self._groups(positions, columns):
-            yield table
-
-    def _scan(self, wanted: Filter) -> Positions:
-        first, last = self._parts_of.get(wanted.task, (0, 0)) if wanted.task else (0, len(self.parts))
-        start, end = int(self._starts[first]), int(self._starts[last])
-        condition = wanted.condition()
-        if condition is None or start == end:
-            return np.arange(start, end, dtype=np.uint32)
-        scan = pl.scan_parquet(self.parts[first:last], row_index_name="position", glob=False)
-        found = scan.filter(condition).select("position").collect(engine="streaming")
-        return np.sort(found["position"].to_numpy()).astype(np.uint32) + np.uint32(start)
-
-    def _groups(self, positions: Positions, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
         for number, file in enumerate(self._files):
             low, high = np.searchsorted(positions, self._starts[number : number + 2])
             local = positions[low:high].astype(np.int64) - self._starts[number]
@@ -152,4 +136,15 @@ class Samples:
                 inside = local[local // size == group] - group * size
                 with self._lock:
                     table = file.read_row_group(int(group), columns=list(columns))
-                yield number, table.take(pa.array(inside)).select(list(columns))
+                # By polars: pyarrow's own selection of rows would import pandas, which takes a second.
+                yield pl.DataFrame(pl.from_arrow(table)).select(columns)[inside.tolist()]
+
+    def _scan(self, wanted: Filter) -> Positions:
+        first, last = self._parts_of.get(wanted.task, (0, 0)) if wanted.task else (0, len(self.parts))
+        start, end = int(self._starts[first]), int(self._starts[last])
+        condition = wanted.condition()
+        if condition is None or start == end:
+            return np.arange(start, end, dtype=np.uint32)
+        scan = pl.scan_parquet(self.parts[first:last], row_index_name="position", glob=False)
+        found = scan.filter(condition).select("position").collect(engine="streaming")
+        return np.sort(found["position"].to_numpy()).astype(np.uint32) + np.uint32(start)

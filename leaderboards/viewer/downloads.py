@@ -22,8 +22,7 @@ _PIECE = 1 << 20
 def as_csv(samples: Samples, positions: Positions) -> Iterator[bytes]:
     """Yield a CSV file; a text that a spreadsheet would run as a formula gets an apostrophe before it."""
     yield (",".join(COLUMNS) + "\n").encode()
-    for table in samples.batches(positions):
-        frame = pl.DataFrame(pl.from_arrow(table))
+    for frame in samples.batches(positions):
         safe = frame.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$1"))
         yield safe.write_csv(include_header=False).encode("utf-8")
 
@@ -32,7 +31,8 @@ def as_parquet(samples: Samples, positions: Positions) -> Iterator[bytes]:
     """Yield a parquet file, with the texts as they are."""
     with tempfile.TemporaryFile() as file:
         writer = None
-        for table in samples.batches(positions):
+        for frame in samples.batches(positions):
+            table = frame.to_arrow()
             writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
             writer.write_table(table)
         if writer is None:

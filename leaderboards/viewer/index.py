@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -21,7 +22,7 @@ from emt_core.files import replacing
 from emt_core.folders import user_cache
 from emt_core.runs import Task
 from leaderboards.comparison.samples import Samples, read_samples
-from leaderboards.comparison.texts import rows_are_documents, text_frame
+from leaderboards.comparison.texts import once_each, rows_are_documents, sink_texts
 from leaderboards.statistics import PairedSample
 
 SIDES = ("base", "candidate")
@@ -29,8 +30,8 @@ SIDES = ("base", "candidate")
 ROW_GROUP = 1024
 """Rows that a page reads for one that it shows."""
 
-_CHUNK = 160_000_000
-"""Bytes of samples, both sides', that are read at a time."""
+PART = 16_384
+"""Documents whose texts are held in memory at a time while an index is made."""
 
 _CLASSES = 2000
 """Classes that the page offers to choose from, the most frequent ones."""
@@ -115,18 +116,17 @@ def make_index(folder: Path, base: Task, candidate: Task | None, causes: Mapping
         )
         table = table.drop("cause").join(known, on="doc_id", how="left", maintain_order="left")
     sides: dict[str, Task] = {"base": base} | ({"candidate": candidate} if candidate else {})
-    size = sum(task.samples.stat().st_size for task in sides.values())
-    count = max(1, -(-size // _CHUNK))
-    rows = max(ROW_GROUP, -(-table.height // count))
     name = _file_name(base.name)
-    parts = [folder / f"{name}-{number:03}.parquet" for number in range(max(1, -(-table.height // rows)))]
+    parts = [folder / f"{name}-{number:03}.parquet" for number in range(max(1, -(-table.height // PART)))]
     facts = _facts(base.name, table, candidate is not None)
-    with replacing([*parts, folder / f"{name}.json"]) as (*files, summary):
+    with replacing([*parts, folder / f"{name}.json"]) as (*files, summary), TemporaryDirectory(dir=folder) as temporary:
+        texts = {side: Path(temporary, side) for side in sides}
+        for side, task in sides.items():
+            sink_texts(task, texts[side], _VERDICT if judged else None)
+        own_rows = {side: rows_are_documents(task) for side, task in sides.items()}
         for number, file in enumerate(files):
-            part = table.slice(number * rows, rows)
-            _with_texts(part, base.name, sides, judged).write_parquet(
-                file, compression="lz4", row_group_size=ROW_GROUP, statistics=False
-            )
+            part = _with_texts(table.slice(number * PART, PART), base.name, texts, own_rows, judged)
+            part.write_parquet(file, compression="lz4", row_group_size=ROW_GROUP, statistics=False)
         data = asdict(facts) | {"parts": [part.name for part in parts]}
         summary.write_text(json.dumps(data), encoding="utf-8")
     return Indexed(tuple(parts), facts)
@@ -175,15 +175,16 @@ def _refuse_others(task: str, left: Samples, right: Samples) -> None:
         raise UserError(f"task {task}: the two runs are not about the same documents ({what})")
 
 
-def _with_texts(part: pl.DataFrame, name: str, sides: Mapping[str, Task], judged: bool) -> pl.DataFrame:
-    """Add the texts of a part's documents."""
-    low, high = part["doc_id"].min(), part["doc_id"].max()
-    chosen = pl.col("doc_id").is_between(pl.lit(low), pl.lit(high))
-    for side, task in sides.items():
-        texts = text_frame(task, chosen, _VERDICT if judged else None)
+def _with_texts(
+    part: pl.DataFrame, name: str, files: Mapping[str, Path], own_rows: Mapping[str, bool], judged: bool
+) -> pl.DataFrame:
+    """Add the texts of a part's documents, from the files that `sink_texts` wrote."""
+    chosen = pl.col("doc_id").is_between(part["doc_id"].min(), part["doc_id"].max())
+    for side, file in files.items():
+        texts = once_each(pl.scan_parquet(file, glob=False).filter(chosen).collect())
         if not judged:
             texts = texts.with_columns(verdict=pl.lit(None, _VERDICT["verdict"]))
-        row = pl.coalesce("row", "doc_id") if rows_are_documents(task) else pl.col("row")
+        row = pl.coalesce("row", "doc_id") if own_rows[side] else pl.col("row")
         verdict = pl.col("verdict").struct
         part = part.join(
             texts.select(
@@ -199,8 +200,7 @@ def _with_texts(part: pl.DataFrame, name: str, sides: Mapping[str, Task], judged
             how="left",
             maintain_order="left",
         )
-        del texts
-    if "candidate" not in sides:
+    if "candidate" not in files:
         texts_of = ("question", "target", "text", "reason", "judge")
         part = part.with_columns(
             *(pl.lit(None, pl.String).alias(f"candidate_{field}") for field in texts_of),

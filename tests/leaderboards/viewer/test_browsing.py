@@ -165,18 +165,20 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 LINES = st.lists(st.tuples(st.sampled_from(["correct", "incorrect", "extrinsic"]), TEXTS), min_size=1, max_size=40)
 
 
-@given(base=LINES, words=TEXTS, kind=st.sampled_from(["", "correct", "extrinsic"]), chunk=st.sampled_from([1, 10**9]))
+@given(
+    base=LINES, words=TEXTS, kind=st.sampled_from(["", "correct", "extrinsic"]), part=st.sampled_from([7, 14, 10**6])
+)
 def test_filters_find_what_a_loop_finds(
-    tmp_path_factory: pytest.TempPathFactory, base: list[tuple[str, str]], words: str, kind: str, chunk: int
+    tmp_path_factory: pytest.TempPathFactory, base: list[tuple[str, str]], words: str, kind: str, part: int
 ) -> None:
     root = tmp_path_factory.mktemp("runs")
     rows = [judged_sample(doc, category, text=text) for doc, (category, text) in enumerate(base)]
     runs = [read_run(write_run(root, {TASK: rows[::order]}, name=name)) for name, order in (("base", 1), ("c", -1))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index, "_CHUNK", chunk)
+        patch.setattr(index, "PART", part)
         patch.setattr(index, "ROW_GROUP", 7)
         found = Samples([make_index(root, *(run.tasks[TASK] for run in runs), {})])
-    assert len(found.parts) == (1 if chunk > 1 else -(-len(rows) // 7))
+    assert len(found.parts) == -(-len(rows) // part)
     shown = found.read(found.find(Filter(text=words, base=kind)))
     wanted = words.strip().lower()
     expected = [
