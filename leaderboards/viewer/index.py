@@ -27,7 +27,7 @@ from leaderboards.statistics import PairedSample
 
 SIDES = ("base", "candidate")
 
-ROW_GROUP = 1024
+ROW_GROUP = 512
 """Rows that a page reads for one that it shows."""
 
 PART = 16_384
