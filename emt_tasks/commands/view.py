@@ -30,7 +30,7 @@ def view_command(
     Example: emt view emt-check
     """
     # On a large machine polars would buffer for each of its cores; a page is as fast with a few.
-    os.environ.setdefault("POLARS_MAX_THREADS", "4")
+    os.environ.setdefault("POLARS_MAX_THREADS", str(min(4, os.cpu_count() or 1)))
     # Imported here, since polars and scipy take a second to load, and --help would wait.
     from leaderboards.viewer.server import serve
 

@@ -116,11 +116,11 @@ def shrink(image: bytes) -> str | None:
 def as_shown(image: bytes) -> tuple[bytes, str] | str:
     """Return an image and its media type as a browser shows it, or that it cannot be read.
 
-    What a browser may not show, or may take for something else than an image, is turned into a PNG.
+    What a browser may not show, or may take for something else than an image, is turned into a PNG. Of what it can
+    show only the header is read here.
     """
     try:
         with no_truncated_images(), Image.open(io.BytesIO(image)) as opened:
-            opened.load()
             if opened.format in _SHOWN:
                 return image, Image.MIME[opened.format]
             buffer = io.BytesIO()

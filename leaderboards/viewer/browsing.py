@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -106,9 +106,18 @@ class Samples:
     def find(self, wanted: Filter) -> Positions:
         """Return the positions of the samples that a filter shows, in order.
 
+        A text is searched for by itself: who changes the other fields meanwhile does not wait for it again.
+
         Raises:
             UserError: the filter cannot be used.
         """
+        rest = replace(wanted, text="")
+        if not wanted.text.strip():
+            return self._remembered(rest)
+        words = self._remembered(Filter(text=wanted.text))
+        return words if rest == Filter() else np.intersect1d(words, self._remembered(rest), assume_unique=True)
+
+    def _remembered(self, wanted: Filter) -> Positions:
         with self._lock:
             if wanted in self._found:
                 self._found.move_to_end(wanted)

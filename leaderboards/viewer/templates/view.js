@@ -1,5 +1,5 @@
 const FILTERS = ["task", "change", "base", "candidate", "cause", "class", "text"];
-const WAIT = 80; // milliseconds after a key until the text is searched for
+const WAIT = 50; // milliseconds after a key until the text is searched for
 const $ = (id) => document.getElementById(id);
 const form = document.querySelector("#samples form");
 const list = document.querySelector("#samples .flips");
@@ -161,11 +161,16 @@ function fillFilters() {
   form.querySelector(".cause").hidden = !Object.keys(causes).length;
   form.querySelectorAll(".pair").forEach((each) => { each.hidden = !tasks.paired; });
   form.querySelector(".side").textContent = tasks.paired ? "Base's answer" : "Answer";
-  const classes = Object.entries(sum((one) => one.classes)).sort((a, b) => b[1] - a[1]).slice(0, 2000);
-  $("classes").replaceChildren(...classes.map(([name]) => make("option", { value: name })));
-  form.elements.class.parentElement.hidden = !classes.length;
+  form.elements.class.parentElement.hidden = !some.some((one) => Object.keys(one.classes).length);
   FILTERS.forEach((name) => { if (document.activeElement !== form.elements[name]) form.elements[name].value = state[name] || ""; });
 }
+
+// Hundreds of classes are listed when somebody is about to choose one.
+form.elements.class.addEventListener("focus", () => {
+  const some = tasks.tasks.filter((one) => !state.task || one.task === state.task);
+  const names = new Set(some.flatMap((one) => Object.keys(one.classes)));
+  $("classes").replaceChildren(...[...names].slice(0, 2000).map((name) => make("option", { value: name })));
+});
 
 function choose(changed) {
   const other = changed.check && changed.check !== state.check;
@@ -196,6 +201,7 @@ async function showSamples(focus = null) {
   pictures.forEach((picture) => URL.revokeObjectURL(picture));
   pictures = [];
   at = -1;
+  near.disconnect();
   list.replaceChildren(...found.rows.map(card));
   list.removeAttribute("aria-busy");
   list.dataset.drawn = String(Number(list.dataset.drawn || 0) + 1);
@@ -208,6 +214,12 @@ async function showSamples(focus = null) {
   $("here").href = address();
   if (focus !== null) select(focus < 0 ? found.rows.length - 1 : focus);
 }
+
+// An image is asked for when its sample comes near the screen.
+const near = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
+  near.unobserve(target);
+  target.showPicture();
+}), { rootMargin: "400px" });
 
 function card(row) {
   const button = make("button", { class: "picture", type: "button", "aria-label": "Enlarge the image" });
@@ -230,7 +242,8 @@ function card(row) {
     showSamples(0).catch(fail);
   });
   whole.addEventListener("focus", () => { at = [...list.children].indexOf(whole); });
-  showPicture(row, place, button);
+  whole.showPicture = () => showPicture(row, place, button);
+  near.observe(whole);
   return whole;
 }
 
@@ -244,6 +257,7 @@ async function showPicture(row, place, button) {
     const picture = URL.createObjectURL(await (await ask(`/image?${new URLSearchParams({ check: state.check, task: row.task, row: row.row })}`, { signal })).blob());
     pictures.push(picture);
     const image = make("img", { src: picture, alt: "The sample's image" });
+    image.addEventListener("error", () => place.replaceChildren(make("div", { class: "noimage" }, "No image: the image cannot be read")));
     image.addEventListener("load", () => image.classList.toggle("small", image.naturalWidth < 80));
     button.replaceChildren(image);
     place.replaceChildren(button);
