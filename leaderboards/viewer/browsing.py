@@ -156,4 +156,5 @@ class Samples:
             return np.arange(start, end, dtype=np.uint32)
         scan = pl.scan_parquet(self.parts[first:last], row_index_name="position", glob=False)
         found = scan.filter(condition).select("position").collect(engine="streaming")
-        return np.sort(found["position"].to_numpy()).astype(np.uint32) + np.uint32(start)
+        positions: Positions = np.sort(found["position"].to_numpy()).astype(np.uint32) + np.uint32(start)
+        return positions

@@ -78,7 +78,8 @@ def find_checks(root: Path) -> list[Check]:
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected one with a check or with runs, such as -o of emt check")
-    checks, places = [], list(_folders(root))
+    checks: list[Check] = []
+    places = list(_folders(root))
     for folder in places:
         checks += _in(folder, root)
     known = {model.folder for check in checks for model in check.models}

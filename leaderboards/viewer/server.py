@@ -120,6 +120,9 @@ class Viewer:
         return as_json(
             {
                 "tasks": [asdict(task.facts) for task in opened.tasks],
+                "images": {
+                    name: where for name, task in opened.base.items() if isinstance(where := find_data(task), str)
+                },
                 "waiting": list(opened.waiting),
                 "failed": {name: printable(why) for name, why in opened.failed.items()},
                 "paired": check.candidate is not None and check.finished,

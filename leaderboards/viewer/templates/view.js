@@ -109,7 +109,7 @@ async function showTasks() {
   const check = chosenCheck();
   const before = tasks && tasks.check === check.name ? tasks.tasks.length : -1;
   if (!check.models.some((model) => model.state === "finished")) {
-    tasks = { check: check.name, tasks: [], waiting: [], failed: {}, paired: false };
+    tasks = { check: check.name, tasks: [], images: {}, waiting: [], failed: {}, paired: false };
   } else {
     tasks = { check: check.name, ...await (await get("/tasks", { check: check.name })).json() };
   }
@@ -248,8 +248,9 @@ function card(row) {
 }
 
 async function showPicture(row, place, button) {
-  if (row.row === null) {
-    place.replaceChildren(make("div", { class: "noimage" }, "No image: the run does not say which row of the data set this is"));
+  const why = tasks.images[row.task] || (row.row === null ? "the run does not say which row of the data set this is" : "");
+  if (why) {
+    place.replaceChildren(make("div", { class: "noimage" }, `No image: ${why}`));
     return;
   }
   try {
