@@ -32,8 +32,8 @@ demo: $(READY)  ## fine-tune a small model in three ways, gate each, and write a
 demo-seeds: $(READY)  ## the demo with five seeds: a table of what each learned, kept and lost; ten minutes
 	$(BIN)/python -m tools.demo_seeds out/demo-seeds --overwrite
 
-evidence: $(READY)  ## the papers' claims on a small real model: hours; DATA=folder LARGE=folder [SEEDS=2 WORK=out/evidence]
-	$(BIN)/python -m tools.evidence $(or $(WORK),out/evidence) --data $(DATA) --large $(LARGE) --seeds $(or $(SEEDS),2)
+evidence: $(READY)  ## claims and remedies on a small real model: hours; DATA=folder LARGE=folder [SEEDS=2 WORK=out/evidence ONLY=remedies]
+	$(BIN)/python -m tools.evidence $(or $(WORK),out/evidence) --data $(DATA) --large $(LARGE) --seeds $(or $(SEEDS),2) $(if $(ONLY),--only $(ONLY))
 
 lint: $(READY)  ## ruff, mypy, and whether the reference pages are up to date
 	$(BIN)/ruff format --check .

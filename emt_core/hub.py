@@ -52,4 +52,6 @@ def obstacle(error: Exception, repository: str, kind: RepoType) -> str | None:
         return f"the hub has no {kind} {repository} that you may see (hf auth login, if it is private)"
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set"
+    if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code == 412:
+        return "it was changed meanwhile; run it again"
     return one_line(error) if isinstance(error, (*http_errors, OSError)) else None

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from emt_core.errors import UserError, list_faults, one_line
 
@@ -21,11 +21,27 @@ class _Checked(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
 
+class LookRecord(_Checked):
+    """Where a task of a sequential check stands, as `emt_core.looks.Look` has it."""
+
+    number: Annotated[int, Field(ge=1)]
+    of: Annotated[int, Field(le=100)]
+    documents: Annotated[int, Field(ge=1)]
+    most: Annotated[int, Field(le=10**12)]
+
+    @model_validator(mode="after")
+    def _in_range(self) -> LookRecord:
+        if self.number > self.of or self.documents > self.most:
+            raise ValueError(f"look {self.number} of {self.of}, {self.documents} of {self.most} documents")
+        return self
+
+
 class Counts(_Checked):
-    """A task's documents before and after the limit."""
+    """A task's documents before and after the limit; `look` is ours, of a task that may have ended early."""
 
     original: Annotated[int, Field(ge=0, le=10**12)] | None = None
     effective: Annotated[int, Field(ge=0, le=10**12)] | None = None
+    look: LookRecord | None = None
 
 
 class TaskConfig(_Checked):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emt_core.errors import UserError
+from emt_core.looks import Look
 from emt_core.public_names import digest, named_arguments, public_arguments, public_folder, public_name
 from emt_core.results import Counts, Results, read_results
 
@@ -48,7 +49,8 @@ class Task:
     """One task of a run, as the results file describes it.
 
     `config` is the resolved YAML config; `metrics` and `filters` are names, in the
-    results' order; `original` and `effective` count the documents before and after the limit.
+    results' order; `original` and `effective` count the documents before and after the limit. `look` says where the
+    task of a sequential check stands; None for all others.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Task:
     higher_is_better: Mapping[str, bool | None] = field(default_factory=dict)
     original: int | None = None
     effective: int | None = None
+    look: Look | None = None
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -174,6 +177,7 @@ def _task(name: str, stamp: str, folder: Path, results: Results, raw: Mapping[st
     scores = [key.split(",", 1) for key in results.results.get(name, {}) if "," in key and "_stderr" not in key]
     counts = (results.n_samples or {}).get(name) or Counts()
     version = (results.versions or {}).get(name)
+    look = counts.look
     return Task(
         name=name,
         samples=folder / f"{stamp}_samples_{name}.jsonl",
@@ -184,6 +188,7 @@ def _task(name: str, stamp: str, folder: Path, results: Results, raw: Mapping[st
         higher_is_better=(results.higher_is_better or {}).get(name) or {},
         original=counts.original,
         effective=counts.effective,
+        look=None if look is None else Look(look.number, look.of, look.documents, look.most),
     )
 
 

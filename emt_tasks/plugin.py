@@ -10,13 +10,19 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emt_core.errors import UserError, one_line
 from emt_tasks.datasets import include
 from emt_tasks.tasks import registry
+
+if TYPE_CHECKING:
+    from emt_core.looks import Look
+    from emt_tasks.tasks.looks import Looks
 
 _HOOKED = "_emt_hooked"
 
@@ -28,6 +34,7 @@ def manifests() -> list[Any]:
     try:
         _hook_task_manager()
         _hook_tracker()
+        _hook_requests()
     except (ImportError, AttributeError) as error:
         print(  # noqa: T201 (lmms-eval shows no plug-in's log before its own logger is set up)
             f"emt-eval: this lmms-eval does not find our tasks by itself ({one_line(error)}); "
@@ -60,7 +67,65 @@ def _with_versions(save: Callable[..., None]) -> Callable[..., None]:
     def wrapper(self: Any, results: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         results.setdefault("transformers_version", version("transformers"))
         results["lmms_eval_version"] = version("lmms-eval")
+        for task, look in _looked_at.items():
+            results["n-samples"][task] |= {"effective": look.documents, "look": asdict(look)}
         save(self, results, *args, **kwargs)
+
+    return wrapper
+
+
+_looks: Looks | None = None
+_looked_at: dict[str, Look] = {}
+
+
+@contextmanager
+def only_looks(looks: Looks | None) -> Iterator[None]:
+    """Let lmms-eval ask only about the documents of a look, and say in the results which look it was; None: about all.
+
+    It can only ask about the first ones, in the order of the data set.
+    """
+    global _looks
+    _looks = looks
+    _looked_at.clear()
+    try:
+        yield
+    finally:
+        _looks = None
+        _looked_at.clear()
+
+
+def _hook_requests() -> None:
+    from lmms_eval.api.task import Task
+
+    if not getattr(Task, _HOOKED, False):
+        Task.build_all_requests = _with_looks(Task.build_all_requests)
+        setattr(Task, _HOOKED, True)
+
+
+def _with_looks(build: Callable[..., None]) -> Callable[..., None]:
+    """Build the requests of the documents of a look alone; of a document without a request nothing is scored."""
+
+    @functools.wraps(build)
+    def wrapper(self: Any, *, rank: int = 0, world_size: int = 1, **kwargs: Any) -> None:
+        if _looks is None:
+            build(self, rank=rank, world_size=world_size, **kwargs)
+            return
+        config, split = self.config, self.config.test_split or self.config.validation_split
+        documents = self.eval_docs_no_media
+        _looked_at[config.task], chosen = _looks.of(config.task, len(documents))
+        metadata = config.metadata if isinstance(config.metadata, dict) else {}
+        settings = ("system_instruction", "apply_chat_template", "fewshot_as_multiturn", "chat_template")
+        self._instances = []
+        for number in chosen:
+            if number % world_size == rank:  # as lmms-eval deals the documents out
+                context = self.fewshot_context(
+                    documents[number], config.num_fewshot or 0, *(kwargs.get(name) for name in settings)
+                )
+                about = {"task": config.task, "doc_id": number, "repeats": config.repeats, "split": split} | metadata
+                made = self.construct_requests(doc_id=number, ctx=context, metadata=about)
+                self._instances += made if isinstance(made, list) else [made]
+        if not self._instances:
+            raise UserError(f"task {config.task}: {len(chosen)} documents are too few for {world_size} processes")
 
     return wrapper
 
@@ -112,8 +177,12 @@ def _with_data_check(match_tasks: Callable[..., list[str]]) -> Callable[..., lis
     return wrapper
 
 
-def run_lmms_eval(arguments: Iterable[str]) -> dict[str, Any]:
+def run_lmms_eval(arguments: Iterable[str], looks: Looks | None = None) -> dict[str, Any]:
     """Run lmms-eval in this process as its command line would, but let exceptions through; return its results.
+
+    Args:
+        arguments: of the command line.
+        looks: ask about the documents of these alone.
 
     Raises:
         UserError: this is not the first process, or lmms-eval returned no results.
@@ -125,7 +194,8 @@ def run_lmms_eval(arguments: Iterable[str]) -> dict[str, Any]:
         _, parsed = lmms_eval_main.parse_eval_args()
     finally:
         sys.argv = argv
-    results, _ = lmms_eval_main.cli_evaluate_single(parsed)
+    with only_looks(looks):
+        results, _ = lmms_eval_main.cli_evaluate_single(parsed)
     return results or {}
 
 

@@ -65,7 +65,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Show many runs side by side, with published results.",
     ),
     "export": ("emt_tasks.commands.report", "export", "Export a run's results in the formats in which people publish."),
+    "publish": ("emt_tasks.commands.publish", "publish", "Push results, report or leaderboard to the hub."),
 }
+
+
+INTERNAL_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "evaluate-jobs": ("emt_tasks.commands.jobs", "app", "Evaluate the models of a check; for emt check alone."),
+}
+"""What commands start in a process of its own; not listed."""
 
 
 class LazyGroup(TyperGroup):
@@ -79,7 +86,7 @@ class LazyGroup(TyperGroup):
         """Import and return one command; None if there is no such name."""
         if cmd_name in self.commands:
             return self.commands[cmd_name]
-        return _load(cmd_name) if cmd_name in self.list_commands(ctx) else None
+        return _load(cmd_name) if cmd_name in INTERNAL_COMMANDS or cmd_name in self.list_commands(ctx) else None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Show the table's lines: help lists every command, and importing them all would load polars and scipy."""
@@ -89,7 +96,7 @@ class LazyGroup(TyperGroup):
 
 def _load(name: str) -> Any:
     """Import and return a command; a group comes with the commands that other packages add to it."""
-    module, attribute, summary = COMMANDS[name]
+    module, attribute, summary = (COMMANDS | INTERNAL_COMMANDS)[name]
     command: Any = get_command(getattr(_import_ours(module), attribute))
     command.name = name.split()[-1]
     command.short_help = summary

@@ -15,7 +15,7 @@ from emt_core.files import write_text
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
 from emt_tasks.commands.coverage import named
-from emt_tasks.commands.evaluations import candidate_settings, evaluate, is_run, probed, tell_models
+from emt_tasks.commands.evaluations import candidate_settings, evaluate_all, is_run, probed, tell_models
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     AllowDifferentOption,
@@ -88,11 +88,8 @@ def diagnose_command(
     more = EvaluationSettings("", names, "emt_vlm", None, batch_size, device, limit, judge, model_args)
     wanted = {"base": replace(more, model=base), "candidate": candidate_settings(candidate, base, more)}
     context.with_resource(recording(output, tell_models(wanted), {}))
-    runs, measured = {}, {}
-    for role, chosen in wanted.items():
-        typer.echo(f"{role}: {chosen.peft or chosen.model}", err=True)
-        runs[role] = evaluate(role, chosen, output, probe=True)
-        measured[role] = probed(role, chosen, output)
+    runs = evaluate_all(wanted, output, probe=wanted)
+    measured = {role: probed(role, chosen, output) for role, chosen in wanted.items()}
     reference, tested = parse_candidates([str(runs["base"]), str(runs["candidate"])])
     results = compare_all(
         reference,

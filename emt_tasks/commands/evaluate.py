@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,7 +67,7 @@ def evaluate(
     A served model: emt eval openai:my-model@http://localhost:8000/v1 --tasks imagewikiqa_lite -o runs/base
     """
     names = named(tasks)
-    names = _classifications(names) if model_kind == "emt_clip" else names
+    names = classifications(names) if model_kind == "emt_clip" else names
     settings = EvaluationSettings(
         model, tuple(names), model_kind, peft, batch_size, device, limit, judge, model_args, cache
     )
@@ -91,7 +92,7 @@ def _check_probe(folder: Path, model_kind: str, *, overwrite: bool) -> None:
     check_output(folder, overwrite=overwrite)
 
 
-def _classifications(names: list[str]) -> list[str]:
+def classifications(names: Sequence[str]) -> list[str]:
     """The tasks among these that an encoder can answer: those with a vocabulary."""
     tasks = registry.tasks(names)
     kept = [task.name for task in tasks if task.dataset and catalog.get(task.dataset).kind == "classification"]

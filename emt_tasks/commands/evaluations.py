@@ -1,7 +1,7 @@
 """Evaluations of `emt check`: a finished run is reused, unless it has other settings or weights.
 
-Each model is evaluated by `emt eval` in its own process, so that one model's memory is free before the next one
-loads, and this module needs neither torch nor lmms-eval.
+The models that are left are evaluated in one process of their own (see `jobs`), which this one starts: so it needs
+neither torch nor lmms-eval.
 """
 
 from __future__ import annotations
@@ -10,39 +10,43 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from emt_core.errors import UserError
+from emt_core.looks import LOOKS
 from emt_core.measured import HEADER, Measured, read_measured
 from emt_core.runs import read_run
+from emt_tasks.commands.jobs import Job, Plan, write_plan
+from emt_tasks.commands.looks import Rules, next_looks
 from emt_tasks.datasets import include
 from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
 from emt_tasks.tasks.fingerprint import DATA_VARIABLE, data_state, states
 
 SETTINGS_FILE = "emt_check.json"
 
+JOBS_FILE = ".emt-jobs.json"
+
+INTERNAL = "evaluate-jobs"
+"""The command that carries out a plan."""
+
 PROBES = "probes"
 """The folder, within a run's, of what `emt probe` measures."""
 
 
 def probe_arguments(settings: EvaluationSettings, output: Path) -> list[str]:
-    """Build the argument list of `emt probe`, which has no judge, no other kind of model and no cache."""
-    plain = replace(settings, judge=None, cache=None)
-    words = eval_arguments(plain, output)
-    kind = words.index("--model-kind")
-    return ["probe", *words[1:kind], *words[kind + 2 :]]
-
-
-def eval_arguments(settings: EvaluationSettings, output: Path) -> list[str]:
-    """Build the argument list of `emt eval`: every setting is an option of the same name."""
+    """Build the argument list of `emt probe`: every setting that it has is an option of the same name."""
     options = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    for name in ("judge", "cache", "model_kind"):
+        del options[name]
     options |= {"tasks": ",".join(settings.tasks), "output": output}
     model = options.pop("model")
     named = ((f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value not in (None, ""))
-    return ["eval", model, *(word for option in named for word in option)]
+    return ["probe", model, *(word for option in named for word in option)]
 
 
 def what_decides(settings: EvaluationSettings) -> dict[str, Any]:
@@ -75,36 +79,76 @@ def is_run(path: str) -> bool:
     return any(Path(path).rglob("*_results.json")) if Path(path).is_dir() else False
 
 
-def evaluate(
-    role: str, settings: EvaluationSettings, output: Path, *, launch: str | None = None, probe: bool = False
-) -> Path:
-    """Return the folder of a finished run: the model itself if it is one, an earlier one, or a new one.
+def evaluate_all(
+    wanted: Mapping[str, EvaluationSettings],
+    output: Path,
+    *,
+    launch: str | None = None,
+    probe: Collection[str] = (),
+    rules: Rules | None = None,
+) -> dict[str, Path]:
+    """Return the folders of finished runs: the model itself if it is one, an earlier one, or a new one.
 
     Args:
-        role: `base`, `candidate` or `encoder`: the run's folder under `output`.
-        settings: what to run.
+        wanted: what to run, by role: `base`, `candidate` or `encoder`, or one that begins so; each is the run's folder
+            under `output`.
         output: the folder of the check.
         launch: arguments of `accelerate launch`, if several processes share the work.
-        probe: let the same process measure what `probed` returns, where one process does the work.
+        probe: roles of models that the same process is to measure as `probed` does, where one process does the work.
+        rules: evaluate look by look, and end as soon as they let the gate's verdict stand.
 
     Raises:
-        UserError: the folder contains a run of another evaluation, or the evaluation failed.
+        UserError: a folder contains a run of another evaluation, or an evaluation failed.
     """
-    if is_run(settings.model):
-        return Path(settings.model)
-    folder = output / role
-    if _is_there(folder, settings, is_run(str(folder))):
-        return folder
+    more = {} if rules is None else {"sequential": {"cap": rules.cap, "looks": LOOKS}}
+    folders = {
+        role: Path(settings.model) if is_run(settings.model) else output / role for role, settings in wanted.items()
+    }
+    jobs = {}
+    for number, (role, settings) in enumerate(wanted.items(), start=1):
+        title = f"[{number}/{len(wanted)}] {role}: {settings.peft or settings.model}"
+        folder = folders[role]
+        if is_run(settings.model) or (_is_there(folder, settings, is_run(str(folder)), more) and rules is None):
+            typer.echo(f"{title} (finished)", err=True)
+            continue
+        measured = folder / PROBES
+        measure = role in probe and not launch and not _is_there(measured, settings, (measured / HEADER).is_file())
+        asked = replace(settings, cache=folder / "cache")
+        jobs[role] = Job(title, asked, folder, measured if measure else None)
+    candidates = [folders[role] for role in wanted if role.startswith("candidate")]
+    plan = Plan(list(jobs.values()), rules, folders.get("base"), candidates)
+    if jobs and not (rules and _stands(plan, rules)):
+        _carry_out(plan, output, launch)
+        for role, job in jobs.items():
+            if not is_run(str(job.folder)):
+                name = job.settings.peft or job.settings.model
+                raise UserError(f"{role}: {name} could not be evaluated (see above); repeat the command to resume")
+    return folders
+
+
+def _stands(plan: Plan, rules: Rules) -> bool:
+    """Whether all that a sequential check needs is there from an earlier one."""
+    assert plan.base is not None
+    complete = all(is_run(str(job.folder)) for job in plan.jobs)
+    return complete and all(next_looks(plan.base, folder, rules) is None for folder in plan.candidates)
+
+
+def _carry_out(plan: Plan, output: Path, launch: str | None) -> None:
+    """Start the process that evaluates; what it could not do, its runs show, or the error here.
+
+    Raises:
+        UserError: it failed although all runs are there.
+    """
+    file = output / JOBS_FILE
+    write_plan(plan, file)
     command = [sys.executable, "-m"]
     command += ["accelerate.commands.launch", *shlex.split(launch), "-m"] if launch else []
-    command += ["emt_tasks", *eval_arguments(replace(settings, cache=folder / "cache"), folder)]
-    if probe and not launch and not _is_there(folder / PROBES, settings, (folder / PROBES / HEADER).is_file()):
-        command += ["--probe", str(folder / PROBES)]
-    done = _run(command)
-    if not is_run(str(folder)) or (done and "--probe" not in command):  # a failed measurement leaves the run whole
-        name = settings.peft or settings.model
-        raise UserError(f"{role}: {name} could not be evaluated (see above); repeat the command to resume")
-    return folder
+    try:
+        failed = _run([*command, "emt_tasks", INTERNAL, str(file)])
+    finally:
+        file.unlink(missing_ok=True)
+    if failed and all(is_run(str(job.folder)) for job in plan.jobs):
+        raise UserError("the evaluation failed (see above); repeat the command to resume")
 
 
 def probed(role: str, settings: EvaluationSettings, output: Path) -> Measured:
@@ -122,14 +166,16 @@ def probed(role: str, settings: EvaluationSettings, output: Path) -> Measured:
     return read_measured(folder)
 
 
-def _is_there(folder: Path, settings: EvaluationSettings, finished: bool) -> bool:
-    """Whether a folder has what these settings give; if not, note them there.
+def _is_there(
+    folder: Path, settings: EvaluationSettings, finished: bool, more: Mapping[str, Any] | None = None
+) -> bool:
+    """Whether a folder has what these settings, and what `more` says, give; if not, note them there.
 
     Raises:
         UserError: it has what other settings gave.
     """
     record = folder / SETTINGS_FILE
-    wanted = what_decides(settings)
+    wanted = what_decides(settings) | dict(more or {})
     if record.is_file():
         found = json.loads(record.read_text(encoding="utf-8"))
         if found == wanted:

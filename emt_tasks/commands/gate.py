@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emt_core.errors import UserError
-from emt_core.files import write_text
 from emt_core.runs import read_run
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
@@ -23,6 +22,7 @@ from emt_tasks.commands.options import (
     split_names,
     tell_progress,
 )
+from emt_tasks.commands.telling import AnnotateOption, LogOption, SummaryOption, prepare_telling
 from leaderboards.comparison.matrix import read_matrix
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def gate_command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML too.")] = None,
+    summary: SummaryOption = None,
+    annotate: AnnotateOption = False,
+    log: LogOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing JUnit file.")] = False,
 ) -> None:
     """Pass or fail a candidate against its base, sample by sample.
@@ -80,12 +83,12 @@ def gate_command(
     from leaderboards.audit.using import apply
     from leaderboards.comparison.forgetting import compare
     from leaderboards.gate.decide import decide
-    from leaderboards.gate.output import as_json, as_junit, print_table
+    from leaderboards.gate.output import as_json, print_table
     from leaderboards.gate.simulation import plan_like
+    from leaderboards.report.candidates import parse_candidates
 
     rules = choose_policy(margin, policy)
-    if junit and junit.exists() and not overwrite:
-        raise UserError(f"--junit {junit} already exists: choose another file or add --overwrite")
+    telling = prepare_telling(summary=summary, annotate=annotate, junit=junit, log=log, overwrite=overwrite)
     chosen = split_names(tasks)
     quadrants = read_matrix(matrix) if matrix else None
     metrics = parse_pairs("--metric", "TASK=NAME", metric)
@@ -119,12 +122,13 @@ def gate_command(
         _print([("runs like these", like)], as_json=json)
         return
     result = decide(comparison, rules, tasks=chosen)
-    if junit:
-        write_text(junit, as_junit(result), overwrite=overwrite)
+    told = [(parse_candidates([str(base), str(candidate)])[1], result)]
+    telling.write(told)
     if json:
         typer.echo(as_json(result))
     else:
         print_table(result, Console())
+    telling.tell(told, aside=json)
     raise typer.Exit(result.exit_code)
 
 

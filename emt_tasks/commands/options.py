@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from emt_core.errors import UserError
+from emt_tasks.models.loading import AUTO
 from leaderboards.gate.policy import DEFAULT_FAILS_ABOVE, DEFAULT_MARGIN, Policy, read_policy
+
+
+class Spread(TyperCommand):
+    """A command whose option `--candidate` takes all words up to the next option, as if it were before each of them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line."""
+        return super().parse_args(ctx, spread(args, "--candidate"))
+
+
+def spread(words: Sequence[str], option: str) -> list[str]:
+    """Put an option before each word that follows its value, up to the next option."""
+    found: list[str] = []
+    taking = has_value = False
+    for place, word in enumerate(words):
+        if word == "--":
+            return [*found, *words[place:]]
+        if word.startswith("-"):
+            name, given, _ = word.partition("=")
+            taking, has_value = name == option, bool(given)
+        elif taking:
+            found += [option] if has_value else []
+            has_value = True
+        found.append(word)
+    return found
+
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
@@ -51,7 +80,28 @@ PolicyOption = Annotated[Path | None, typer.Option(help="YAML file with margins 
 
 MatrixOption = Annotated[Path | None, typer.Option(help="YAML file that puts tasks into the quadrants.")]
 
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", help="Images at a time.")]
+
+def parse_batch_size(asked: str | int) -> str | int:
+    """Return a number of images, or `auto`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if str(asked) != AUTO and not (str(asked).isdecimal() and int(asked) > 0):
+        raise UserError(f"--batch-size {asked}: expected a number of images, or {AUTO}")
+    return AUTO if str(asked) == AUTO else int(asked)
+
+
+BatchSizeOption = Annotated[
+    Any,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        parser=parse_batch_size,
+        metavar="<int|auto>",
+        help=f"Images at a time; {AUTO}: as many as memory has room for.",
+    ),
+]
 
 DeviceOption = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu, …; chosen for you if left out.")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from emt_tasks.tasks.sizes import sizes
 from leaderboards.comparison.matrix import place
 from leaderboards.comparison.samples import data_of, read_samples
 from leaderboards.gate.policy import Policy
+from leaderboards.gate.sequential import SequentialRates, simulate_looks
 from leaderboards.gate.simulation import PlannedTask, Rates, scenarios, simulate
 
 if TYPE_CHECKING:
@@ -90,22 +92,34 @@ def rate(tasks: Sequence[PlannedTask], policy: Policy, *, seconds: float) -> lis
     return [simulate(tasks, policy, one, draws=DRAWS, seconds=seconds / len(asked)) for one in asked]
 
 
-def tell_plan(tasks: Sequence[PlannedTask], policy: Policy, *, seconds: float) -> str:
-    """Return one line: how often a harmless candidate passes, and how often the least visible loss fails."""
+def tell_plan(tasks: Sequence[PlannedTask], policy: Policy, *, seconds: float, cap: int | None = None) -> str:
+    """Return one line: how often a harmless candidate passes, and how often the least visible loss fails.
+
+    With a `cap` the check may end early: then also how many documents it takes.
+    """
     parts = []
+    rates = simulate if cap is None else partial(simulate_looks, cap=cap)
     for share in CHANGED:
         planned = changing(tasks, share)
         harmless, *losses = scenarios(planned, policy)
         beyond = losses[1::2]
         each = seconds / len(CHANGED) / (len(beyond) + 1)
-        passes = simulate(planned, policy, harmless, draws=DRAWS, seconds=each).share("not inferior")
-        failing = [simulate(planned, policy, loss, draws=DRAWS, seconds=each) for loss in beyond]
+        passes = rates(planned, policy, harmless, draws=DRAWS, seconds=each)
+        failing = [rates(planned, policy, loss, draws=DRAWS, seconds=each) for loss in beyond]
         least = min(failing, key=lambda found: found.share("forgetting"))
         parts.append(
-            f"if {100 * share:g} % of its answers change, a harmless candidate passes {passes:.0f} % of the time, and "
-            f"one with {least.scenario.name} fails {least.share('forgetting'):.0f} %"
+            f"if {100 * share:g} % of its answers change, a harmless candidate passes "
+            f"{passes.share('not inferior'):.0f} % of the time{_taken(passes)}, and one with {least.scenario.name} "
+            f"fails {least.share('forgetting'):.0f} %{_taken(least)}"
         )
     return f"What these tasks can decide: {'; '.join(parts)} (emt gate --plan says more)"
+
+
+def _taken(rates: Rates) -> str:
+    """Say how many documents a task takes on average where a check may end early."""
+    if not isinstance(rates, SequentialRates):
+        return ""
+    return f" (after {sum(rates.documents.values()) / len(rates.documents):,.0f} documents a task)"
 
 
 def print_rates(title: str, rates: Sequence[Rates], console: Console) -> None:

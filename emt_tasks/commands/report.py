@@ -21,6 +21,7 @@ from emt_tasks.commands.options import (
     split_names,
     tell_progress,
 )
+from emt_tasks.commands.telling import LogOption, SummaryOption, prepare_telling
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.report.candidates import parse_candidates
 
@@ -54,6 +55,8 @@ def report_command(
     flips: Annotated[
         int | None, typer.Option(min=0, help="Flipped samples shown per task and candidate. [default: 200 in all]")
     ] = None,
+    summary: SummaryOption = None,
+    log: LogOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
 ) -> None:
     """Write one HTML file that says what the candidates forgot, and opens anywhere, offline.
@@ -68,6 +71,7 @@ def report_command(
 
     if output.exists() and not overwrite:
         raise UserError(f"{output} already exists: choose another file or add --overwrite")
+    telling = prepare_telling(summary=summary, annotate=False, junit=None, log=log)
     reference, *parsed = parse_candidates([str(base), *candidates])
     results = compare_all(
         reference,
@@ -83,6 +87,9 @@ def report_command(
         progress=tell_progress,
     )
     write_report(reference, parsed, results, output, finetuned_on=finetuned_on, flips=flips, overwrite=overwrite)
+    told = list(zip(parsed, results, strict=True))
+    telling.write(told)
+    telling.tell(told, report=output)
     typer.echo(f"Report written to {output}", err=True)
 
 
@@ -94,7 +101,7 @@ def export_command(
     run: Annotated[Path, typer.Argument(help="An lmms-eval output folder, or its results file.")],
     to: Annotated[
         str,
-        typer.Option("--to", help="hf-eval-results, model-index, every-eval-ever, csv, markdown or latex."),
+        typer.Option("--to", help="hf-eval-results, model-index, every-eval-ever, openvlm, csv, markdown or latex."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,

@@ -34,7 +34,10 @@ class Batch:
 
 
 def batches(
-    requests: Sequence[Request], size: int, keys: Sequence[Hashable], among: Iterable[int] | None = None
+    requests: Sequence[Request],
+    size: int | Callable[[], int],
+    keys: Sequence[Hashable],
+    among: Iterable[int] | None = None,
 ) -> Iterator[list[int]]:
     """Yield batches of request numbers: equal keys only, longest prompts first.
 
@@ -43,7 +46,7 @@ def batches(
 
     Args:
         requests: all requests.
-        size: the largest batch.
+        size: the largest batch; a function is asked before each one.
         keys: one for each request; requests with different keys never share a batch.
         among: the numbers to batch; by default all.
     """
@@ -52,8 +55,21 @@ def batches(
         groups.setdefault(keys[number], []).append(number)
     for numbers in groups.values():
         numbers.sort(key=lambda number: -len(requests[number].context))
-        for start in range(0, len(numbers), size):
-            yield numbers[start : start + size]
+        start = 0
+        while start < len(numbers):
+            taken = numbers[start : start + (size() if callable(size) else size)]
+            start += len(taken)
+            yield taken
+
+
+def sharing_a_prompt(
+    todo: Sequence[Request], labels: Mapping[int, tuple[str, ...]], numbers: Sequence[int]
+) -> list[list[int]]:
+    """Group requests about different images with the same prompt and the same labels; those alone are left out."""
+    groups: dict[Any, list[int]] = {}
+    for number in numbers:
+        groups.setdefault((todo[number].task, todo[number].context, labels[number]), []).append(number)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2, workers: int = 1) -> Iterator[Made]:

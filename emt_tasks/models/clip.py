@@ -19,7 +19,11 @@ from emt_tasks.datasets.catalog import Dataset
 from emt_tasks.models import encoders, loading
 from emt_tasks.models.batching import prefetch
 from emt_tasks.models.documents import Request, continuation, load_images
+from emt_tasks.models.loading import AUTO
 from emt_tasks.tasks import registry
+
+AUTO_SIZE = 64
+"""Images per batch of `auto`: an encoder is small beside what it was built into."""
 
 
 class EmtCLIP(lmms):  # type: ignore[misc]
@@ -33,7 +37,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         templates: the phrases for a label: `openai` (CLIP's 80 for ImageNet) or `simple` (7 of them), as open_clip has
             them, or a file with one a line, where `{label}` stands for the name. By default EMT's, one a data set.
         device: as for `emt_vlm`.
-        batch_size: images per batch.
+        batch_size: images per batch; `auto` for 64.
         max_batch_size: passed by lmms-eval; not used.
 
     Raises:
@@ -65,7 +69,7 @@ class EmtCLIP(lmms):  # type: ignore[misc]
         self._rank = self.accelerator.process_index
         self._world_size = self.accelerator.num_processes
         self.device = loading.device_for(device, self.accelerator)
-        self.batch_size = int(batch_size)
+        self.batch_size = AUTO_SIZE if str(batch_size) == AUTO else int(batch_size)
         self._templates = read_templates(templates) if templates else None
         self._encoder = encoders.load(pretrained, self.device, tower)
         self._label_features = cache(self._embed_labels)

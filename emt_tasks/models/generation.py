@@ -19,6 +19,7 @@ HOST_ONLY = ("image_aspect_ratio",)
 """GenerationSettings of lmms-eval's own LLaVA code for splitting images, which the checkpoint's processor does here."""
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
+_NOT_GREEDY = ("do_sample", "num_beams", "max_length")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ class GenerationSettings:
         if "max_length" not in options:
             options.setdefault("max_new_tokens", max_new_tokens)
         return cls(until=tuple(text for text in until if text), options=options)
+
+    @classmethod
+    def greedy(cls, settings: Mapping[str, Any], most: int) -> GenerationSettings:
+        """Read a task's `generation_kwargs` for the likeliest answer, `most` tokens at most.
+
+        What they say of sampling and beams is ignored.
+        """
+        own = {name: value for name, value in settings.items() if name not in (*SAMPLING, *_NOT_GREEDY)}
+        return cls.from_task({**own, "max_new_tokens": min(most, own.get("max_new_tokens") or most)}, most)
 
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:
@@ -111,3 +121,9 @@ def count_tokens(tokens: torch.Tensor, ends: set[int]) -> list[int]:
         length = next((position for position, token in enumerate(row) if token in ends), len(row) - 1)
         counts.append(length + 1)
     return counts
+
+
+def end_tokens(model: Any) -> set[int]:
+    """Return the tokens that end an answer."""
+    ends = model.generation_config.eos_token_id
+    return set() if ends is None else set(ends) if isinstance(ends, list) else {ends}

@@ -110,7 +110,7 @@ class Scorer:
 
     def __init__(self, model: Any, batch_size: int, pad_token_id: int) -> None:
         self.model = model
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._pad = pad_token_id
         self._parameters = inspect.signature(model.forward).parameters
         self._is_encoder_decoder = is_encoder_decoder(model)
@@ -168,8 +168,8 @@ class Scorer:
     def _repeated(self, inputs: Any, continuations: Sequence[Tokens]) -> list[Score]:
         """Run the prompt again for each continuation."""
         scores: list[Score] = []
-        for start in range(0, len(continuations), self._batch_size):
-            chunk = continuations[start : start + self._batch_size]
+        for start in range(0, len(continuations), self.batch_size):
+            chunk = continuations[start : start + self.batch_size]
             scores += self.score_rows(repeat(inputs, len(chunk)), chunk)
         return scores
 
@@ -180,8 +180,8 @@ class Scorer:
         prompt = self.model(**inputs, use_cache=True, **last)
         first = prompt.logits[0, -1:]
         scores: list[Score] = []
-        for start in range(0, len(continuations), self._batch_size):
-            chunk = continuations[start : start + self._batch_size]
+        for start in range(0, len(continuations), self.batch_size):
+            chunk = continuations[start : start + self.batch_size]
             logits = first.expand(len(chunk), 1, -1)
             if len(chunk[-1]) > 1:  # otherwise the prompt's own last logits suffice
                 cache = copy.deepcopy(prompt.past_key_values)

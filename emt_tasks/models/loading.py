@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +20,9 @@ PROCESSOR_FILES = {
 }
 """One file of each group is in every checkpoint folder that has a processor."""
 
+
+AUTO = "auto"
+"""The batch size that grows to what memory has room for."""
 
 TINY = "emt:tiny"
 """The name of the small model in this package."""
@@ -151,19 +153,28 @@ def is_adapter(path: str | Path) -> bool:
     return (Path(path) / ADAPTER_CONFIG).is_file()
 
 
+def adapter_config(peft: str) -> dict[str, Any]:
+    """Return the settings of an adapter folder, as PEFT wrote them.
+
+    Raises:
+        UserError: not an adapter folder, or its settings cannot be read.
+    """
+    config = Path(peft) / ADAPTER_CONFIG
+    if not config.is_file():
+        raise UserError(f"peft={peft}: expected a PEFT adapter folder, found no adapter_config.json there")
+    try:
+        return dict(json.loads(config.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{config}: not JSON as PEFT writes it ({one_line(error)})") from error
+
+
 def adapter_base(peft: str) -> str | None:
     """Return the base model that an adapter folder was trained on, if it says so.
 
     Raises:
         UserError: not an adapter folder.
     """
-    config = Path(peft) / ADAPTER_CONFIG
-    if not config.is_file():
-        raise UserError(f"peft={peft}: expected a PEFT adapter folder, found no adapter_config.json there")
-    try:
-        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{config}: not JSON as PEFT writes it ({one_line(error)})") from error
+    base = adapter_config(peft).get("base_model_name_or_path")
     return str(base) if base else None
 
 
@@ -190,48 +201,6 @@ def check_adapter_base(peft: str, pretrained: str) -> None:
             f"peft={peft}: the adapter was trained on {base}, not on pretrained={pretrained}; "
             "leave pretrained out, or name the adapter's base (base_model_name_or_path in adapter_config.json)"
         )
-
-
-def load_adapter(model: Any, peft: str) -> Any:
-    """Return the model with an adapter in place, not merged: merging in half precision rounds small changes away.
-
-    Raises:
-        UserError: the adapter does not fit the model, or is of a kind that only works in its own wrapper.
-    """
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    weights = ("adapter_model.safetensors", "adapter_model.bin")
-    if not any((Path(peft) / name).is_file() for name in weights):
-        raise UserError(f"peft={peft}: the adapter has no weights; expected {' or '.join(weights)}")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            wrapped = PeftModel.from_pretrained(model, peft)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        _misfit(peft, model, _reason(error), error)
-    for warning in caught:
-        if "missing adapter keys" in str(warning.message):  # PEFT silently fills them with values that change nothing
-            _misfit(peft, model, str(warning.message)[:200])
-        if issubclass(warning.category, FutureWarning):  # peft's use of transformers, which its users cannot change
-            continue
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    if wrapped.active_peft_config.is_prompt_learning:
-        raise UserError(
-            f"peft={peft}: {wrapped.active_peft_config.peft_type.value} adapters change the prompt; "
-            "expected one that changes weights, such as LoRA"
-        )
-    return wrapped.get_base_model().eval()
-
-
-def _misfit(peft: str, model: Any, reason: str, cause: Exception | None = None) -> NoReturn:
-    raise UserError(f"peft={peft}: the adapter does not fit {type(model).__name__} ({reason})") from cause
-
-
-def _reason(error: Exception) -> str:
-    """Return the line of a loading error that names the weight: torch puts it second."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if line.startswith("size mismatch")), one_line(error))[:300]
 
 
 def _refuse_non_checkpoint(pretrained: str) -> None:

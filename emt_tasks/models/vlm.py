@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import chain
+from threading import Lock
 from typing import Any, NoReturn
 
 import torch
@@ -19,18 +21,25 @@ from tqdm import tqdm
 
 from emt_core.errors import UserError
 from emt_tasks.models import loading
-from emt_tasks.models.batching import Batch, Collator, batches, prefetch
+from emt_tasks.models.adapters import load_adapter
+from emt_tasks.models.batch_sizes import BatchSize
+from emt_tasks.models.batching import Batch, Collator, Made, batches, prefetch, sharing_a_prompt
 from emt_tasks.models.documents import Request, continuation, load_images
-from emt_tasks.models.generation import GenerationSettings, count_tokens, cut, new_tokens, stopping
+from emt_tasks.models.generation import GenerationSettings, count_tokens, cut, end_tokens, new_tokens, stopping
 from emt_tasks.models.likelihood import ContinuationTokenizer, Score, Scorer
 from emt_tasks.models.parts import base_model, is_encoder_decoder, moved, part_for
 from emt_tasks.models.prompting import Prompter
+from emt_tasks.models.trie import Tokens
+
+_log = logging.getLogger(__name__)
 
 Known = tuple[bool, int, float | None]
 """Of a label that was scored: whether greedy decoding would write it, its number of tokens, and its prior in nats."""
 
 _DIGITS = 5
 """Of a loss in nats behind the point: float32 has no more of the sums that labels come to."""
+
+_LENT: list[EmtVLM] = []
 
 WINDOW = 32
 """How many batches of requests are sorted by length together; also the most that a killed run loses."""
@@ -52,7 +61,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         attn_implementation: `sdpa`, `eager`, `flash_attention_2`, …; by default transformers' choice.
         device: `cpu`, `cuda`, `cuda:1`, …; by default the accelerator's.
         device_map: spreads one model over devices, such as `auto`; one process only.
-        batch_size: prompts, or continuations of one prompt, per batch.
+        batch_size: prompts, or continuations of one prompt, per batch; `auto` for as many as memory has room for.
         max_new_tokens: used if a task sets no limit.
         trust_remote_code: run a checkpoint's own code. Off by default.
         chat_template: a Jinja template or a file with one, instead of the checkpoint's.
@@ -112,9 +121,15 @@ class EmtVLM(lmms):  # type: ignore[misc]
             trust_remote_code=trust_remote_code,
         )
         if peft:
-            model = loading.load_adapter(model, peft)
+            model = load_adapter(model, peft)
         self._owns_model, self._quiet = True, False
         self._set_up(model, processor, accelerator, batch_size, max_new_tokens, chat_template, system_prompt)
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> EmtVLM:
+        """Return a model by its arguments, as lmms-eval does: the one that `lent` lends, where one is lent."""
+        found: EmtVLM = _LENT[-1] if _LENT else super().create_from_arg_string(arg_string, additional_config)
+        return found
 
     @classmethod
     def from_model(
@@ -122,7 +137,7 @@ class EmtVLM(lmms):  # type: ignore[misc]
         model: torch.nn.Module,
         processor: Any,
         *,
-        batch_size: int = 1,
+        batch_size: int | str = 1,
         max_new_tokens: int = 128,
         chat_template: str | None = None,
         system_prompt: str | None = None,
@@ -166,12 +181,13 @@ class EmtVLM(lmms):  # type: ignore[misc]
         self.accelerator = accelerator
         self._rank = accelerator.process_index
         self._world_size = accelerator.num_processes
-        self.batch_size = _positive("batch_size", batch_size)
+        self._size = BatchSize(batch_size)
+        self._preparing = Lock()
         self.max_new_tokens = _positive("max_new_tokens", max_new_tokens)
         self.processor = processor
         processor = copy.deepcopy(processor)  # padding is set on it, from the thread that prepares batches
         self._prompter = Prompter(processor, chat_template, system_prompt)
-        self._collate = Collator(processor, self._prompter)
+        self.collate = Collator(processor, self._prompter)
         # Answers are decoded while another thread tokenises the next batch: they must not share a tokenizer.
         self._tokenizer = copy.deepcopy(processor.tokenizer)
         self._continuations = ContinuationTokenizer(copy.deepcopy(processor.tokenizer))
@@ -180,6 +196,16 @@ class EmtVLM(lmms):  # type: ignore[misc]
     def model(self) -> Any:
         """The model itself, without any wrapper for training on several devices or with an adapter."""
         return base_model(self.accelerator.unwrap_model(self._model))
+
+    @property
+    def batch_size(self) -> int:
+        """The number of prompts of the next batch."""
+        return self._size.now
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """What lmms-eval notes of a batch size that was not given."""
+        return {"emt_vlm": self._size.now} if self._size.grows else {}
 
     @property
     def tokenizer(self) -> Any:
@@ -215,17 +241,43 @@ class EmtVLM(lmms):  # type: ignore[misc]
         settings = {
             key: GenerationSettings.from_task(payload, self.max_new_tokens) for key, payload in distinct.items()
         }
-        window = WINDOW * self.batch_size
         with self.inference() as model, self._progress(len(todo)) as progress:
             prepare = partial(self.prepare, todo, "right" if is_encoder_decoder(model) else "left")
-            for start in range(0, len(todo), window):
-                numbers = range(start, min(start + window, len(todo)))
+            start = 0
+            while start < len(todo):
+                numbers = range(start, min(start + WINDOW * self.batch_size, len(todo)))
                 results: dict[int, GenerationResult] = {}
-                for batch in chain.from_iterable(prefetch(prepare, batches(todo, self.batch_size, keys, numbers))):
-                    answers = self._generate(model, batch, settings[keys[batch.numbers[0]]])
-                    results.update(zip(batch.numbers, answers, strict=True))
-                    progress.update(len(batch.numbers))
+                ready = prefetch(prepare, batches(todo, self._next_size, keys, numbers))
+                for whole in chain.from_iterable(ready):
+                    for batch, answers in self._within_memory(
+                        whole, prepare, lambda batch: self._generate(model, batch, settings[keys[batch.numbers[0]]])
+                    ):
+                        results.update(zip(batch.numbers, answers, strict=True))
+                        progress.update(len(batch.numbers))
                 yield from (results[number] for number in numbers)
+                start = numbers.stop
+
+    def write(self, requests: Sequence[Instance], most: int) -> list[Tokens]:
+        """Return the tokens of each request's likeliest answer, up to and including the one that ends it.
+
+        Args:
+            requests: as `generate_until` takes them.
+            most: tokens of an answer at most.
+        """
+        todo = [Request.from_arguments(instance.args) for instance in requests]
+        found: dict[int, Tokens] = {}
+        with self.inference() as model:
+            pad = self._tokenizer.pad_token_id
+            prepare = partial(self.prepare, todo, "right" if is_encoder_decoder(model) else "left")
+            keys = [json.dumps(request.payload, sort_keys=True, default=str) for request in todo]
+            for batch in chain.from_iterable(prefetch(prepare, batches(todo, self.batch_size, keys))):
+                settings = GenerationSettings.greedy(todo[batch.numbers[0]].payload, most)
+                tokens, written = self._tokens(model, batch, settings)
+                for number, row, count in zip(batch.numbers, tokens.tolist(), written, strict=True):
+                    while count > 1 and row[count - 1] == pad:  # behind an answer that a stop text has ended
+                        count -= 1
+                    found[number] = tuple(row[:count])
+        return [found[number] for number in range(len(todo))]
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, Known]]:
         """Score requests with the arguments `(context, continuation, doc_to_visual, doc_id, task, split)`.
@@ -256,25 +308,26 @@ class EmtVLM(lmms):  # type: ignore[misc]
 
             def score(batch: Batch) -> tuple[Scorer, list[list[Score]]]:
                 chosen = scorer(part_for(model, batch.inputs))
+                chosen.batch_size = self.batch_size
                 return chosen, self._score(chosen, batch, [labels[number] for number in batch.numbers])
 
             def score_all(numbers: Iterable[list[int]]) -> bool:
                 """Score batches of prompts; return whether more than one prompt with several labels could be one."""
                 many = False
-                for batch in chain.from_iterable(prefetch(prepare, numbers)):
-                    chosen, found = score(batch)
-                    for number, row in zip(batch.numbers, found, strict=True):
-                        scores.update(zip(members[number], row, strict=True))
-                        progress.update(len(row))
-                    many = chosen.takes_rows
+                for whole in chain.from_iterable(prefetch(prepare, numbers)):
+                    for batch, (chosen, found) in self._within_memory(whole, prepare, score):
+                        for number, row in zip(batch.numbers, found, strict=True):
+                            scores.update(zip(members[number], row, strict=True))
+                            progress.update(len(row))
+                        many = chosen.takes_rows
                 return many
 
-            score_all(batches(todo, self.batch_size, [None] * len(todo), alone))
+            score_all(batches(todo, self._next_size, [None] * len(todo), alone))
             one_scorer = part_for(model, {}) is model
-            size = self.batch_size if score_all([first] for first in several[:1]) and one_scorer else 1
+            size = self._next_size if score_all([first] for first in several[:1]) and one_scorer else 1
             score_all(batches(todo, size, [labels.get(number) for number in range(len(todo))], several[1:]))
             priors: dict[int, float] = {}
-            for sharing in _sharing_a_prompt(todo, labels, several):
+            for sharing in sharing_a_prompt(todo, labels, several):
                 for batch in self._without_image(todo, sharing[0]):
                     _, (row,) = score(batch)
                     for number in sharing:
@@ -291,10 +344,38 @@ class EmtVLM(lmms):  # type: ignore[misc]
     def prepare(self, todo: Sequence[Request], padding_side: str, numbers: list[int]) -> list[Batch]:
         """Read the images of a batch of requests and return what the model takes; runs in the background."""
         images = {number: load_images(todo[number], self.task_dict) for number in numbers}
-        return self._collate(todo, numbers, images, padding_side)
+        with self._preparing:  # a batch that was too large is prepared again beside the next one
+            return self.collate(todo, numbers, images, padding_side)
+
+    def _next_size(self) -> int:
+        return self._size.now
+
+    def _within_memory(
+        self, batch: Batch, prepare: Callable[[list[int]], list[Batch]], run: Callable[[Batch], Made]
+    ) -> Iterator[tuple[Batch, Made]]:
+        """Yield a batch and what `run` makes of it, or the parts of it that memory has room for."""
+        found = self._size.tried(len(batch.numbers), self.device, partial(run, batch))
+        if found is not None:
+            yield batch, found
+            return
+        _log.warning("%d prompts were too many for the memory: %d from now on", len(batch.numbers), self.batch_size)
+        size = self.batch_size  # of these parts, also where one of them makes it smaller still
+        for start in range(0, len(batch.numbers), size):
+            for part in prepare(batch.numbers[start : start + size]):
+                yield from self._within_memory(part, prepare, run)
 
     def _generate(self, model: Any, batch: Batch, settings: GenerationSettings) -> list[GenerationResult]:
         """Answer one batch."""
+        tokens, written = self._tokens(model, batch, settings)
+        answers = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        read = batch.inputs["attention_mask"].sum(-1).tolist()
+        return [
+            GenerationResult(cut(answer, settings.until), TokenCounts(input_tokens=before, output_tokens=after))
+            for answer, before, after in zip(answers, read, written, strict=True)
+        ]
+
+    def _tokens(self, model: Any, batch: Batch, settings: GenerationSettings) -> tuple[torch.Tensor, list[int]]:
+        """Return what a model writes, `(rows, tokens)`, and how many of a row's tokens are its answer."""
         inputs = moved(batch.inputs, model)
         part = part_for(model, inputs)
         decoder_only = not is_encoder_decoder(model)
@@ -303,18 +384,12 @@ class EmtVLM(lmms):  # type: ignore[misc]
         pad = self._tokenizer.pad_token_id
         output = part.generate(**inputs, **settings.options, **stops, pad_token_id=pad, use_cache=True)
         tokens = new_tokens(output, inputs["input_ids"]) if decoder_only else output[:, start:]
-        written = count_tokens(tokens, _end_tokens(part))
-        read = inputs["attention_mask"].sum(-1).tolist()
-        answers = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [
-            GenerationResult(cut(answer, settings.until), TokenCounts(input_tokens=before, output_tokens=after))
-            for answer, before, after in zip(answers, read, written, strict=True)
-        ]
+        return tokens, count_tokens(tokens, end_tokens(part))
 
     def _without_image(self, todo: Sequence[Request], number: int) -> list[Batch]:
         """Return a prompt without its image; nothing where the model takes no such prompt."""
         try:
-            return self._collate(todo, [number], {number: []}, "right")
+            return self.collate(todo, [number], {number: []}, "right")
         except UserError:
             return []
 
@@ -346,19 +421,16 @@ class EmtVLM(lmms):  # type: ignore[misc]
         return tqdm(total=total, disable=self._quiet or self.rank != 0, desc="emt_vlm")
 
 
-def _sharing_a_prompt(
-    todo: Sequence[Request], labels: Mapping[int, tuple[str, ...]], numbers: Sequence[int]
-) -> list[list[int]]:
-    """Group requests about different images with the same prompt and the same labels; those alone are left out."""
-    groups: dict[Any, list[int]] = {}
-    for number in numbers:
-        groups.setdefault((todo[number].task, todo[number].context, labels[number]), []).append(number)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _end_tokens(model: Any) -> set[int]:
-    ends = model.generation_config.eos_token_id
-    return set() if ends is None else set(ends) if isinstance(ends, list) else {ends}
+@contextmanager
+def lent(lm: EmtVLM) -> Iterator[None]:
+    """Let whoever loads a model by its arguments get this one; it stays in memory."""
+    owned, lm._owns_model = lm._owns_model, False
+    _LENT.append(lm)
+    try:
+        yield
+    finally:
+        _LENT.remove(lm)
+        lm._owns_model = owned
 
 
 def _positive(name: str, value: int | str) -> int:

@@ -120,5 +120,10 @@ def stratified_sample(strata: Sequence[str], size: int) -> list[int]:
     return sorted(index for indices in chosen for index in indices)
 
 
+def random_order(name: str, documents: int) -> list[int]:
+    """Return the numbers of a task's documents in an order that is random, and depends on the task's name alone."""
+    return sorted(range(documents), key=lambda number: _hash(f"{name} {number}"))
+
+
 def _hash(value: object) -> bytes:
     return hashlib.sha256(str(value).encode()).digest()

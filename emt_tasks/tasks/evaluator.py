@@ -21,6 +21,7 @@ from emt_tasks.datasets.checks import check_data
 from emt_tasks.models import engines
 from emt_tasks.models.loading import is_adapter
 from emt_tasks.tasks import fingerprint, registry
+from emt_tasks.tasks.looks import Looks
 from emt_tasks.tasks.scoring import JUDGE_VARIABLE
 
 ModelKind = Literal["emt_vlm", "emt_clip", "openai", "litellm", "vllm", "sglang"]
@@ -36,7 +37,7 @@ class EvaluationSettings:
         tasks: names of tasks and groups.
         model_kind: what loads the model: this project's classes, or an engine.
         peft: an adapter to put on the model.
-        batch_size: images per batch.
+        batch_size: images per batch, or `auto`.
         device: a torch device; None for the best available one.
         limit: only the first documents of each task.
         judge: the judge's name; None for $EMT_JUDGE, else fuzzy.
@@ -49,7 +50,7 @@ class EvaluationSettings:
     tasks: tuple[str, ...]
     model_kind: ModelKind = "emt_vlm"
     peft: str | None = None
-    batch_size: int = 8
+    batch_size: int | str = 8
     device: str | None = None
     limit: int | None = None
     judge: str | None = None
@@ -111,10 +112,19 @@ def check(names: Sequence[str]) -> None:
     check_data(names)
 
 
-def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = False) -> dict[str, Any]:
+def evaluate(
+    settings: EvaluationSettings, output: Path, *, looks: Looks | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Evaluate a model and leave lmms-eval's files in `output`, or nothing if it fails.
 
-    Returns lmms-eval's results; empty on all processes but the first.
+    Args:
+        settings: what to evaluate, and how.
+        output: the run's folder.
+        looks: ask about the documents of these looks alone.
+        overwrite: replace the run that is there.
+
+    Returns:
+        lmms-eval's results; empty on all processes but the first.
 
     Raises:
         UserError: a task is unknown, `output` already contains results, or the model or the data cannot be used.
@@ -130,7 +140,7 @@ def evaluate(settings: EvaluationSettings, output: Path, *, overwrite: bool = Fa
     arguments = [*settings.arguments(), "--log_samples", "--verbosity", "WARNING"]
     with _run_folder(output) as folder, environment(settings):
         try:
-            return run_lmms_eval([*arguments, "--output_path", str(folder)])
+            return run_lmms_eval([*arguments, "--output_path", str(folder)], looks)
         except RetryError as error:  # lmms-eval tries five times to load a data set
             raise UserError(f"data could not be loaded: {one_line(_cause(error))}") from error
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from lmms_eval.api.instance import Instance
 from numpy.typing import NDArray
 
 from emt_core.errors import UserError
 from emt_tasks.models.documents import Request
 from emt_tasks.models.vlm import EmtVLM
 from emt_tasks.tasks.asked import ask
+from emt_tasks.tasks.documents import random_order
 
 NO_ACCURACY = "no accuracy"
 
@@ -55,10 +56,8 @@ class Sampled:
         """Return the answers to some of the chosen documents of each task, by their places in the drawn order."""
         lm.task_dict = self.documents_by_task
         found = {}
-        for name, asked in self.tasks.items():
-            requests = self.requests(name, places[name])
-            instances = [asked.instance(one, "generate_until", one.payload) for one in requests]
-            found[name] = [result.text for result in lm.generate_until(instances)]
+        for name in self.tasks:
+            found[name] = [result.text for result in lm.generate_until(self.instances(name, places[name]))]
         return found
 
     def scored(
@@ -85,6 +84,11 @@ class Sampled:
         """Return what is asked about some of the chosen documents of a task."""
         return [self.tasks[task].requests[self._chosen[task][place]] for place in places]
 
+    def instances(self, task: str, places: Sequence[int]) -> list[Instance]:
+        """Return the same as lmms-eval hands it to a model."""
+        asked = self.tasks[task]
+        return [asked.instance(one, "generate_until", one.payload) for one in self.requests(task, places)]
+
     @property
     def documents_by_task(self) -> dict[str, Any]:
         """All documents, as lmms-eval hands them to a model: task, split, number."""
@@ -92,6 +96,4 @@ class Sampled:
 
 
 def _drawn(name: str, documents: int, most: int, share: float) -> list[int]:
-    """Return numbers of documents in an order that depends on the task's name alone."""
-    order = sorted(range(documents), key=lambda number: hashlib.sha256(f"{name} {number}".encode()).digest())
-    return order[: max(1, min(most, int(share * documents)))]
+    return random_order(name, documents)[: max(1, min(most, int(share * documents)))]

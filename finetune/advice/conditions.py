@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any
 
@@ -24,6 +24,9 @@ LORA = {"rank": 64, "alpha": 128}
 
 _LOOKS = 10
 """How often the probe looks at least: few documents a look need many looks to show anything."""
+
+_SAVES = 6
+"""Checkpoints of which the best is kept, as in the tutorial's run; each is written and scored."""
 
 _SAMPLE = 100
 """Examples of each source that a regulariser's reference is made of; tools.remedies has as many."""
@@ -100,6 +103,12 @@ def watches(facts: Facts) -> bool:
     return bool(facts.watched)
 
 
+def ranks(facts: Facts) -> bool:
+    """The probe knows what is learned, and so which of several checkpoints is the best."""
+    chosen = facts.fields.get("probe")
+    return isinstance(chosen, Mapping) and bool(chosen.get("learn"))
+
+
 def evaluates(facts: Facts) -> bool:
     """Some task's data is here."""
     return bool(facts.evaluated)
@@ -150,7 +159,14 @@ def probe(facts: Facts) -> dict[str, Any]:
     """Return the probe: at least ten looks, at most one every 50 steps."""
     steps = facts.steps()
     every = 50 if steps is None else max(1, min(50, steps // _LOOKS))
-    return {"tasks": list(facts.watched), "every": every, "stop": STOP}
+    own = {"learn": facts.learned} if facts.learned else {}
+    return {"tasks": [*own.values(), *facts.watched], **own, "every": every, "stop": STOP}
+
+
+def saves(facts: Facts) -> dict[str, Any]:
+    """Return when checkpoints are written, one of which is kept: a few times, evenly apart."""
+    steps = facts.steps()
+    return {"every": "epoch" if steps is None else max(1, ceil(steps / _SAVES)), "keep": "best"}
 
 
 def micro(facts: Facts) -> int:

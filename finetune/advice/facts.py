@@ -18,6 +18,9 @@ from finetune.recipes.schema import Recipe, by_name
 TINY, SMALL = 10**7, 10**9
 """Weights below which a model is like the demo's, and like the small real one of docs/evidence.md."""
 
+OWN = "idt_idi"
+"""The quadrant that training data is of."""
+
 OTHERS = ("oodt_idi", "idt_oodi", "oodt_oodi")
 """The quadrants that training data does not cover."""
 
@@ -46,7 +49,8 @@ class Facts:
         shape: the training data's.
         placements: where each task is for it.
         others: data for the mixture: one for each quadrant that is not covered, or what the user names.
-        watched: a task at hand for each of these quadrants.
+        learned: a task at hand of the quadrant that the training data is of, where there is one.
+        watched: a task at hand for each of the quadrants that it does not cover.
         evaluated: all placed tasks that are at hand.
         sizes: the model's; None if it could not be read.
         available: bytes of the device.
@@ -57,6 +61,7 @@ class Facts:
     shape: Shape | None
     placements: tuple[Placement, ...]
     others: tuple[Other, ...]
+    learned: str | None
     watched: tuple[str, ...]
     evaluated: tuple[str, ...]
     sizes: Sizes | None

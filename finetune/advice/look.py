@@ -98,7 +98,7 @@ def advise(asked: Request, *, memory: int | None = None, progress: Progress = la
     placements = tuple(place(entry, known) for entry in progress("comparing with tasks", tasks_for(name)))
     shape = shape_of(training.turns, training.total, training.classes) if training.turns else None
     # Imported here, since torch and transformers take long to load, and what is wrong with the data is known by now.
-    from finetune.advice.facts import Facts, Other
+    from finetune.advice.facts import OTHERS, OWN, Facts, Other
     from finetune.advice.recipe import propose, written
     from finetune.training.memory import available, in_words
 
@@ -111,7 +111,8 @@ def advise(asked: Request, *, memory: int | None = None, progress: Progress = la
         shape=shape,
         placements=placements,
         others=tuple(Other(one.entry.data, one.total, quadrant) for quadrant, one in others.items()),
-        watched=tuple(_one_a_quadrant(placements)),
+        learned=_one_a_quadrant(placements, [OWN]).get(OWN),
+        watched=tuple(_one_a_quadrant(placements, OTHERS).values()),
         evaluated=tuple(map(_lite, _at_hand(placements))),
         sizes=sizes,
         available=room,
@@ -170,15 +171,13 @@ def _at_hand(placements: Sequence[Placement]) -> list[Placement]:
     return [one for one in placements if at_hand(one.dataset, catalog.get(one.dataset).split)]
 
 
-def _one_a_quadrant(placements: Sequence[Placement]) -> list[str]:
-    """Return a task at hand for each quadrant that the training data does not cover."""
-    from finetune.advice.facts import OTHERS
-
+def _one_a_quadrant(placements: Sequence[Placement], quadrants: Sequence[str]) -> dict[str, str]:
+    """Return a task at hand for each of these quadrants that has one."""
     found: dict[str, str] = {}
     for one in _at_hand(placements):
-        if one.quadrant in OTHERS:
+        if one.quadrant in quadrants:
             found.setdefault(str(one.quadrant), _lite(one))
-    return list(found.values())
+    return found
 
 
 def _lite(placement: Placement) -> str:

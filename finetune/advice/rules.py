@@ -26,7 +26,9 @@ from finetune.advice.conditions import (
     narrow,
     needs_quantization,
     probe,
+    ranks,
     reference,
+    saves,
     small,
     tiny,
     too_little,
@@ -294,6 +296,14 @@ RULES = (
         (),
         None,
         "nothing to watch: no task of another quadrant has its data here",
+    ),
+    Rule(
+        "save",
+        (ranks,),
+        saves,
+        "keeps the checkpoint that learned most of those that lost no more than that: later steps may cost other tasks "
+        "more than they add to the new one",
+        ("epochs", "best"),
     ),
     Rule(
         "evaluate.tasks",

@@ -103,6 +103,20 @@ class TrainingCollator:
         answers = [self._answers(chat) for chat in chats]
         if self._max_tokens is not None:
             answers = self._cut(examples, inputs["attention_mask"].sum(-1).tolist(), answers, self._max_tokens)
+        return self._answered(inputs, answers, sources)
+
+    def answered(self, inputs: dict[str, Any], answers: Sequence[Sequence[int]]) -> TrainingBatch:
+        """Return a batch of prompts that are tokens already, such as a task's, each with the tokens of its answer.
+
+        Args:
+            inputs: the model's tensors, padded on the right.
+            answers: every token of them is predicted.
+        """
+        return self._answered(inputs, [[(token, True) for token in answer] for answer in answers], [0] * len(answers))
+
+    def _answered(
+        self, inputs: dict[str, Any], answers: Sequence[Sequence[Token]], sources: Sequence[int]
+    ) -> TrainingBatch:
         fields, labels = self._to_decoder(inputs, answers) if self._starts else self._behind(inputs, answers)
         return TrainingBatch(fields, labels, torch.tensor(sources))
 

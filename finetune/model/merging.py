@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftConfig
 from emt_core.errors import UserError
 from emt_core.folders import check_folder, made_folder
 from emt_tasks.models import loading
+from emt_tasks.models.adapters import load_adapter
 from finetune.model.adapters import merged_state, without_adapters
 from finetune.model.streaming import average, merge_adapter
 from finetune.training.checkpoint import RECIPE_FILE, save_checkpoint, stored_dtype
@@ -72,7 +73,7 @@ def _through_models(
     """Write the checkpoint by loading the base, and the adapter or the checkpoint."""
     model = _load(base)
     before = model.state_dict()  # an adapter leaves these as they are
-    model = loading.load_adapter(model, source) if is_adapter else _load(source)
+    model = load_adapter(model, source) if is_adapter else _load(source)
     weights = merged_state(model)
     if with_base:
         weights = interpolate(before, weights, with_base)

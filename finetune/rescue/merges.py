@@ -25,8 +25,10 @@ _FINEST: tuple[PartName, ...] = ("llm_attention", "llm_gate_up", "vision", "audi
 class Sparse:
     """Only some of what fine-tuning changed, δ = tuned − base, in each weight.
 
-    `ties`: the `density` of it that is largest (the trimming of TIES, arXiv 2306.01708, §3; with a single candidate
-    there is no sign to elect). `dare`: a random `density` of it, divided by that (DARE, arXiv 2311.03099, §3).
+    `ties`: the `density` of it that is largest, at least one number (the trimming of TIES, arXiv 2306.01708, §3; with
+    a single candidate there is no sign to elect). `dare`: a random `density` of it, divided by that (DARE, arXiv
+    2311.03099, §3). mergekit does the same from folder to folder, and is what the tests compare this with; it scales
+    what DARE leaves to the length that the whole change had, not by the density.
     """
 
     way: Literal["ties", "dare"]
@@ -35,7 +37,7 @@ class Sparse:
     def of(self, change: torch.Tensor, name: str) -> torch.Tensor:
         """Return what is left of a weight's change; the same whenever it is asked."""
         if self.way == "ties":
-            count = int(self.density * change.numel())
+            count = max(1, int(self.density * change.numel()))
             chosen = change.abs().flatten().topk(count).indices
             mask = torch.zeros(change.numel(), dtype=change.dtype, device=change.device).index_fill_(0, chosen, 1.0)
             return change * mask.view_as(change)
@@ -66,6 +68,11 @@ class Merge:
     def __str__(self) -> str:
         others = "".join(f", {share:.2f} of its {part}" for part, share in sorted(self.parts.items()))
         return f"{self.share:.2f} of the base{others}" + (f", {self.sparse}" if self.sparse else "")
+
+    def as_scale(self) -> str:
+        """Return it in words where the candidate is an adapter, which has a scale: one less the base's share."""
+        others = "".join(f", by {1 - share:.2f} in {part}" for part, share in sorted(self.parts.items()))
+        return f"the adapter scaled by {1 - self.share:.2f}{others}" + (f", {self.sparse}" if self.sparse else "")
 
     def __hash__(self) -> int:
         return hash((self.share, tuple(sorted(self.parts.items())), self.sparse))

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.recipes.files import checked, read
 from finetune.recipes.schema import Recipe
+
+WIDTH = 120
+"""Characters of a header's line."""
 
 RATE_SHARE = 0.1
 """Of the learning rate that forgot."""
 
 OTHER_DATA = 0.1
 """The share of the examples that comes from other data."""
+
+UNKNOWN, DATA = "???", "mixture.sources.0.data"
+"""A value that has to be given, as OmegaConf writes it: reading the recipe names the field. And the one that may be."""
+
+RATE, LORA_RATE = 2e-5, 2e-4
+"""Of a candidate that does not say how it was trained: LLaVA-1.5's, in full and by LoRA."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ def retraining(recipe: Recipe, cause: str, other_data: Sequence[str], goal: Goal
             settings["learning_rate"] *= cure.rate
     if cure.other_data:
         fields["mixture"]["sources"] = _mixed(fields["mixture"]["sources"], other_data, cure.other_data)
-    fields["probe"] = {"tasks": list(goal.tasks), "learn": goal.learn, "stop": goal.margin}
+    fields["probe"] = {"tasks": list(goal.tasks), "learn": goal.learn, "stop": goal.margin or None}
     fields["save"]["keep"] = "best"
     fields["output"] = goal.output
     return Recipe.model_validate(fields), cure
@@ -93,7 +104,34 @@ def _mixed(sources: Sequence[dict[str, Any]], others: Sequence[str], share: floa
     return [*kept, *({"data": name, "ratio": share / len(others)} for name in others)]
 
 
-def written(recipe: Recipe, cure: Cure, file: str) -> str:
-    """Return the recipe as a file whose header says why it is so, and how it is run."""
-    why = f"# No merge with the base passes; {cure.why} ({cure.source})."
-    return f"{why}\n#\n# Run: emt finetune {file}\n{recipe.to_yaml()}"
+def assumed(model: str, parts: Sequence[str], adapter: Mapping[str, Any] | None) -> Recipe:
+    """Return a recipe for a candidate that came without one: the shipped one that is nearest, with its data unknown.
+
+    Args:
+        model: the base.
+        parts: those that fine-tuning changed.
+        adapter: PEFT's settings of a LoRA candidate.
+    """
+    fields = read("forgetting_single").model_dump(mode="json", exclude={"parameters"})
+    lora = None
+    if adapter is not None:
+        lora = {"rank": adapter["r"], "alpha": adapter["lora_alpha"], "dropout": adapter.get("lora_dropout") or 0.0}
+        lora |= {"rslora": bool(adapter.get("use_rslora")), "dora": bool(adapter.get("use_dora"))}
+    inside = ("llm_attention", "llm_gate_up") if "llm" in parts else ()
+    fields["train"] = {part: {"lora": lora} for part in parts if part not in inside}
+    fields["optimiser"]["learning_rate"] = LORA_RATE if lora else RATE
+    fields |= {"model": model, "mixture": {"sources": [{"data": UNKNOWN}]}, "epochs": 1, "steps": None}
+    fields |= {"save": {"every": "epoch"}, "evaluate": {}, "output": "runs/rescue"}
+    return checked(fields, "the recipe for training again")
+
+
+def written(recipe: Recipe, cure: Cure, found: str, command: str) -> str:
+    """Return the recipe as a file whose header says what was found, why it is so, and how it is run."""
+    lines = [f"No merge with the base was found that passes. {found}", f"So: {cure.why} ({cure.source})."]
+    if recipe.mixture.sources[0].data == UNKNOWN:
+        lines.append(
+            "The candidate came without a recipe: what it changed is known, and the rest is as in forgetting_single. "
+            f"Give {DATA}, a data set's name or a file; for a file whose images are elsewhere, images beside it."
+        )
+    comments = [f"# {one}" for line in lines for one in textwrap.wrap(line, WIDTH - 2)]
+    return "\n".join([*comments, "#", f"# Run: {command}", recipe.to_yaml()])

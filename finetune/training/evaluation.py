@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from accelerate.utils import broadcast_object_list
 
 from emt_core.errors import UserError, listed
+from emt_tasks.models.batching import batches
 from emt_tasks.tasks import registry
 from emt_tasks.tasks.evaluator import EvaluationSettings, check, evaluate_loaded
-from finetune.data.conversations import TrainingExample, Turn
+from finetune.data.collate import TrainingBatch, TrainingCollator
 from finetune.recipes.schema import Evaluate, Probe
-
-if TYPE_CHECKING:
-    from emt_tasks.models.documents import Request
+from finetune.training.moved import MOST
 
 Places = Mapping[str, Sequence[int]]
 """Task: places of documents in its pool."""
@@ -68,13 +68,23 @@ class LiveSample:
         processor: the checkpoint's.
         accelerator: the training run's.
         batch_size: documents at a time.
+        collator: the training's, without a limit of tokens.
     """
 
-    def __init__(self, tasks: Sequence[str], pool: int, processor: Any, accelerator: Any, batch_size: int) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        pool: int,
+        processor: Any,
+        accelerator: Any,
+        batch_size: int,
+        collator: TrainingCollator,
+    ) -> None:
         from emt_tasks.tasks.sampled import Sampled
 
         self._sampled = Sampled(tasks, pool, 1.0)
         self._processor, self._accelerator, self._batch_size = processor, accelerator, batch_size
+        self._collator = collator
         self._lm: Any = None
 
     @property
@@ -84,6 +94,36 @@ class LiveSample:
 
     def answers(self, model: Any, places: Places) -> dict[str, list[str]]:
         """Return the model's answers to some of the documents of each task; the model is left as it was."""
+        return self._sampled.answers_at(self._asked(model), places)
+
+    def batches(self, model: Any, documents: int) -> dict[str, list[TrainingBatch]]:
+        """Return the first documents of each task as batches, with the first tokens of the model's answers as labels.
+
+        Prompts are those of an evaluation, and answers the very tokens that the model writes: their text may be split
+        into others.
+        """
+        lm = self._asked(model)
+        lm.task_dict = self._sampled.documents_by_task
+        found: dict[str, list[TrainingBatch]] = {}
+        for task, size in self.sizes.items():
+            places = range(min(documents, size))
+            requests = self._sampled.requests(task, places)
+            answers = lm.write(self._sampled.instances(task, places), MOST)
+            prompts = chain.from_iterable(
+                lm.prepare(requests, "right", numbers)
+                for numbers in batches(requests, self._batch_size, [None] * len(requests))
+            )
+            found[task] = [
+                self._collator.answered(
+                    {name: value for name, value in prompt.inputs.items() if isinstance(value, torch.Tensor)},
+                    [answers[number] for number in prompt.numbers],
+                )
+                for prompt in prompts
+            ]
+        return found
+
+    def _asked(self, model: Any) -> Any:
+        """Return the model as lmms-eval asks it; made once."""
         from emt_tasks.models.parts import base_model
         from emt_tasks.models.vlm import EmtVLM
 
@@ -91,7 +131,7 @@ class LiveSample:
             self._lm = EmtVLM.from_model(
                 model, self._processor, batch_size=self._batch_size, accelerator=self._accelerator, quiet=True
             )
-        return self._sampled.answers_at(self._lm, places)
+        return self._lm
 
     def scored(self, answers: Mapping[str, Sequence[str]], places: Places) -> dict[str, Any]:
         """Return the accuracy of answers to some of the documents of each task.
@@ -100,23 +140,6 @@ class LiveSample:
         """
         scores = [dict(self._sampled.scored(answers, places))]
         return broadcast_object_list(scores)[0] if self._accelerator.num_processes > 1 else scores[0]
-
-    def examples(self, answers: Mapping[str, Sequence[str]]) -> dict[str, list[TrainingExample]]:
-        """Return the first documents of each task as examples with these answers."""
-        return {
-            task: [
-                _example(request, answer, self._sampled.documents_by_task)
-                for request, answer in zip(self._sampled.requests(task, range(len(given))), given, strict=True)
-            ]
-            for task, given in answers.items()
-        }
-
-
-def _example(request: Request, answer: str, documents: Mapping[str, Any]) -> TrainingExample:
-    from emt_tasks.models.documents import load_images
-
-    images = load_images(request, documents)
-    return TrainingExample((Turn(request.context, answer),), lambda: images, len(images), request.where)
 
 
 def evaluate_live(

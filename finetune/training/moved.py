@@ -7,13 +7,12 @@ then adds nothing): no second model is needed, and none has to be switched off.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from finetune.data.collate import IGNORED, TrainingBatch, TrainingCollator, in_batches
-from finetune.data.conversations import TrainingExample
+from finetune.data.collate import IGNORED, TrainingBatch
 from finetune.training.loss import answer_logits
 from finetune.training.regularisers import Kept, divergence, evaluating, log_probabilities
 
@@ -46,31 +45,20 @@ class FixedProbe:
     """Prompts with the base's answers; made while the model's weights are the base's.
 
     Args:
-        examples: of each task; an answer is what the base says.
+        batches: of each task; the labels are the tokens that the base wrote.
         model: as in training, on its device.
         head: its output layer.
-        collator: makes batches, as in training.
         new: the tokens that the new task's answers begin with.
-        batch_size: examples at a time.
     """
 
     def __init__(
-        self,
-        examples: Mapping[str, Sequence[TrainingExample]],
-        model: nn.Module,
-        head: nn.Module,
-        collator: TrainingCollator,
-        new: Sequence[int],
-        batch_size: int,
+        self, batches: Mapping[str, Sequence[TrainingBatch]], model: nn.Module, head: nn.Module, new: Sequence[int]
     ) -> None:
         self._head, self._new = head, torch.tensor(sorted(set(new)), dtype=torch.long)
         with evaluating(model):
             self._kept = {
-                task: [
-                    Kept(batch, log_probabilities(model, head, batch))
-                    for batch in map(_begun, in_batches(own, collator, batch_size))
-                ]
-                for task, own in examples.items()
+                task: [Kept(batch, log_probabilities(model, head, batch)) for batch in own]
+                for task, own in batches.items()
             }
 
     @torch.no_grad()
@@ -96,12 +84,6 @@ class FixedProbe:
         change = (ours - theirs) / documents
         bias = float(change[self._new].sum()) if len(self._new) else None
         return Moved(max(0.0, apart / tokens), float(change.abs().sum()) / 2, bias)
-
-
-def _begun(batch: TrainingBatch) -> TrainingBatch:
-    """Return a batch of which only the first tokens of each answer count."""
-    behind = (batch.labels != IGNORED).cumsum(-1) > MOST
-    return replace(batch, labels=batch.labels.masked_fill(behind, IGNORED))
 
 
 def first_places(batch: TrainingBatch) -> torch.Tensor:

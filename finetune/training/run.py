@@ -20,14 +20,14 @@ from rich.console import Console
 from emt_core.errors import UserError, listed
 from emt_core.folders import check_folder, clear, mark, user_cache
 from emt_tasks.models.parts import vision_tower
-from finetune.data.collate import TrainingCollator, in_batches
-from finetune.data.conversations import TrainingExample
+from emt_tasks.models.per_image import Counts, can_be_cached, describe
+from finetune.data.collate import TrainingBatch, TrainingCollator, in_batches
 from finetune.data.loader import Loader
 from finetune.data.mixture import Plan, plan
 from finetune.data.scan import SKIPPED_FILE, Scan, describe_skipped, read_skipped, scan, usable
 from finetune.data.sources import TrainingSource, open_source
 from finetune.model import building
-from finetune.model.features import Counts, cached_tower, can_be_cached, describe_features
+from finetune.model.features import cached_tower
 from finetune.recipes.schema import PartName, Recipe
 from finetune.training.card import push, write_card
 from finetune.training.checkpoint import LAST, LOG_FILE, RECIPE_FILE
@@ -112,7 +112,7 @@ def finetune(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -
         Training(recipe, accelerator, model, optimiser, loader, mixture, saver, regularisers, watch).train()
     if accelerator.is_main_process:
         if features is not None:
-            _say(describe_features(features))
+            _say(describe(features, "the feature cache"))
         write_card(recipe)
         if recipe.save.push:
             _say(f"uploaded to {push(recipe)}")
@@ -132,12 +132,11 @@ def _watch(
     settings = recipe.probe
     assert settings is not None
 
-    def fixed(prepared: Any, examples: Mapping[str, Sequence[TrainingExample]]) -> FixedProbe:
+    def fixed(prepared: Any, batches: Mapping[str, Sequence[TrainingBatch]]) -> FixedProbe:
         answers = in_batches((source[number] for number in spread(source, ANSWERS)), collator, settings.batch_size)
-        head = model.get_output_embeddings()
-        return FixedProbe(examples, prepared, head, collator, first_tokens(answers), settings.batch_size)
+        return FixedProbe(batches, prepared, model.get_output_embeddings(), first_tokens(answers))
 
-    live = LiveSample(settings.tasks, settings.pool, processor, accelerator, settings.batch_size)
+    live = LiveSample(settings.tasks, settings.pool, processor, accelerator, settings.batch_size, collator)
     steps = recipe.steps or mixture.steps(recipe.batch.size, recipe.epochs or 1)
     return Watch(settings, live, steps, recipe.seed, fixed, partial(_mean, accelerator))
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emt_core.errors import UserError, listed
-from finetune.data.conversations import TrainingExample
+from finetune.data.collate import TrainingBatch
 from finetune.recipes.schema import Probe
 from finetune.training.alarm import Alarm
 from finetune.training.checkpoint import PROBE
@@ -48,8 +48,8 @@ class Live(Protocol):
     ) -> Mapping[str, NDArray[np.float64]]:
         """Return the accuracy of answers, the same on all processes."""
 
-    def examples(self, answers: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[TrainingExample]]:
-        """Return the first documents of each pool as examples with these answers."""
+    def batches(self, model: Any, documents: int) -> Mapping[str, Sequence[TrainingBatch]]:
+        """Return the first documents of each pool as batches, with the tokens that the model writes as their labels."""
 
 
 class Measured(Protocol):
@@ -59,8 +59,8 @@ class Measured(Protocol):
         """Return how far each task's answers have moved."""
 
 
-MakeFixed = Callable[[Any, Mapping[str, Sequence[TrainingExample]]], Measured]
-"""Makes the fixed probe of a model, still the base, and examples with its answers."""
+MakeFixed = Callable[[Any, Mapping[str, Sequence[TrainingBatch]]], Measured]
+"""Makes the fixed probe of a model, still the base, and batches with its answers."""
 
 
 class Watch:
@@ -117,8 +117,7 @@ class Watch:
         self.pace.look = documents / sum(map(len, answers.values())) * (time.perf_counter() - began)
         moved: Mapping[str, Moved] = {}
         if self._make is not None:
-            first = {task: given[: self.settings.documents] for task, given in answers.items()}
-            self._fixed = self._make(model, self._live.examples(first))
+            self._fixed = self._make(model, self._live.batches(model, self.settings.documents))
             measuring = time.perf_counter()
             moved = self._fixed.measure(model)
             self.pace.look += time.perf_counter() - measuring

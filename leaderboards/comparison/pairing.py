@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
 import polars as pl
 
 from emt_core.errors import UserError, listed
+from emt_core.looks import Look
 from emt_core.public_names import public_name
 from emt_core.runs import Run, Task
 from judges.verdict import JUDGED_BY
@@ -58,7 +59,7 @@ class PairedTask:
     label, for documents that both runs scored; `encoder_score`, null where the encoder was not given or has none.
     `documents` counts all documents of either run, `paired` those in the frame. `differences` holds what is not alike
     in this task, `one_sided` the documents that one run alone scored: `doc_id`, `cluster` and both scores, one of them
-    null.
+    null. `look` is where the task stands if one of the runs may have ended early: then its documents are compared.
     """
 
     task: str
@@ -71,6 +72,7 @@ class PairedTask:
     frame: pl.DataFrame
     one_sided: pl.DataFrame
     differences: tuple[Difference, ...] = ()
+    look: Look | None = None
 
     @property
     def paired(self) -> int:
@@ -100,6 +102,10 @@ def pair_task(
     _refuse_different_documents(base, candidate, first, second)
     left = read_samples(first, metric)
     right = read_samples(second, metric or left.metric)
+    look = _earlier(first.look, second.look)
+    left, right = _cut(left, first.look, look, right), _cut(right, second.look, look, left)
+    counts = [task.effective for task in (first, second) if task.effective is not None]
+    expected = min(counts, default=None) if look else first.effective
     if left.metric != right.metric:
         raise UserError(
             f"task {task}: base is compared by {left.metric}, candidate by {right.metric}: name one with "
@@ -117,8 +123,8 @@ def pair_task(
     else:
         joined = joined.with_columns(encoder_score=pl.lit(None, pl.Float64))
     excluded, documents = (
-        _count_excluded(joined, left, right, first.effective),
-        max(joined.height, first.effective or 0),
+        _count_excluded(joined, left, right, expected),
+        max(joined.height, expected or 0),
     )
     if without:
         before = joined.height
@@ -137,7 +143,20 @@ def pair_task(
         frame=frame.drop("base_unscored", "candidate_unscored"),
         differences=accept(differences, allow),
         one_sided=one_sided.select("doc_id", "cluster", "base_score", "candidate_score"),
+        look=look,
     )
+
+
+def _earlier(one: Look | None, other: Look | None) -> Look | None:
+    """Return the look whose documents both runs have: the earlier one, or the only one."""
+    return min((look for look in (one, other) if look), key=lambda look: look.number, default=None)
+
+
+def _cut(samples: Samples, own: Look | None, look: Look | None, other: Samples) -> Samples:
+    """Return a run's documents of a look: those of the run that is there; this one may have gone on, or have all."""
+    if own == look:
+        return samples
+    return replace(samples, frame=samples.frame.join(other.frame.select("doc_id"), on="doc_id", how="semi"))
 
 
 def _refusal(
@@ -193,9 +212,11 @@ def _data(config: Mapping[str, Any]) -> str:
 
 def _refuse_different_documents(base: Run, candidate: Run, first: Task, second: Task) -> None:
     offsets = [(run.results.get("config") or {}).get("offset") or 0 for run in (base, candidate)]
+    caps = [task.look and f"{task.look.most} in {task.look.of} looks" for task in (first, second)]
     for what, one, other in (
         ("the number of documents", first.original, second.original),
-        ("the limit", first.effective, second.effective),
+        ("the limit", *((None, None) if any(caps) else (first.effective, second.effective))),
+        ("the cap", *(caps if all(caps) else (None, None))),
         ("the offset", offsets[0], offsets[1]),
     ):
         if one != other:

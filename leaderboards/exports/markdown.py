@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from judges.verdict import ERRORS
@@ -22,16 +22,16 @@ def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
 def render(summary: RunSummary, settings: ExportSettings) -> str:
     """Return the table, with a line that explains its numbers."""
     errors = {task.task.name: task.errors for task in summary.tasks}
-    lines = [_line(_HEAD), _line(("---", *["--:"] * (len(_HEAD) - 1)))]
-    lines += [_line(_cells(row, errors.get(row.name, {}))) for row in rows(summary, errors=False)]
+    lines = [line(_HEAD), line(("---", *["--:"] * (len(_HEAD) - 1)))]
+    lines += [line(_cells(row, errors.get(row.name, {}))) for row in rows(summary, errors=False)]
     day = date(summary.run)
     when = f", evaluated on {day}" if day else ""
-    about = f"{_escape(model_id(summary.run, settings))}{when}: percent, with 95 % intervals; n counts scored samples."
+    about = f"{escape(model_id(summary.run, settings))}{when}: percent, with 95 % intervals; n counts scored samples."
     return "\n".join([*lines, "", about, ""])
 
 
 def _cells(row: RateRow, errors: Mapping[str, Interval]) -> tuple[str, ...]:
-    name = _escape(row.name) if row.kind == "task" else f"*{_escape(row.name)}* (mean)"
+    name = escape(row.name) if row.kind == "task" else f"*{escape(row.name)}* (mean)"
     kinds = [_rate(errors[kind]) if row.task and kind in errors else "–" for kind in ERRORS]
     return name, str(row.rate.n), _rate(row.rate), *kinds, "–" if row.unscored is None else str(row.unscored)
 
@@ -43,9 +43,11 @@ def _rate(rate: Interval) -> str:
     return f"{rate.estimate:.1f}{ends}"
 
 
-def _line(cells: tuple[str, ...]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """Return a row of a table; its cells are escaped already."""
     return f"| {' | '.join(cells)} |"
 
 
-def _escape(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\`*_|[]<>" else c for c in " ".join(text.split()))
+def escape(text: str) -> str:
+    """Return somebody's text as it is to be read: one line, and nothing in it is markup."""
+    return "".join(f"\\{c}" if c in "\\`*_|[]<>&~#" else c for c in " ".join(text.split()))

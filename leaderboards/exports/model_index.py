@@ -18,10 +18,16 @@ _TASK_TYPE = "image-text-to-text"
 def write(summary: RunSummary, folder: Path, settings: ExportSettings) -> None:
     """Write `README.md`, with the results as a table too."""
     name = model_id(summary.run, settings)
-    results = [EvalResult(**_fields(row, settings)) for row in rows(summary) if row.task]
-    data = ModelCardData(model_name=name.split("/")[-1], eval_results=results, pipeline_tag=_TASK_TYPE)
+    data = ModelCardData(
+        model_name=name.split("/")[-1], eval_results=eval_results(summary, settings), pipeline_tag=_TASK_TYPE
+    )
     body = f"# {name}\n\n## Evaluation\n\n{render(summary, settings)}"
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(folder / "README.md")
+
+
+def eval_results(summary: RunSummary, settings: ExportSettings) -> list[EvalResult]:
+    """Return the run's numbers as entries of a `model-index`."""
+    return [EvalResult(**_fields(row, settings)) for row in rows(summary) if row.task]
 
 
 def _fields(row: RateRow, settings: ExportSettings) -> dict[str, Any]:

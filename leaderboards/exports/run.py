@@ -16,6 +16,7 @@ FORMATS: Mapping[str, str] = {
     "hf-eval-results": "Hugging Face .eval_results/*.yaml, for the model's page and a data set's leaderboard",
     "model-index": "a model card (README.md) with the results in its front matter",
     "every-eval-ever": "Every Eval Ever: one JSON and its samples as JSON lines",
+    "openvlm": "JSON as the OpenVLM leaderboard reads it",
     "csv": "one row per number",
     "markdown": "a table for a README",
     "latex": "a table for a paper (booktabs)",

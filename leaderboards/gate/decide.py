@@ -12,6 +12,10 @@ with probability at most α, since that one unit passes with no more (intersecti
 (1982) 295–300). It fails if any unit does, and there Holm keeps the chance of failing a candidate that lost no more
 than `fails_above` anywhere at α. The two limits are what acceptance sampling calls the rejectable and the acceptable
 quality: one limit alone would leave most candidates undecided.
+
+Where a check may end early, each unit is at a look: its two p-values are then the repeated ones, and its bounds those
+of a repeated confidence interval (`leaderboards.statistics.sequential`). All of the above holds for them, however often
+the gate has looked.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
+from emt_core.looks import Look
 from leaderboards.comparison.alike import why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
 from leaderboards.comparison.matrix import QUADRANTS
@@ -29,6 +34,7 @@ from leaderboards.gate.policy import Limits, Policy, check_names
 from leaderboards.gate.untested import Untested, in_short
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm
 from leaderboards.statistics.paired import CORRECTION
+from leaderboards.statistics.sequential import level_at, repeated_p_value
 
 Outcome = Literal["not inferior", "forgetting", "undecided"]
 
@@ -42,7 +48,8 @@ class Unit:
     `margin`, `fails_above` and `drop` are in percentage points; `drop` is the interval that decides, of level 1 − 2α,
     so that each bound is a one-sided 1 − α bound. `p_not_inferior` and `p_forgetting` are the two tests' p-values,
     `p_forgetting_adjusted` Holm's. `detectable` is the smallest true drop that would be called forgetting with 80 %
-    power. `needed` is for units that are undecided.
+    power. `needed` is for units that are undecided. `look` is where a unit stands that may have ended early: then the
+    interval and the p-values hold at every look.
     """
 
     name: str
@@ -58,12 +65,12 @@ class Unit:
     reason: str
     detectable: float | None = None
     needed: Needed | None = None
+    look: Look | None = None
 
     @property
     def allowed(self) -> str:
         """What the unit may lose: its margin, and above what it fails where that is another number."""
-        failing = "" if self.fails_above == self.margin else f", fails above {self.fails_above:g}"
-        return f"margin {self.margin:g}{failing}"
+        return Limits(self.margin, self.fails_above).allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,7 @@ class Evidence:
     blocked: str | None
     more_helps: bool = True
     one_sided: int = 0
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +173,21 @@ def gather(
     *,
     blocked: str | None = None,
     extremes: tuple[Sample, Sample] | None = None,
+    look: Look | None = None,
 ) -> Evidence:
     """Return a unit's evidence, which must hold for both `extremes`.
 
-    `blocked` is the caller's reason to block it, which outranks any found here.
+    `blocked` is the caller's reason to block it, which outranks any found here; `look` where the unit stands.
     """
     more_helps = blocked is None
     if sample is None:
         return Evidence(
-            name, kind, limits, n, None, None, blocked or "no document was scored by both models", more_helps
+            name, kind, limits, n, None, None, blocked or "no document was scored by both models", more_helps, 0, look
         )
-    p_values = _p_values(sample, limits)
+    p_values = _p_values(sample, limits, look)
     if p_values is None:
         reason = blocked or "too few documents or images to tell how far the scores spread"
-        return Evidence(name, kind, limits, n, sample, None, reason, more_helps)
+        return Evidence(name, kind, limits, n, sample, None, reason, more_helps, 0, look)
     if blocked is None and n < policy.minimum_n:
         blocked = f"{n} documents, fewer than the {policy.minimum_n} asked for"
     if blocked is None and (clusters := _fewest_clusters(sample)) < policy.minimum_clusters:
@@ -186,9 +195,9 @@ def gather(
     one_sided = 0
     if extremes is not None:
         one_sided = extremes[0].n - n
-        worst, best = (_p_values(side, limits) for side in extremes)
+        worst, best = (_p_values(side, limits, look) for side in extremes)
         p_values = (max(p_values[0], worst[0]), max(p_values[1], best[1])) if worst and best else p_values
-    return Evidence(name, kind, limits, n, sample, p_values, blocked, more_helps, one_sided)
+    return Evidence(name, kind, limits, n, sample, p_values, blocked, more_helps, one_sided, look)
 
 
 def judge(evidence: Sequence[Evidence], policy: Policy) -> list[Ruling]:
@@ -211,7 +220,7 @@ def _rule(unit: Evidence, p_adjusted: float | None, alpha: float) -> Ruling:
     elif p_adjusted is not None and p_adjusted < alpha:
         limit = "the margin" if unit.limits.fails_above == unit.limits.margin else f"{unit.limits.fails_above:g}"
         outcome, reason = "forgetting", f"the drop is shown to be above {limit}"
-    elif unit.one_sided and (alone := unit.sample and _p_values(unit.sample, unit.limits)) and min(alone) < alpha:
+    elif unit.one_sided and unit.sample and min(_p_values(unit.sample, unit.limits, unit.look) or (1.0,)) < alpha:
         reason = (
             f"{unit.one_sided} documents that only one run scored could turn it: evaluate or judge them again "
             "(emt judge RUN -o NEW)"
@@ -221,11 +230,15 @@ def _rule(unit: Evidence, p_adjusted: float | None, alpha: float) -> Ruling:
     return Ruling(outcome, reason, p_adjusted)
 
 
-def _p_values(sample: Sample, limits: Limits) -> tuple[float, float] | None:
+def _p_values(sample: Sample, limits: Limits, look: Look | None) -> tuple[float, float] | None:
     """Return the p-values of "the drop is below the margin" and of "the drop is above `fails_above`"."""
     below = sample.p_values(limits.margin / 100)
     above = below if limits.fails_above == limits.margin else sample.p_values(limits.fails_above / 100)
-    return (below[0], above[1]) if below and above else None
+    if below is None or above is None:
+        return None
+    if look is None:
+        return below[0], above[1]
+    return repeated_p_value(below[0], look.number, look.of), repeated_p_value(above[1], look.number, look.of)
 
 
 def task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) -> Evidence:
@@ -236,7 +249,17 @@ def task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) 
     blocked = None
     if excluded > policy.maximum_excluded:
         blocked = f"{excluded:.1f} % of its documents are missing or unscored, more than {policy.maximum_excluded:g} %"
-    return gather(task.task, "task", limits, task.n, task.sample, policy, blocked=blocked, extremes=task.extremes)
+    return gather(
+        task.task,
+        "task",
+        limits,
+        task.n,
+        task.sample,
+        policy,
+        blocked=blocked,
+        extremes=task.extremes,
+        look=task.look,
+    )
 
 
 def _quadrant_evidence(group: GroupComparison, blocked_tasks: Set[str], policy: Policy) -> Evidence:
@@ -244,7 +267,15 @@ def _quadrant_evidence(group: GroupComparison, blocked_tasks: Set[str], policy: 
     blocked = None if blocking is None else f"its task {blocking} cannot be tested"
     limits = policy.limits_of_quadrant(group.name)
     return gather(
-        group.name, "quadrant", limits, group.n, group.sample, policy, blocked=blocked, extremes=group.extremes
+        group.name,
+        "quadrant",
+        limits,
+        group.n,
+        group.sample,
+        policy,
+        blocked=blocked,
+        extremes=group.extremes,
+        look=group.look,
     )
 
 
@@ -268,12 +299,13 @@ def _fewest_clusters(sample: Sample) -> float:
 
 def _unit(evidence: Evidence, ruling: Ruling, policy: Policy, *, tested: int, undecided: int) -> Unit:
     """Return the unit with its ruling; `tested` is the number of units of the gate, `undecided` that of open ones."""
-    sample, limits = evidence.sample, evidence.limits
+    sample, limits, look = evidence.sample, evidence.limits, evidence.look
     drop = detectable = needed = None
-    if sample is not None and (bounds := sample.bounds(policy.alpha, correction=CORRECTION)) is not None:
-        level = 1 - 2 * policy.alpha
-        drop = Interval(sample.difference, *bounds, evidence.n, level, f"{sample.method}, corrected").scaled(100)
-        plan = Plan(sample, limits, policy.alpha, tested)
+    alpha = policy.alpha if look is None else level_at(policy.alpha, look.number, look.of)
+    if sample is not None and (bounds := sample.bounds(alpha, correction=CORRECTION)) is not None:
+        level, method = 1 - 2 * policy.alpha, f"{sample.method}, corrected{'' if look is None else ', repeated'}"
+        drop = Interval(sample.difference, *bounds, evidence.n, level, method).scaled(100)
+        plan = Plan(sample, limits, policy.alpha, tested, look)
         detectable = plan.detectable()
         if ruling.outcome == "undecided" and evidence.more_helps:
             needed = plan.needed(undecided, at_least=policy.minimum_n)
@@ -292,4 +324,5 @@ def _unit(evidence: Evidence, ruling: Ruling, policy: Policy, *, tested: int, un
         reason=ruling.reason,
         detectable=detectable,
         needed=needed,
+        look=look,
     )

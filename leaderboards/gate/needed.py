@@ -9,10 +9,12 @@ from math import ceil, inf, isfinite
 import numpy as np
 from numpy.typing import NDArray
 
+from emt_core.looks import Look
 from leaderboards.gate.policy import Limits
 from leaderboards.statistics import MeanOfSamples, PairedSample
 from leaderboards.statistics.interval import normal_quantile, tail
 from leaderboards.statistics.paired import CORRECTION
+from leaderboards.statistics.sequential import level_at
 
 Floats = NDArray[np.float64]
 
@@ -52,12 +54,16 @@ class Needed:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A unit's tests on a larger sample that spreads like the one at hand; `units` is how many Holm corrects for."""
+    """A unit's tests on a larger sample that spreads like the one at hand; `units` is how many Holm corrects for.
+
+    At a `look` the tests have less than `alpha`; what is needed is counted at the last look's level.
+    """
 
     sample: PairedSample | MeanOfSamples
     limits: Limits
     alpha: float
     units: int
+    look: Look | None = None
 
     def needed(self, undecided: int, *, at_least: int = 1) -> Needed:
         """Return the documents that would decide this unit so surely that all `undecided` are, together, with `POWER`.
@@ -77,8 +83,8 @@ class Plan:
         """
         one, points = np.ones(1), self.limits.margin
         for _ in range(_ROUNDS):  # a larger drop spreads further
-            shown = self._distances(points / 100, self._widened(self.alpha / self.units, POWER), one)
-            passes = self._distances(points / 100, self.alpha, one)
+            shown = self._distances(points / 100, _widened(self._level(self.alpha / self.units), POWER), one)
+            passes = self._distances(points / 100, self._level(self.alpha), one)
             slack = self._distances(points / 100, 1 - POWER, one)
             if shown is None or passes is None or slack is None:
                 return None
@@ -91,7 +97,7 @@ class Plan:
         """Yield the drop seen, then those in its interval that need fewest and most documents."""
         seen = self.sample.difference
         yield seen
-        bounds = self.sample.bounds(self.alpha, correction=CORRECTION)
+        bounds = self.sample.bounds(self._level(self.alpha), correction=CORRECTION)
         distances = [self._distances(seen, level, np.ones(1)) for level in self._levels(power)]
         if bounds is None or distances[0] is None or distances[1] is None:
             return
@@ -127,16 +133,22 @@ class Plan:
 
     def _levels(self, power: float) -> tuple[float, float]:
         """Return the levels at which a bound clears the margin, and `fails_above`, with this power."""
-        return self._widened(self.alpha, power), self._widened(self.alpha / self.units, power)
+        alphas = self.alpha, self.alpha / self.units
+        last = [alpha if self.look is None else level_at(alpha, self.look.of, self.look.of) for alpha in alphas]
+        return _widened(last[0], power), _widened(last[1], power)
 
-    def _widened(self, level: float, power: float) -> float:
-        return tail(normal_quantile(level) + normal_quantile(1 - power), None)
+    def _level(self, alpha: float) -> float:
+        return alpha if self.look is None else level_at(alpha, self.look.number, self.look.of)
 
     def _distances(self, drop: float, level: float, sizes: Floats) -> tuple[Floats, Floats] | None:
         """Return how far the bounds would lie below and above this drop, for each size."""
         sample = _with_drop(self.sample, drop)
         bounds = sample.bounds_at(level, sizes, correction=CORRECTION)
         return None if bounds is None else (sample.difference - bounds[0], bounds[1] - sample.difference)
+
+
+def _widened(level: float, power: float) -> float:
+    return tail(normal_quantile(level) + normal_quantile(1 - power), None)
 
 
 def _with_drop(sample: PairedSample | MeanOfSamples, drop: float) -> PairedSample | MeanOfSamples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
@@ -18,16 +18,27 @@ from judges.verdict import DISTRACTED
 from leaderboards.comparison.alike import Difference, why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
 from leaderboards.comparison.metrics import label
-from leaderboards.gate.decide import GateResult, Unit
+from leaderboards.gate.decide import GateResult
 from leaderboards.gate.sensitivity import TurningError, turning_errors, weakest
+from leaderboards.gate.table import NOT_TESTED, GateRow, gate_rows
 from leaderboards.gate.untested import lines
-from leaderboards.statistics import Interval
 from leaderboards.statistics.audit import AuditedSample
 
 WORST_CLASSES = 10
 """Classes that the JSON lists for a task, worst first."""
 
-_MARKS = {"not inferior": ("pass", "green"), "forgetting": ("FORGETTING", "bold red"), "undecided": ("?", "yellow")}
+MARKS = {
+    "not inferior": ("pass", "green"),
+    "forgetting": ("FORGETTING", "bold red"),
+    "undecided": ("?", "yellow"),
+    NOT_TESTED: ("NOT TESTED", "bold yellow"),
+}
+"""Each verdict's word in a table, and its style."""
+
+_TAGS = {"not inferior": "system-out", "forgetting": "failure", "undecided": "error", NOT_TESTED: "skipped"}
+"""What JUnit calls each verdict."""
+
+_COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 
 _WIDE = 110
 """Terminal columns from which the table also shows accuracies and flips."""
@@ -41,7 +52,7 @@ def sentence(result: GateResult) -> str:
 
 
 def _verdict(result: GateResult) -> str:
-    units = {outcome: [unit for unit in result.units if unit.outcome == outcome] for outcome in _MARKS}
+    units = {outcome: [unit for unit in result.units if unit.outcome == outcome] for outcome in MARKS}
     names = {outcome: ", ".join(unit.name for unit in found) for outcome, found in units.items()}
     candidate = result.comparison.candidate.name
     if result.outcome == "forgetting":
@@ -65,12 +76,11 @@ def print_table(result: GateResult, console: Console) -> None:
     for column in ("forgetting", "margin"):
         table.add_column(column, justify="right", no_wrap=wide)
     table.add_column("verdict")
-    for unit, task in _rows(result):
-        word, style = _MARKS[unit.outcome]
-        cells = [escape(unit.name)]
-        cells += _wide_cells(unit, task, result.comparison) if wide else [str(unit.n)]
-        cells += [_bounds(unit.drop), f"{unit.margin:g}", f"[{style}]{word}[/]"]
-        table.add_row(*cells)
+    for row in gate_rows(result):
+        word, style = MARKS[row.verdict]
+        margin = "" if row.margin is None else f"{row.margin:g}"
+        cells = _wide_cells(row) if wide else [str(row.n)]
+        table.add_row(escape(row.name), *cells, bounds(row), margin, f"[{style}]{word}[/]")
     console.print(table)
     explained = f"forgetting: percentage points, with one-sided {confidence} bounds{_failing(result)}"
     console.print(explained, style="dim", highlight=False)
@@ -78,18 +88,19 @@ def print_table(result: GateResult, console: Console) -> None:
     piped = not console.is_terminal
     for note in (*compared_by(result.comparison), *notes(result)):
         console.print(escape(note), highlight=False, soft_wrap=piped)
-    console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=_MARKS[result.outcome][1])
+    console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=MARKS[result.outcome][1])
 
 
 def notes(result: GateResult) -> Iterator[str]:
     """Yield a line for each thing that the table leaves open.
 
-    Tasks without data, what is not alike in the runs, undecided units, excluded documents, audits, judge errors,
-    unmatched tasks.
+    Tasks without data, what is not alike in the runs, how many documents a check took that may end early, undecided
+    units, excluded documents, audits, judge errors, unmatched tasks.
     """
     yield from lines(result.untested)
     stopped = why_stopped(result.comparison.differences)
     yield from map(_differs, result.comparison.differences)
+    yield from _looks(result.comparison.tasks)
     for unit in result.units:
         if unit.outcome == "undecided" and unit.reason != stopped:
             needed = f"; {unit.needed}" if unit.needed else ""
@@ -113,6 +124,17 @@ def compared_by(comparison: Comparison) -> Iterator[str]:
         tasks.setdefault(task.metric, []).append(task.task)
     for metric, names in tasks.items():
         yield f"compared by {label(metric)}: {', '.join(names)} (another: --metric {names[0]}=NAME)"
+
+
+def _looks(tasks: Sequence[TaskComparison]) -> Iterator[str]:
+    """Say where each task stands that may have ended early, and what its numbers then mean."""
+    taken = [f"{task.task} {task.look.documents:,} of {task.look.most:,} ({task.look})" for task in tasks if task.look]
+    if taken:
+        yield f"documents taken: {', '.join(taken)}"
+        yield (
+            "sequential: the bounds of forgetting hold at every look together (repeated confidence intervals); those "
+            "of accuracies and retention are of the documents taken"
+        )
 
 
 def _differs(found: Difference) -> str:
@@ -146,57 +168,41 @@ def as_json(result: GateResult) -> str:
     return json.dumps(_rounded(data), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def as_junit(result: GateResult) -> str:
-    """Return the result as JUnit XML: a test case per unit, a failure for forgetting, an error for undecided.
+def as_junit(results: Sequence[tuple[str, GateResult]]) -> str:
+    """Return results as JUnit XML: a suite per named candidate, a case per unit.
 
-    A task that was left out for lack of data is skipped, unless it is required.
+    Forgetting is a failure, undecided an error. A task that was left out for lack of data is skipped, unless it is
+    required.
     """
-    outcomes = [unit.outcome for unit in result.units]
-    skipped = [task for task in result.untested if task.task not in {unit.name for unit in result.units}]
-    counts = {
-        "tests": len(outcomes) + len(skipped),
-        "failures": outcomes.count("forgetting"),
-        "errors": outcomes.count("undecided"),
-    }
-    suite = ElementTree.Element(
-        "testsuite",
-        {"name": "emt gate", **{key: str(value) for key, value in counts.items()}, "skipped": str(len(skipped))},
-    )
-    for unit in result.units:
-        case = ElementTree.SubElement(
-            suite, "testcase", {"classname": f"emt.gate.{unit.kind}", "name": _printable(unit.name), "time": "0"}
-        )
-        text = _printable(f"forgetting {_bounds(unit.drop)} points, {unit.allowed}, n = {unit.n}: {unit.reason}")
-        if unit.outcome == "not inferior":
-            ElementTree.SubElement(case, "system-out").text = text
-        else:
-            tag = "failure" if unit.outcome == "forgetting" else "error"
-            ElementTree.SubElement(case, tag, {"type": unit.outcome, "message": text})
-    for task in skipped:
-        case = ElementTree.SubElement(
-            suite, "testcase", {"classname": "emt.gate.task", "name": _printable(task.task), "time": "0"}
-        )
-        ElementTree.SubElement(case, "skipped", {"message": _printable(task.why)})
-    root = ElementTree.Element("testsuites", {key: str(value) for key, value in counts.items()})
-    root.append(suite)
+    root = ElementTree.Element("testsuites")
+    for name, result in results:
+        suite = ElementTree.SubElement(root, "testsuite", {"name": f"emt gate: {_printable(name)}"})
+        cases = [_add_case(suite, row) for row in gate_rows(result)]
+        suite.attrib |= {key: str(cases.count(tag)) for key, tag in _COUNTED.items()} | {"tests": str(len(cases))}
+    for key in (*_COUNTED, "tests"):
+        root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _rows(result: GateResult) -> Iterator[tuple[Unit, TaskComparison | None]]:
-    tasks = {task.task: task for task in result.comparison.tasks}
-    for unit in result.units:
-        yield unit, tasks.get(unit.name) if unit.kind == "task" else None
+def _add_case(suite: ElementTree.Element, row: GateRow) -> str:
+    """Add a row's test case to a suite; returns the tag of its outcome."""
+    tag = _TAGS[row.verdict]
+    about = {"classname": f"emt.gate.{row.kind}", "name": _printable(row.name), "time": "0"}
+    said = f"forgetting {bounds(row)} points, {row.allowed}, n = {row.n}: {row.reason}"
+    text = _printable(row.reason if tag == "skipped" else said)
+    told = ElementTree.SubElement(ElementTree.SubElement(suite, "testcase", about), tag)
+    if tag == "system-out":
+        told.text = text
+    else:
+        told.attrib |= {"type": row.verdict, "message": text}
+    return tag
 
 
-def _wide_cells(unit: Unit, task: TaskComparison | None, comparison: Comparison) -> list[str]:
-    group = next((group for group in comparison.quadrants if unit.kind == "quadrant" and group.name == unit.name), None)
-    compared = task or group
-    scores = compared.scores if compared else None
-    rates = [_number(scores.base.estimate), _number(scores.candidate.estimate)] if scores else ["", ""]
-    flips = [str(task.flips.lost), str(task.flips.gained)] if task else ["", ""]
-    quadrant = (task.quadrant or "") if task else unit.kind if unit.kind == "quadrant" else ""
-    return [quadrant, str(unit.n), *rates, *flips]
+def _wide_cells(row: GateRow) -> list[str]:
+    rates = ["" if value is None else _number(value) for value in (row.base, row.candidate)]
+    flips = ["" if value is None else str(value) for value in (row.lost, row.gained)]
+    return ["quadrant" if row.kind == "quadrant" else row.quadrant or "", str(row.n), *rates, *flips]
 
 
 def _failing(result: GateResult) -> str:
@@ -206,10 +212,11 @@ def _failing(result: GateResult) -> str:
     return f"; a bound below the margin passes, else one above {above} fails" if found else ""
 
 
-def _bounds(interval: Interval | None) -> str:
-    if interval is None:
+def bounds(row: GateRow) -> str:
+    """Return a row's forgetting with its bounds: "13.6 [12.3, 15.0]", "-" where there is none."""
+    if row.forgetting is None and row.lower is None:
         return "-"
-    return f"{_number(interval.estimate)} [{_number(interval.lower)}, {_number(interval.upper)}]"
+    return f"{_number(row.forgetting)} [{_number(row.lower)}, {_number(row.upper)}]"
 
 
 def _number(value: float | None) -> str:

@@ -85,6 +85,12 @@ class Limits(NamedTuple):
     margin: float
     fails_above: float
 
+    @property
+    def allowed(self) -> str:
+        """What may be lost: the margin, and above what a unit fails where that is another number."""
+        failing = "" if self.fails_above == self.margin else f", fails above {self.fails_above:g}"
+        return f"margin {self.margin:g}{failing}"
+
 
 def read_policy(path: Path) -> Policy:
     """Read a policy file.

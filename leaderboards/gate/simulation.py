@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emt_core.looks import Look
 from leaderboards.comparison.alike import why_stopped
 from leaderboards.comparison.forgetting import Comparison, TaskComparison
 from leaderboards.gate.decide import Evidence, Outcome, gather, judge, overall, task_evidence
@@ -90,6 +91,25 @@ class PlannedTask:
         outcomes = Outcomes.of_clusters((downs - ups) / self.sizes, self.sizes)
         return PairedSample.from_counts(n, int(downs.sum()), int(ups.sum()), outcomes, len(self.sizes))
 
+    def draw_looks(self, loss: float, generator: np.random.Generator, looks: Sequence[int]) -> list[PairedSample]:
+        """Return the scores of such a candidate on the first documents of a random order, for each number in `looks`.
+
+        Only for a task that is planned, with scores of 0 or 1.
+        """
+        lost, gained = self.changed / 2 + loss, self.changed / 2
+        if self.sizes.max() == 1:
+            chances = [lost, gained, max(1 - lost - gained, 0.0)]
+            counts = generator.multinomial(np.diff([0, *looks]), chances).cumsum(axis=0)
+            return [
+                PairedSample.from_counts(int(row.sum()), int(down), int(up)) for row in counts for down, up, _ in [row]
+            ]
+        downs, ups = draw_clusters(self.sizes, lost, gained, self.together, generator)
+        owners = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
+        drops = np.where(within < downs[owners], 1, np.where(within < (downs + ups)[owners], -1, 0))
+        order = generator.permutation(len(owners))
+        return [_of_documents(drops[order[:number]], owners[order[:number]]) for number in looks]
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -120,7 +140,7 @@ class Rates:
 def scenarios(tasks: Sequence[PlannedTask], policy: Policy) -> list[Scenario]:
     """Return what is asked of a policy: nothing lost; then, in each quadrant and lone task, the margin, and more."""
     found = [Scenario("nothing lost")]
-    for name, members in _places(tasks).items():
+    for name, members in places(tasks).items():
         margin = (
             policy.limits_of_quadrant(name).margin if len(members) > 1 else _limits(members[0], tasks, policy).margin
         )
@@ -143,7 +163,10 @@ def simulate(
     end = None if seconds is None else time.monotonic() + seconds
     done = 0
     while done < draws and (end is None or done < 50 or time.monotonic() < end):
-        evidence = list(_evidence(tasks, policy, scenario, (seed, done)))
+        samples = {
+            task.name: task.draw(loss, generator) for task, generator, loss in drawn(tasks, scenario, (seed, done))
+        }
+        evidence = list(evidence_of(tasks, policy, samples))
         counts[overall(ruling.outcome for ruling in judge(evidence, policy))] += 1
         done += 1
     return Rates(scenario, done, counts)
@@ -175,6 +198,16 @@ def draw_clusters(
     return downs, ups
 
 
+def _of_documents(drops: NDArray[np.int64], owners: NDArray[np.int64]) -> PairedSample:
+    """Return the sample of documents, each with its drop and the number of its cluster, (documents,) both."""
+    sizes = np.bincount(owners)
+    sums = np.bincount(owners, drops)[sizes > 0]
+    sizes, down, up = sizes[sizes > 0], int((drops > 0).sum()), int((drops < 0).sum())
+    if len(sizes) == len(drops):
+        return PairedSample.from_counts(len(drops), down, up)
+    return PairedSample.from_counts(len(drops), down, up, Outcomes.of_clusters(sums / sizes, sizes), len(sizes))
+
+
 def _draw_like(seen: Outcomes, sizes: NDArray[np.int64], loss: float, generator: np.random.Generator) -> PairedSample:
     """Draw each cluster's drop from those that were seen, weighted so that their mean is the loss.
 
@@ -190,48 +223,59 @@ def _draw_like(seen: Outcomes, sizes: NDArray[np.int64], loss: float, generator:
     return PairedSample.from_outcomes(outcomes, clusters)
 
 
-def _evidence(
-    tasks: Sequence[PlannedTask], policy: Policy, scenario: Scenario, seed: tuple[int, int]
-) -> Iterator[Evidence]:
-    places = {name: number for number, name in enumerate(dict.fromkeys(task.data or task.name for task in tasks))}
-    samples, extremes = {}, {}
+def drawn(
+    tasks: Sequence[PlannedTask], scenario: Scenario, seed: tuple[int, int]
+) -> Iterator[tuple[PlannedTask, np.random.Generator, float]]:
+    """Yield each task with its own generator, which those on the same data share, and what it lost, from 0 to 1."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(task.data or task.name for task in tasks))}
     for task in tasks:
-        generator = np.random.default_rng((*seed, places[task.data or task.name]))
-        sample = task.draw(scenario.lost.get(task.name, 0.0) / 100, generator)
-        samples[task.name] = sample
-        found = (sample.with_more(task.one_sided, 0), sample.with_more(0, task.one_sided)) if task.one_sided else None
-        extremes[task.name] = found
-        limits = _limits(task, tasks, policy)
-        yield gather(task.name, "task", limits, sample.n, sample, policy, blocked=task.blocked, extremes=found)
-    for name, members in _places(tasks).items():
+        generator = np.random.default_rng((*seed, numbers[task.data or task.name]))
+        yield task, generator, scenario.lost.get(task.name, 0.0) / 100
+
+
+def evidence_of(
+    tasks: Sequence[PlannedTask],
+    policy: Policy,
+    samples: Mapping[str, PairedSample],
+    looks: Mapping[str, Look] | None = None,
+) -> Iterator[Evidence]:
+    """Yield the evidence of each task's sample, and of each quadrant with several tasks.
+
+    `looks` says where the tasks stand that may end early.
+    """
+    found, extremes = looks or {}, {}
+    for task in tasks:
+        sample = samples[task.name]
+        sides = (sample.with_more(task.one_sided, 0), sample.with_more(0, task.one_sided)) if task.one_sided else None
+        extremes[task.name] = sides
+        limits, look = _limits(task, tasks, policy), found.get(task.name)
+        yield gather(
+            task.name, "task", limits, sample.n, sample, policy, blocked=task.blocked, extremes=sides, look=look
+        )
+    for name, members in places(tasks).items():
         if len(members) > 1:
             data = tuple(task.data or task.name for task in members)
-            mean, *sides = (
-                MeanOfSamples(
-                    tuple(
-                        (extremes[task.name] or (samples[task.name],) * 2)[side]
-                        if side is not None
-                        else samples[task.name]
-                        for task in members
-                    ),
-                    data,
-                )
-                for side in (None, 0, 1)
-            )
-            apart = (sides[0], sides[1]) if any(task.one_sided for task in members) else None
-            limits, blocked = (
-                policy.limits_of_quadrant(name),
-                next(filter(None, (one.blocked for one in members)), None),
-            )
-            yield gather(name, "quadrant", limits, mean.n, mean, policy, blocked=blocked, extremes=apart)
+            own = [samples[task.name] for task in members]
+            sides_of = [extremes[task.name] or (samples[task.name],) * 2 for task in members]
+            mean = MeanOfSamples(tuple(own), data)
+            worst, best = (MeanOfSamples(tuple(sides[side] for sides in sides_of), data) for side in (0, 1))
+            apart = (worst, best) if any(task.one_sided for task in members) else None
+            blocked = next(filter(None, (one.blocked for one in members)), None)
+            look = min((found[one.name] for one in members if one.name in found), key=_number, default=None)
+            limits = policy.limits_of_quadrant(name)
+            yield gather(name, "quadrant", limits, mean.n, mean, policy, blocked=blocked, extremes=apart, look=look)
 
 
-def _places(tasks: Sequence[PlannedTask]) -> dict[str, list[PlannedTask]]:
+def _number(look: Look) -> int:
+    return look.number
+
+
+def places(tasks: Sequence[PlannedTask]) -> dict[str, list[PlannedTask]]:
     """Return the tasks of each quadrant, and each task without one by itself."""
-    places: dict[str, list[PlannedTask]] = {}
+    found: dict[str, list[PlannedTask]] = {}
     for task in tasks:
-        places.setdefault(task.quadrant or task.name, []).append(task)
-    return places
+        found.setdefault(task.quadrant or task.name, []).append(task)
+    return found
 
 
 def _limits(task: PlannedTask, tasks: Sequence[PlannedTask], policy: Policy) -> Any:

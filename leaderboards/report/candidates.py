@@ -48,14 +48,20 @@ def parse_candidates(arguments: Sequence[str]) -> list[Candidate]:
     ]
 
 
-def _parse(argument: str) -> Candidate:
+def split_name(argument: str) -> tuple[str | None, str]:
+    """Return the name and the rest of `NAME=RUN`; no name where there is none, or a file is called so."""
     name, separator, rest = argument.partition("=")
     named = bool(separator and name and rest) and not Path(argument).exists()
-    path = Path(rest if named else argument)
+    return (name, rest) if named else (None, argument)
+
+
+def _parse(argument: str) -> Candidate:
+    name, rest = split_name(argument)
+    path = Path(rest)
     folder, *above = reversed(_parts(path))
     match = _STEP.fullmatch(folder)
     step = int(match["step"]) if match else None
-    if named:
+    if name is not None:
         label = name if step is None else f"{name} {folder}"
         return Candidate(path, name, step, label)
     if match is None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from leaderboards.comparison.alike import why_stopped
 from leaderboards.gate.decide import GateResult, Outcome, Unit
+from leaderboards.gate.output import MARKS
 from leaderboards.report.text import bounds, listed, number, with_bounds
 
 _WORDS: dict[Outcome, str] = {
@@ -47,6 +52,17 @@ def describe_all(results: Sequence[GateResult], base: str) -> str:
     parts = [f"{number} {what}" for what, number in found.items() if number]
     sure = f"{100 * (1 - results[0].policy.alpha):g} % confidence"
     return f"Of {len(results)} candidates compared with {base}, {listed(parts)} (each at {sure})."
+
+
+def print_verdicts(told: Sequence[tuple[str, VerdictText]], console: Console) -> None:
+    """Print one row per candidate: its label, the verdict, and what decided."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("candidate", "verdict", "decided by"):
+        table.add_column(column, overflow="fold")
+    for label, text in told:
+        word, style = MARKS[text.outcome]
+        table.add_row(escape(label), f"[{style}]{word}[/]", escape(text.worst))
+    console.print(table)
 
 
 def _worst(result: GateResult) -> str:

@@ -34,13 +34,15 @@ def build_site(
     metrics: Mapping[str, str] | None = None,
     finetuned_on: str | None = None,
     published: bool = True,
+    reports: bool = True,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _task: None,
 ) -> list[Path]:
     """Write `index.html` and, with a `base`, `reports/RUN.html` for each run against it; returns the files.
 
     With an `encoder`, the run of the vision encoder that all are built on, every accuracy has its gap to it.
-    `published` says whether to show the papers' results beside the runs. The rest is as in `forgetting.compare`.
+    `published` says whether to show the papers' results beside the runs, `reports` whether to write reports. The rest
+    is as in `forgetting.compare`.
 
     Raises:
         UserError: a run cannot be read or compared, or a file exists and `overwrite` is off.
@@ -63,7 +65,7 @@ def build_site(
             progress=progress,
         )
         for run in runs
-        if base is not None
+        if base is not None and reports
     ]
     links: dict[str, Link] = {}
     written = []

@@ -19,7 +19,6 @@ from urllib.parse import parse_qs
 from tests.support.chat_server import Server
 
 TOKEN = "hf_test_secret"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 _RESOLVE = re.compile(r"/(?:(datasets|spaces)/)?([^/]+/[^/]+)/resolve/[^/]+/(.+)")
 _API = re.compile(r"/api/(models|datasets|spaces)/([^/]+/[^/?]+)(?:/([a-z-]+))?(?:/[^/?]+)?(?:/([^?]*))?")
@@ -33,6 +32,12 @@ class Repository:
     gated: bool = False
     cuts: list[int] = field(default_factory=list)
     commits: list[dict[str, Any]] = field(default_factory=list)
+    proposed: int = 0
+
+    @property
+    def commit(self) -> str:
+        """The commit's hash: another one for other files."""
+        return hashlib.sha1(repr(sorted(self.files.items())).encode()).hexdigest()
 
 
 @dataclass
@@ -92,7 +97,9 @@ class HubServer:
             def do_POST(self):
                 self._note()
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                if self.path == "/api/repos/create":
+                if self.path == "/api/validate-yaml":
+                    self._json({"errors": [], "warnings": []})
+                elif self.path == "/api/repos/create":
                     self._create(json.loads(body))
                 elif found := _API.match(self.path):
                     self._write(found[1], found[2], found[3], body)
@@ -128,7 +135,7 @@ class HubServer:
                     self._json(_tree(repository.files, below, recursive="recursive=true" in self.path.lower()))
                 else:
                     siblings = [_sibling(*item) for item in repository.files.items()]
-                    about = {"id": name, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}
+                    about = {"id": name, "sha": repository.commit, "siblings": siblings, "tags": [], "private": False}
                     self._json(about)
 
             def _resolve(self, kind, name, path):
@@ -136,7 +143,7 @@ class HubServer:
                 if repository is None or self._refused(repository):
                     return
                 if path not in repository.files:
-                    self._json({}, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+                    self._json({}, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.commit})
                     return
                 data = repository.files[path]
                 asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range") or "")
@@ -147,7 +154,7 @@ class HubServer:
                 for header, value in {
                     "content-length": len(data) - start,
                     "etag": f'"{hashlib.sha256(data).hexdigest()}"',
-                    "x-repo-commit": COMMIT,
+                    "x-repo-commit": repository.commit,
                     "accept-ranges": "bytes",
                 }.items():
                     self.send_header(header, str(value))
@@ -186,7 +193,13 @@ class HubServer:
                     self._json({"files": files})
                 elif what == "commit":
                     lines = [json.loads(line) for line in body.splitlines() if line]
+                    if lines[0]["value"].get("parentCommit") not in (None, repository.commit):
+                        self._json({"error": "A commit has happened since. Please refresh and try again."}, 412)
+                        return
                     commit = {"summary": lines[0]["value"]["summary"], "files": []}
+                    if "create_pr=1" in self.path:
+                        self._propose(repository, name)
+                        return
                     for line in lines[1:]:
                         value = line["value"]
                         if line["key"] == "file":
@@ -195,9 +208,27 @@ class HubServer:
                         elif line["key"] == "deletedFile":
                             repository.files.pop(value["path"], None)
                     repository.commits.append(commit)
-                    self._json({"commitUrl": f"{hub.url}/{name}/commit/{COMMIT}", "commitOid": COMMIT, "success": True})
+                    self._json(
+                        {
+                            "commitUrl": f"{hub.url}/{name}/commit/{repository.commit}",
+                            "commitOid": repository.commit,
+                            "success": True,
+                        }
+                    )
                 else:
                     self._json({})
+
+            def _propose(self, repository, name):
+                """Answer as if there were a pull request: the files of the main branch stay."""
+                repository.proposed += 1
+                self._json(
+                    {
+                        "commitUrl": f"{hub.url}/{name}/commit/{repository.commit}",
+                        "commitOid": repository.commit,
+                        "pullRequestUrl": f"{hub.url}/{name}/discussions/{repository.proposed}",
+                        "success": True,
+                    }
+                )
 
             def _json(self, value, status=200, headers=None):
                 data = json.dumps(value).encode()

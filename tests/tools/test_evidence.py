@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emt_core.errors import UserError
 from emt_core.files import dump_row
 from emt_core.measured import HEADER, ROWS
 from finetune.recipes.files import read as read_recipe
+from leaderboards.published import read_publications
 from leaderboards.statistics import Interval
 from tests.support.synthetic_runs import judged_sample, write_run
-from tools.evidence import claims, page, remedies, runs
+from tools.evidence import claims, data, page, remedies, runs
+from tools.evidence.__main__ import main
 from tools.evidence.results import BASE, ENCODER, Finding, Model, NotRun, Results, Statement
 
 SETTINGS = runs.read()
 DOCUMENTS = 100
 MNIST, CIFAR10 = "emt_mnist", "emt_cifar10"
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command sets variables for the commands that it runs; they end with the test."""
+    for name in ("EMT_DATA_DIR", "EMT_INCLUDE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        if not os.environ[name]:
+            monkeypatch.delenv(name)
 
 
 def interval(lower, upper):
@@ -150,25 +163,142 @@ def test_what_is_not_run_yet_is_said(tmp_path):
     assert (tmp_path / "docs" / "evidence.md").read_text().count("**not run**") == 2 * len(SETTINGS["claims"])
 
 
-def test_remedies_by_hand(tmp_path):
-    """Of 100 documents each: the new task goes from 40 to 60 right, the six others from 90 to 80; one way was run."""
-    names = [task for tasks in SETTINGS["matrix"].values() for task in tasks]
+def leave_run(folder: Path, learned: int, kept: int) -> None:
+    """A run of all tasks: the first documents of the new task and of the others are right."""
     (new,) = SETTINGS["matrix"]["idt_idi"]
+    right = {task: learned if task == new else kept for tasks in SETTINGS["matrix"].values() for task in tasks}
+    made = {
+        task: [judged_sample(doc, "correct" if doc < count else "incorrect") for doc in range(DOCUMENTS)]
+        for task, count in right.items()
+    }
+    write_run(folder, made)
 
-    def run(folder, learned, kept):
-        right = {task: learned if task == new else kept for task in names}
-        samples = {
-            task: [judged_sample(doc, "correct" if doc < right[task] else "incorrect") for doc in range(DOCUMENTS)]
-            for task in names
-        }
-        write_run(folder, samples)
 
-    run(tmp_path / BASE, 40, 90)
-    run(tmp_path / "kl-high-0" / "evaluated" / "checkpoint-60", 60, 80)
-    (tmp_path / "kl-high-0.done").touch()
-    text = remedies.section(Results(tmp_path, 1, SETTINGS["images"]), SETTINGS)
-    (row,) = [line for line in text.splitlines() if line.startswith("| kl-high")]
-    cells = [cell.strip() for cell in row.split("|")]
-    assert (cells[2], cells[4]) == ("20.0", "10.0")
-    assert "Not run: attention-high, gate-up-high" in text and "kl-high," not in text.partition("Not run:")[2]
-    assert "| self-attention projections only | +24.9 | -0.6 |" in text
+@pytest.fixture
+def remedied(tmp_path):
+    """Of 100 documents, the base has 40 of the new task right and 90 of each other.
+
+    Nothing: 60 and 30. KL: 55 and 80. The merge has 50 and 85, and was chosen by the first 20 documents of each task.
+    """
+    leave_run(tmp_path / BASE, 40, 90)
+    for name, learned, kept in (("llm-high", 60, 30), ("kl-high", 55, 80)):
+        leave_run(tmp_path / f"{name}-0" / "evaluated" / "checkpoint-60", learned, kept)
+        (tmp_path / f"{name}-0.done").touch()
+    rescued = tmp_path / "rescued-high-0"
+    leave_run(rescued / "rescued-run", 50, 85)
+    (rescued / "frontier.svg").write_text("<svg/>")
+    seen = {task: list(range(20)) for tasks in SETTINGS["matrix"].values() for task in tasks}
+    (rescued / "searched.json").write_text(json.dumps(seen))
+    said = "0.50 of the base: keeps 50 % (30.0 to 70.0) of what was learned, forgetting 5.0 points, passes."
+    (tmp_path / "rescued-high-0.log").write_text(f"0.50 of the base   32  50  6.2\n{said}\nLearned against kept\n")
+    (tmp_path / "rescued-high-0.done").touch()
+    return tmp_path
+
+
+def test_remedies_by_hand(remedied):
+    """Nothing gains 20 points and forgets 60; KL 15 and 10, so 5 less learned and 50 less forgotten.
+
+    The merge on the 80 documents that its search did not see: of the new task it has 30 right and the base 20, so 12.5
+    points more; of the others 65 and 70, so 6.2 lost (5 of 80). Nothing has 40 and 10 of them: 12.5 less learned, and
+    68.8 less forgotten (55 of 80).
+    """
+    results, docs = Results(remedied, 1, SETTINGS["images"]), remedied / "docs"
+    ways = {way.name: way for way in remedies.write(results, SETTINGS, 1, docs)}
+
+    def found(name):
+        way = ways[name]
+        return [one.estimate for one in (way.learned, way.forgotten, way.learned_more, way.forgotten_less)]
+
+    assert found("llm-high") == pytest.approx([20.0, 60.0, 0.0, 0.0])
+    assert found("kl-high") == pytest.approx([15.0, 10.0, -5.0, 50.0])
+    assert found("rescued-high") == pytest.approx([12.5, 6.25, -12.5, 68.75])
+    assert all(way.learned.lower <= way.learned.estimate <= way.learned.upper for way in ways.values())
+
+
+def test_the_page_of_remedies(remedied):
+    docs = remedied / "docs"
+    ways = remedies.write(Results(remedied, 1, SETTINGS["images"]), SETTINGS, 1, docs)
+    assert [way.name for way in ways] == ["llm-high", "kl-high", "rescued-high"]
+    text = (docs / remedies.PAGE).read_text()
+    rows = {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]]
+            for row in text.splitlines() if row.startswith("| ")}  # fmt: skip
+    assert [cell.split()[0] for cell in rows["KL on other data"]] == ["15.0", "10.0", "−5.0", "50.0"]
+    assert rows["nothing"][2:] == ["", ""]
+    assert rows["the whole language model"] == ["+31.8", "−23.3", "+20.0", "−60.0"]
+    assert rows["self-attention projections only"] == ["+24.9", "−0.6", "not run", "not run"]
+    assert rows["KL on other data (kl-high)"] == ["55.0", *["80.0"] * 6]
+    assert "Not run: only attention trained; only gate and up trained; L2-SP; EWC" in text
+    assert "keeps 50 % (30.0 to 70.0) of what was learned" in text
+    assert "32  50" not in text
+    for name in (remedies.SCATTER, remedies.FRONTIER):
+        assert (docs / "images" / "evidence" / name).is_file() and f"images/evidence/{name}" in text
+
+
+def test_a_page_of_remedies_without_runs_says_so(tmp_path):
+    assert remedies.write(Results(tmp_path, 1, SETTINGS["images"]), SETTINGS, 1, tmp_path) == []
+    text = (tmp_path / remedies.PAGE).read_text()
+    assert "Not run: nothing; only attention trained;" in text and "+24.9" in text
+
+
+def test_every_way_on_the_page_is_run_and_is_compared_with_what_was_published():
+    group = SETTINGS["runs"][remedies.GROUP]
+    assert set(group["shown"]) == {*group["each"], group["rescued"]["name"]}
+    published = {change.trained for paper in read_publications() for change in paper.changes}
+    assert set(group["published"].values()) == published and set(group["published"]) <= set(group["each"])
+
+
+def test_only_the_remedies_are_run_and_none_of_what_only_the_base_is_asked():
+    alone = runs.only(SETTINGS, remedies.GROUP)
+    names = [experiment.name for experiment in runs.experiments(alone, Path("work"), 1)]
+    assert names == list(SETTINGS["runs"][remedies.GROUP]["each"]) and names[0] == "llm-high"
+    assert runs.base_tasks(alone) == SETTINGS["runs"][remedies.GROUP]["tasks"]
+    commands = {one.name: one.command(Path("m"), Path("o")) for one in runs.experiments(SETTINGS, Path("work"), 1)}
+    for one in runs.experiments(alone, Path("work"), 1):  # so that either order of runs finds the other's
+        assert one.command(Path("m"), Path("o")) == commands[one.name]
+
+
+@pytest.mark.parametrize(("code", "leaves_run"), [(0, True), (1, True), (2, True), (0, False)])
+def test_a_rescue_is_done_once_whatever_its_verdict(code, leaves_run, tmp_path, monkeypatch):
+    """`emt` is stood in for by a program that notes its arguments, and may leave a run, as a search of minutes does."""
+    (tmp_path / "llm-high-0" / "checkpoint-000060").mkdir(parents=True)
+    calls = []
+
+    def emt(arguments, log, *, passes):
+        calls.append(arguments)
+        log.write_text("It passes as it is: nothing to rescue.\n")
+        assert code in passes
+        if leaves_run:
+            leave_run(tmp_path / "rescued-high-0" / "rescued-run", 50, 85)
+
+    monkeypatch.setattr(runs, "emt", emt)
+    group = SETTINGS["runs"][remedies.GROUP]
+
+    def rescue():
+        quadrants = runs.matrix(SETTINGS, tmp_path)
+        runs.rescue(group["rescued"], group["tasks"], Path("small"), tmp_path, 0, quadrants)
+
+    if not leaves_run:
+        with pytest.raises(UserError, match=r"wrote no rescued-run .*nothing to rescue"):
+            rescue()
+        return
+    rescue()
+    rescue()
+    (arguments,) = calls
+    assert arguments[:3] == ["rescue", "small", str(tmp_path / "llm-high-0" / "checkpoint-000060")]
+    assert arguments[arguments.index("--learn") + 1] == "evidence_objects"
+
+
+def test_what_fails_is_told_and_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    def run(experiment, _model, _folder):
+        if experiment.name == "kl-high":
+            raise UserError("emt finetune failed: no memory")
+
+    for owner, name in ((runs, "rescue"), (runs, "evaluate"), (data, "prepare")):
+        monkeypatch.setattr(owner, name, lambda *_: None)
+    monkeypatch.setattr(runs, "run", run)
+    (tmp_path / "small-vlm").mkdir()
+    where = [str(tmp_path), "--data", str(tmp_path), "--large", str(tmp_path), "--docs", str(tmp_path / "docs")]
+    assert main([*where, "--seeds", "1", "--only", "remedies"]) == 2
+    assert "error: emt finetune failed: no memory" in capsys.readouterr().err
+    assert (tmp_path / "docs" / remedies.PAGE).is_file()
+    assert not (tmp_path / "docs" / "evidence.md").exists()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from leaderboards.statistics import Interval
 from tools.evidence.claims import EMT, NAMED, Matrix
 from tools.evidence.results import BASE, ENCODER, Model, Results
 
@@ -23,6 +26,20 @@ _STYLE = Path(__file__).with_suffix(".mplstyle")
 _BASE = Model(BASE)
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Something named, with two intervals."""
+
+    name: str
+    across: Interval
+    up: Interval
+
+
+def draw_points(points: Sequence[Point], file: Path, *, across: str, up: str) -> None:
+    """Draw what was learned against what was forgotten, the least forgotten on top, with intervals; the base at 0."""
+    _drawn(file, partial(_points, points, across, up))
+
+
 def draw(results: Results, matrix: Matrix, folder: Path) -> dict[str, str]:
     """Draw every figure whose runs are there; return the file names by claim."""
     figures: dict[str, tuple[str, Sequence[Model], Callable[[Results, Matrix, Any], None]]] = {
@@ -32,11 +49,11 @@ def draw(results: Results, matrix: Matrix, folder: Path) -> dict[str, str]:
         "h": ("distractor", [Model("llm-low")], _distractor),
         "i": ("hybrid", [Model("llm-high"), Model("hybrid-70")], _hybrid),
     }  # fmt: skip
-    return {claim: _drawn(results, matrix, folder / f"{name}.svg", function)
+    return {claim: _drawn(folder / f"{name}.svg", partial(function, results, matrix))
             for claim, (name, models, function) in figures.items() if results.there(*models)}  # fmt: skip
 
 
-def _drawn(results: Results, matrix: Matrix, file: Path, function: Callable[[Results, Matrix, Any], None]) -> str:
+def _drawn(file: Path, function: Callable[[Any], None]) -> str:
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -44,7 +61,7 @@ def _drawn(results: Results, matrix: Matrix, file: Path, function: Callable[[Res
 
     with pyplot.style.context(_STYLE):
         figure = pyplot.figure(layout="constrained")
-        function(results, matrix, figure)
+        function(figure)
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, metadata={"Date": None})
         pyplot.close(figure)
@@ -119,6 +136,27 @@ def _hybrid(results: Results, matrix: Matrix, figure: Any) -> None:
     axes.plot(*start, marker="*", ms=11, color="black", ls="")
     axes.annotate("before", start, textcoords="offset points", xytext=(8, -4))
     axes.set(xlabel="new task, %", ylabel="other questions, same images, %")
+
+
+def _points(points: Sequence[Point], across: str, up: str, figure: Any) -> None:
+    figure.set_size_inches(8, 4.2)
+    axes = figure.subplots()
+    axes.plot(0, 0, marker="*", ms=11, color="black", ls="", label="before")
+    for number, point in enumerate(points):
+        spans = [_span(found) for found in (point.across, point.up)]
+        axes.errorbar(point.across.estimate, point.up.estimate, xerr=spans[0], yerr=spans[1], ls="", ms=6, lw=0.8,
+                      marker="osD^"[number // len(_COLOURS)], color=_COLOURS[number % len(_COLOURS)],
+                      label=point.name)  # fmt: skip
+    axes.set(xlabel=across, ylabel=up)
+    axes.invert_yaxis()
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _span(found: Interval) -> list[list[float]] | None:
+    """How far an interval goes below and above its estimate, as matplotlib wants it."""
+    if found.estimate is None or found.lower is None or found.upper is None:
+        return None
+    return [[found.estimate - found.lower], [found.upper - found.estimate]]
 
 
 def _point(results: Results, matrix: Matrix, model: Model, quadrant: str) -> tuple[float, float]:

@@ -27,6 +27,9 @@ Verdict = Literal["holds", "does not hold", "cannot be told"]
 BASE, ENCODER, LAST = "base", "encoder", -1
 """The models that are no fine-tunings, and a fine-tuning's last checkpoint."""
 
+RESCUED_RUN, SEARCHED = "rescued-run", "searched.json"
+"""What `emt rescue` leaves: the run of the merge that it chose, and the documents that it chose it by."""
+
 MEASURES: Mapping[Measure, Callable[[pl.DataFrame], pl.Series]] = {
     "accuracy": lambda frame: frame["score"].fill_null(0.0),
     "hallucinated": lambda frame: frame["category"].is_in(["intrinsic", "extrinsic"]).cast(pl.Float64),
@@ -44,6 +47,10 @@ class Model:
 
 Setting = tuple[Model, Model, Sequence[str]]
 """Two models, and the tasks by which they are compared."""
+
+
+NOTE = "<!-- Written by python -m tools.evidence; change tools/evidence instead. -->"
+"""What every page begins with."""
 
 
 class NotRun(Exception):
@@ -100,7 +107,7 @@ class Results:
     """All runs' scores; those of several seeds are averaged document by document.
 
     Args:
-        folder: has the base's run, and for each experiment and seed a folder `evaluated`.
+        folder: has the base's run, and for each experiment and seed a folder `evaluated`, or what `emt rescue` left.
         seeds: how many seeds to look for; one that is not there does not count.
         images: which tasks ask about the same images, by any name: they are not independent of each other.
     """
@@ -126,9 +133,13 @@ class Results:
 
     def _evaluated(self, name: str) -> list[Path]:
         """The runs of a fine-tuning's checkpoints, in order; one that is being evaluated does not count."""
-        folder = self.folder / name / "evaluated"
-        found = sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+        found = sorted((self.folder / name / "evaluated").glob("[!.]*")) or [self.folder / name / RESCUED_RUN]
         return [path for path in found if is_run(path)]
+
+    def searched(self, model: Model) -> dict[str, list[int]]:
+        """The documents of each task by which a merge was chosen, and which so would flatter it; of others none."""
+        files = [run.parent / SEARCHED for run in self.runs(model) if run.name == RESCUED_RUN]
+        return json.loads(files[0].read_text(encoding="utf-8")) if files else {}  # of every seed the same
 
     def steps(self, name: str) -> list[int]:
         """The steps at which a fine-tuning was evaluated, by its first seed's folders."""
@@ -158,18 +169,37 @@ class Results:
         """Percent."""
         return 100 * float(self.scores(model, task, measure).mean())
 
-    def more(self, one: Model, other: Model, tasks: Sequence[str], measure: Measure = "accuracy") -> Interval:
+    def more(
+        self,
+        one: Model,
+        other: Model,
+        tasks: Sequence[str],
+        measure: Measure = "accuracy",
+        *,
+        without: Mapping[str, Sequence[int]] | None = None,
+    ) -> Interval:
         """By how many points one model's measure is above another's, in the mean over tasks.
 
-        The interval is paired by document, as the gate's (`leaderboards.statistics`).
+        The interval is paired by document, as the gate's (`leaderboards.statistics`); the documents `without` of each
+        task do not count.
         """
-        return self.more_over([(one, other, tasks)], measure)
+        return self.more_over([(one, other, tasks)], measure, without=without)
 
-    def more_over(self, settings: Sequence[Setting], measure: Measure = "accuracy") -> Interval:
+    def more_over(
+        self,
+        settings: Sequence[Setting],
+        measure: Measure = "accuracy",
+        *,
+        without: Mapping[str, Sequence[int]] | None = None,
+    ) -> Interval:
         """By how many points the first models are above the second ones, in the mean over settings and tasks."""
+        left_out = without or {}
         pairs = [(one, other, task) for one, other, tasks in settings for task in tasks]
-        parts = [self._pair(self.scores(one, task, measure), self.scores(other, task, measure))
-                 for one, other, task in pairs]  # fmt: skip
+        parts = []
+        for one, other, task in pairs:
+            scores = (self.scores(model, task, measure) for model in (one, other))
+            # Runs have all documents, in order: a document's number is its place.
+            parts.append(self._pair(*(np.delete(of_all, list(left_out.get(task, ()))) for of_all in scores)))
         return MeanOfSamples(tuple(parts), tuple(self._images[task] for _, _, task in pairs)).drop().scaled(100)
 
     def causes(self, model: Model) -> tuple[Causes, ...]:

@@ -16,12 +16,10 @@ import yaml
 from emt_core.errors import UserError
 from emt_core.measured import HEADER
 from emt_core.runs import is_run, read_run
-from tools.evidence.results import BASE
+from tools.evidence.results import BASE, RESCUED_RUN
 
 FILE = Path(__file__).with_name("evidence.yaml")
 _MODEL_ARGS = "attn_implementation=eager,dtype=bfloat16"
-BASE_ONLY = ("imagenet_vqa", "imagewikiqa")
-"""Tasks of which the small model knows too little to forget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +50,23 @@ def read(file: Path = FILE) -> dict[str, Any]:
     return found
 
 
+def only(settings: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Return the settings with the runs of one group, and none of what only the base is asked."""
+    return {**settings, "runs": {group: settings["runs"][group]}, "base_only": []}
+
+
 def experiments(settings: Mapping[str, Any], work: Path, seeds: int) -> Iterator[Experiment]:
-    """Yield all fine-tunings, one seed after the other, so that an early stop leaves one of each."""
+    """Yield all fine-tunings, one seed after the other, so that an early stop leaves one of each.
+
+    One that several groups have is the first one's.
+    """
     for seed in range(seeds):
+        met: set[str] = set()
         for group in settings["runs"].values():
             for name, own in group["each"].items():
+                if name in met:
+                    continue
+                met.add(name)
                 overrides = {
                     key: value.replace("${work}", str(work)) if isinstance(value, str) else value
                     for key, value in {**group["set"], **own}.items()
@@ -68,7 +78,7 @@ def experiments(settings: Mapping[str, Any], work: Path, seeds: int) -> Iterator
 def base_tasks(settings: Mapping[str, Any]) -> list[str]:
     """All tasks of all runs, each once, and what only the base is asked."""
     tasks = [task for group in settings["runs"].values() for task in group["tasks"]]
-    return list(dict.fromkeys([*tasks, *BASE_ONLY]))
+    return list(dict.fromkeys([*tasks, *settings["base_only"]]))
 
 
 def run(experiment: Experiment, model: Path, folder: Path) -> None:
@@ -87,6 +97,35 @@ def run(experiment: Experiment, model: Path, folder: Path) -> None:
         raise UserError(f"{output} was trained with other settings; remove it and {done.name} to train it again")
     for checkpoint in sorted(output.glob("checkpoint-*")):
         evaluate(checkpoint, experiment.tasks, folder / output.name / "evaluated" / checkpoint.name, log)
+
+
+def matrix(settings: Mapping[str, Any], folder: Path) -> Path:
+    """Write which task is in which quadrant, as `emt` reads it, and return the file."""
+    file = folder / "matrix.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(settings["matrix"]), encoding="utf-8")
+    return file
+
+
+def rescue(
+    settings: Mapping[str, Any], tasks: Sequence[str], model: Path, folder: Path, seed: int, quadrants: Path
+) -> None:
+    """Search a merge of the base and a fine-tuning that is done, by `emt rescue`, unless that is done.
+
+    Raises:
+        UserError: the search failed, or had nothing to search.
+    """
+    output = folder / f"{settings['name']}-{seed}"
+    log, done = output.with_suffix(".log"), output.with_suffix(".done")
+    if done.exists():
+        return
+    candidate = sorted((folder / f"{settings['candidate']}-{seed}").glob("checkpoint-*"))[-1]
+    arguments = ["rescue", model, candidate, "--learn", settings["learn"], "--tasks", ",".join(tasks)]
+    arguments += ["--matrix", quadrants, "--margin", settings["margin"], "--batch-size", 32, "--output", output]
+    emt([*map(str, arguments), "--model-args", _MODEL_ARGS], log, passes=(0, 1, 2))  # 1 and 2 are verdicts too
+    if not is_run(output / RESCUED_RUN):
+        raise UserError(f"emt rescue wrote no {RESCUED_RUN} ({log}): {_last_line(log)}")
+    done.touch()
 
 
 def diagnose(model: Path, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -109,20 +148,23 @@ def evaluate(model: Path, tasks: Sequence[str], output: Path, log: Path) -> None
         emt([*map(str, arguments), "--model-args", _MODEL_ARGS, "--overwrite"], log)
 
 
-def emt(arguments: list[str], log: Path) -> None:
+def emt(arguments: list[str], log: Path, *, passes: Sequence[int] = (0,)) -> None:
     """Run `emt` in a process of its own, whose memory is then free again.
 
     Raises:
-        UserError: it failed; the last line that it wrote is quoted.
+        UserError: its exit code is none of `passes`; the last line that it wrote is quoted.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     print(f"emt {' '.join(arguments)}  > {log}", file=sys.stderr, flush=True)
     with log.open("a", encoding="utf-8") as file:
         command = [sys.executable, "-m", "emt_tasks", *arguments]
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=os.environ, check=False).returncode
-    if code:
-        last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
-        raise UserError(f"emt {arguments[0]} failed ({log}): {last[:300]}")
+    if code not in passes:
+        raise UserError(f"emt {arguments[0]} failed ({log}): {_last_line(log)}")
+
+
+def _last_line(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][:300]
 
 
 def _plain(value: Any) -> str:

@@ -10,12 +10,17 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from emt_core.errors import UserError
 from emt_tasks.commands.app import main
-from emt_tasks.commands.evaluations import SETTINGS_FILE, eval_arguments, evaluate, what_decides
+from emt_tasks.commands.check import _by_role
+from emt_tasks.commands.evaluations import SETTINGS_FILE, evaluate_all, what_decides
+from emt_tasks.commands.jobs import Job, Plan, read_plan, write_plan
+from emt_tasks.commands.looks import Rules
+from emt_tasks.commands.options import spread
 from emt_tasks.tasks.evaluator import EvaluationSettings, is_adapter_alone
 from tests.support.synthetic_runs import judged_sample, write_run
 
@@ -29,24 +34,128 @@ def finish(folder, settings=BASE):
     (folder / "20261122_120000_results.json").write_text("{}")
 
 
-def test_an_evaluation_is_a_command_of_emt(tmp_path):
-    assert eval_arguments(replace(BASE, cache=tmp_path / "cache"), tmp_path / "base") == [
-        *("eval", "models/base", "--tasks", "emt_mnist", "--model-kind", "emt_vlm", "--batch-size", "16"),
-        *("--device", "cpu", "--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "base")),
+def test_all_that_is_missing_is_evaluated_by_one_process(tmp_path, monkeypatch):
+    finish(tmp_path / "candidates" / "a")
+    finish(tmp_path / "mine")
+    wanted = {
+        "base": BASE,
+        "candidates/a": BASE,
+        "candidates/b": replace(BASE, peft="adapter"),
+        "candidates/c": replace(BASE, model=str(tmp_path / "mine")),
+        "encoder": replace(BASE, model="ViT-L-14/openai", model_kind="emt_clip"),
+    }
+    plans = []
+
+    def carry_out(command):
+        assert command[1:-1] == ["-m", "accelerate.commands.launch", "--cpu", "-m", "emt_tasks", "evaluate-jobs"]
+        plans.append(read_plan(Path(command[-1])))
+        for job in plans[-1].jobs:
+            (job.folder / "20261122_120000_results.json").write_text("{}")
+        return 0
+
+    monkeypatch.setattr("emt_tasks.commands.evaluations._run", carry_out)
+    runs = evaluate_all(wanted, tmp_path, launch="--cpu")
+    assert runs == {role: tmp_path / role for role in wanted} | {"candidates/c": tmp_path / "mine"}
+    (plan,) = plans
+    assert [job.title for job in plan.jobs] == [
+        "[1/5] base: models/base",
+        "[3/5] candidates/b: adapter",
+        "[5/5] encoder: ViT-L-14/openai",
     ]
+    for job, role in zip(plan.jobs, ("base", "candidates/b", "encoder"), strict=True):
+        assert job.settings == replace(wanted[role], cache=tmp_path / role / "cache")
+        assert job.probe is None
+    assert not list(tmp_path.glob(".emt*"))
+    assert evaluate_all(wanted, tmp_path) == runs  # all are finished: no process is started
+    assert len(plans) == 1
 
 
 def test_every_setting_reaches_the_evaluator(tmp_path, monkeypatch):
-    from emt_tasks.commands import evaluate as command
+    from emt_tasks.commands import jobs
+    from emt_tasks.tasks import several
 
     sent = EvaluationSettings(
-        *("models/base", ("emt_mnist", "imagewikiqa"), "emt_vlm", "adapter", 3, "cuda:1", 7, "exact", "dtype=float32"),
-        cache=tmp_path,
+        *("models/base", ("emt_mnist", "imagewikiqa"), "emt_vlm", "adapter", "auto", "cuda:1", 7, "exact"),
+        *("dtype=float32", tmp_path),
     )
+    write_plan(Plan([Job("one", sent, tmp_path / "run", tmp_path / "probe")]), tmp_path / "plan")
     received = []
-    monkeypatch.setattr(command, "evaluate_model", lambda settings, output, overwrite: received.append(settings) or {})
-    assert main(eval_arguments(sent, tmp_path / "run")) == 0
-    assert received == [sent]
+
+    class Models:
+        def __init__(self, wanted):
+            received.append(wanted)
+
+        def evaluate(self, settings, folder):
+            received.append((settings, folder))
+
+        def measure(self, settings, folder):
+            received.append((settings, folder))
+            raise UserError("it cannot be measured")  # told, and no more
+
+        def done(self, settings):
+            return None
+
+    monkeypatch.setattr(several, "Models", Models)
+    monkeypatch.setattr(jobs, "check", lambda names: None)
+    assert main(["evaluate-jobs", str(tmp_path / "plan")]) == 0
+    assert received == [[sent], (sent, tmp_path / "run"), (sent, tmp_path / "probe")]
+
+
+def test_a_plan_with_rules_is_read_as_it_was_written(tmp_path):
+    rules = Rules(400, {"margin": 2.0}, {"idt_idi": ("emt_mnist",)}, {"emt_mnist": "accuracy"}, ("judge",))
+    plan = Plan([Job("one", BASE, tmp_path / "run")], rules, tmp_path / "base", [tmp_path / "a", tmp_path / "b"])
+    write_plan(plan, tmp_path / "plan")
+    read = read_plan(tmp_path / "plan")
+    assert replace(read, rules=replace(read.rules, allow=tuple(read.rules.allow))) == plan
+
+
+@pytest.mark.parametrize(
+    ("words", "spread_out"),
+    [
+        ("--candidate a", "--candidate a"),
+        ("--candidate a b --tasks t", "--candidate a --candidate b --tasks t"),
+        ("--candidate a --tasks t --candidate b", "--candidate a --tasks t --candidate b"),
+        ("--candidate=a b -o out", "--candidate=a --candidate b -o out"),
+        ("--base x --candidate x=a y=b", "--base x --candidate x=a --candidate y=b"),
+        ("--candidate a -- b", "--candidate a -- b"),
+        ("--tasks t b --candidate a", "--tasks t b --candidate a"),
+    ],
+)
+def test_an_option_takes_all_words_up_to_the_next(words, spread_out):
+    assert spread(words.split(), "--candidate") == spread_out.split()
+
+
+def test_a_word_behind_another_option_is_no_candidate(capsys):
+    assert main(["check", "--base", "x", "--candidate", "a", "--diagnose", "b"]) == 2
+    assert "b" in capsys.readouterr().err
+
+
+def test_each_of_several_candidates_has_its_own_folder_whatever_the_others_are():
+    assert _by_role(["runs/lora/checkpoint-100"]) == {"candidate": "runs/lora/checkpoint-100"}
+    several = _by_role(["rank 8=runs/lora/checkpoint-100", "runs/full"])
+    more = _by_role(["runs/full", "runs/other/full", "renamed=runs/lora/checkpoint-100"])
+    assert list(several.values()) == ["runs/lora/checkpoint-100", "runs/full"]
+    assert [role[:-6] for role in several] == ["candidates/lora-checkpoint-100-", "candidates/full-"]
+    assert set(several) < set(more) and len(more) == 3
+    with pytest.raises(UserError, match="--candidate runs/full: given twice"):
+        _by_role(["runs/full", "again=runs/full"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--cap 400", "--cap 400: it is for a check that may end early; add --sequential"),
+        ("--sequential --limit 5", "--limit and --sequential exclude each other"),
+        ("--sequential --diagnose", "use emt diagnose afterwards"),
+        ("--sequential --cap 4000 --tasks emt_mnist_lite,imagenet_vqa", "emt_mnist_lite have 2,000 documents at most"),
+        ("-b some", "--batch-size some: expected a number of images, or auto"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_runs(words, told, tmp_path, capsys):
+    command = ["check", "--base", "x", "--candidate", "y", "--tasks", "emt_mnist", "-o", str(tmp_path / "out")]
+    assert main([*command, *words.split()]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_adapter_goes_on_its_own_base_or_on_the_one_given(tmp_path):
@@ -60,18 +169,19 @@ def test_an_adapter_goes_on_its_own_base_or_on_the_one_given(tmp_path):
 
 def test_a_finished_run_is_used_again_whatever_the_batch_and_the_device(tmp_path):
     finish(tmp_path / "base")
-    assert evaluate("base", replace(BASE, batch_size=1, device=None), tmp_path) == tmp_path / "base"
+    assert evaluate_all({"base": replace(BASE, batch_size=1, device=None)}, tmp_path) == {"base": tmp_path / "base"}
 
 
 def test_a_run_of_the_users_own_is_taken_as_it_is(tmp_path):
     finish(tmp_path / "mine")
-    assert evaluate("base", replace(BASE, model=str(tmp_path / "mine")), tmp_path / "out") == tmp_path / "mine"
+    mine = tmp_path / "mine"
+    assert evaluate_all({"base": replace(BASE, model=str(mine))}, tmp_path / "out") == {"base": mine}
 
 
 def test_a_run_of_other_settings_is_never_mixed_in(tmp_path):
     finish(tmp_path / "base")
     with pytest.raises(UserError, match=r"limit is None there, 5 here\); choose another --output"):
-        evaluate("base", replace(BASE, limit=5), tmp_path)
+        evaluate_all({"base": replace(BASE, limit=5)}, tmp_path)
 
 
 def test_a_run_of_weights_that_were_trained_again_is_not_used(tmp_path):
@@ -80,10 +190,10 @@ def test_a_run_of_weights_that_were_trained_again_is_not_used(tmp_path):
     weights.write_bytes(b"before")
     settings = replace(BASE, model=str(weights.parent))
     finish(tmp_path / "base", settings)
-    assert evaluate("base", settings, tmp_path) == tmp_path / "base"
+    assert evaluate_all({"base": settings}, tmp_path) == {"base": tmp_path / "base"}
     weights.write_bytes(b"afterwards")
     with pytest.raises(UserError, match=r"the weights in .*model have changed since\); choose another --output"):
-        evaluate("base", settings, tmp_path)
+        evaluate_all({"base": settings}, tmp_path)
 
 
 def test_a_failed_evaluation_is_told_in_one_line(tmp_path, capfd):

@@ -6,15 +6,17 @@ import json
 import subprocess
 import sys
 
+import numpy as np
+import polars as pl
 import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from emt_core.runs import read_run
 from emt_tasks.commands.app import main
-from emt_tasks.commands.rescue import _kept, in_a_line
+from emt_tasks.commands.rescue_output import Search, frontier, in_a_line, kept, picture
 from emt_tasks.demo import tiny
 from finetune.rescue.merges import Merge
-from finetune.rescue.search import Trial
+from finetune.rescue.search import Aim, weigh
 from leaderboards.comparison.forgetting import compare
 from leaderboards.gate.decide import decide
 from leaderboards.gate.policy import Policy
@@ -50,12 +52,37 @@ def test_a_line_by_hand(tmp_path):
 
     base, candidate, merged = run("base", 10, 90), run("candidate", 50, 20), run("merged", 40, 88)
     after = decide(compare(base, merged), Policy(margin=10))
-    trial = Trial(Merge(0.4), 50, 0.7, 0.0, {"old": 0.02})
-    kept = _kept(base, candidate, merged, "new", ())
-    line = in_a_line(trial, kept, after, "new")
+    line = in_a_line("0.40 of the base", kept(base, candidate, merged, "new", ()), after, "new")
     assert line.startswith("0.40 of the base: keeps 75 % (62.7 to 89.8) of what was learned, forgetting 2.0 points (")
     assert line.endswith(", passes.")
-    assert _kept(base, candidate, merged, "new", range(40)).n == 60
+    assert kept(base, candidate, merged, "new", range(40)).n == 60
+
+
+@pytest.mark.parametrize(("scaled", "name"), [(False, "0.30 of the base"), (True, "the adapter scaled by 0.70")])
+def test_a_frontier_by_hand(scaled, name):
+    """Of 4 documents the merge gains one, half of the candidate's gain of 0.5, and loses one of the other task's.
+
+    The best of the others is the candidate itself, tried on two documents: it loses both.
+    """
+    base = {"new": np.zeros(4), "old": np.ones(4)}
+    scores = {
+        Merge(0.3): {"new": np.array([1.0, 0, 0, 0]), "old": np.array([1.0, 1, 1, 0])},
+        Merge(0.0): {"new": np.array([1.0, 0]), "old": np.zeros(2)},
+    }
+    aim = Aim("new", 0.5, {"old": 0.1}, base)
+    trials = [weigh(merge, own, aim) for merge, own in scores.items()]
+    samples = {task: pl.DataFrame({"doc_id": [7, 3, 5, 1], "cluster": ["a", "b", "c", "d"]}) for task in ("new", "old")}
+    search = Search(trials, aim, scores, samples, scaled, ["llm"])
+    rows = json.loads(frontier(search))
+    assert next(row["merge"] for row in rows) == name
+    assert [row["chosen"] for row in rows] == [True, False] and [row["documents"] for row in rows] == [4, 2]
+    assert [row["learned"]["estimate"] for row in rows] == pytest.approx([50, 100])
+    assert [row["drops"]["old"]["estimate"] for row in rows] == pytest.approx([25, 100])
+    assert rows[0]["drops"]["old"]["lower"] < 25 < rows[0]["drops"]["old"]["upper"]
+    assert not any(row["may_pass"] for row in rows)
+    assert search.documents == {"new": [7, 3, 5, 1], "old": [7, 3, 5, 1]}
+    drawn = picture(search, 10.0)
+    assert "<svg" in drawn and name in drawn and ">candidate<" in drawn
 
 
 def test_documents_of_the_search_are_left_out(tmp_path):
@@ -79,7 +106,7 @@ def test_through_the_real_command(tmp_path):
         [sys.executable, "-m", "emt_tasks", *command], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode in (0, 1, 2) and "of the base" in done.stdout, done.stderr[-2000:]
-    assert "keeps" in done.stdout.splitlines()[-1] or "No merge passes" in done.stdout
+    assert "keeps" in done.stdout.splitlines()[-1] or "No merge was found that passes" in done.stdout
     frontier = json.loads((tmp_path / "out" / "frontier.json").read_text())
     assert {row["share"] for row in frontier} >= {0.0, 0.5, 0.9}
     assert "<svg" in (tmp_path / "out" / "frontier.svg").read_text()

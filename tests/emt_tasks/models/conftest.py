@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,31 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return build(architecture, root / name, **options)
 
     return make
+
+
+@pytest.fixture
+def write_adapter(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Write a random LoRA adapter of a tiny checkpoint; called with the architecture, a seed and peft's settings."""
+
+    def write(architecture: str, seed: int = 1, name: str = "adapter", **settings: Any) -> Path:
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForImageTextToText
+
+        model = AutoModelForImageTextToText.from_pretrained(checkpoint(architecture))
+        targets = {"r": 4, "lora_alpha": 16, "target_modules": r".*language_model.*(q|v)_proj"}
+        config = LoraConfig(init_lora_weights=False, **(targets | settings))
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(seed)
+            wrapped = get_peft_model(model, config)
+            for key, weights in wrapped.named_parameters():
+                if "modules_to_save" in key:
+                    torch.nn.init.normal_(weights, std=0.3)
+            wrapped.save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return write
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))

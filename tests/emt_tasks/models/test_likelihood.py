@@ -15,7 +15,7 @@ def whole_pass(lm, architecture, prompt, images, label):
     """Return the sum of -log p of the label's tokens, from one forward pass over prompt and label together."""
     import torch
 
-    processor = lm._collate._processor
+    processor = lm.collate._processor
     first = processor.tokenizer.bos_token
     options = {"return_tensors": "pt", "add_special_tokens": not (first and prompt.startswith(first))}
     before = processor(text=[prompt], images=images, **options)

@@ -40,7 +40,9 @@ def test_the_demos_recipe_dry_runs(empty: Path, capsys: Captured) -> None:
     assert [source.data for source in recipe.mixture.sources] == [
         "demo_digits", "demo_digits_qa", "demo_shapes", "demo_shapes_qa",
     ]  # fmt: skip
-    assert recipe.probe and set(recipe.probe.tasks) == {"demo_digits_qa", "demo_shapes", "demo_shapes_qa"}
+    assert recipe.probe and recipe.probe.learn == "demo_digits"
+    assert set(recipe.probe.tasks) == {"demo_digits", "demo_digits_qa", "demo_shapes", "demo_shapes_qa"}
+    assert (recipe.save.every, recipe.save.keep) == (32, "best")  # a sixth of 188 steps
     for task, quadrant in (
         ("demo_digits_qa", "oodt_idi"),
         ("demo_shapes", "idt_oodi"),

@@ -18,12 +18,15 @@ NUMBERS = re.compile(r"(?<![\w.-])\d+\.\d+|(?<![\w.-])\d+(?= %)")
 
 
 def section(page: str, anchor: str) -> str:
-    """The text below the heading with an anchor, up to the next one of its level."""
+    """The text below the heading with an anchor, up to the next one of its level or above."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
-    slugs = {re.sub(r"[^a-z0-9]+", "-", part.splitlines()[0].lower()).strip("-"): part for part in parts}
-    explicit = next((part for part in parts if f"{{#{anchor}}}" in part.splitlines()[0]), None)
-    return explicit or slugs[anchor]
+    for level in (2, 3):
+        parts = re.split(rf"^(?=#{{2,{level}}} )", text, flags=re.MULTILINE)
+        slugs = {re.sub(r"[^a-z0-9]+", "-", part.splitlines()[0].lower()).strip("-"): part for part in parts}
+        explicit = next((part for part in parts if f"{{#{anchor}}}" in part.splitlines()[0]), None)
+        if found := explicit or slugs.get(anchor):
+            return found
+    raise AssertionError(f"{page} has no {anchor}")
 
 
 def figures(says: str) -> list[str]:

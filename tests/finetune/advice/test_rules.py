@@ -37,6 +37,7 @@ def facts(weights: int | None = 7 * 10**9, gib: float = 80, shape: Shape | None 
         shape=shape,
         placements=(),
         others=OTHERS,
+        learned="digits_lite",
         watched=("shapes_lite", "books_lite"),
         evaluated=("digits_lite", "shapes_lite", "books_lite"),
         sizes=sizes(weights) if weights else None,
@@ -108,15 +109,28 @@ def test_the_regulariser_follows_from_the_way_to_train_and_the_data(known: Facts
 
 
 @pytest.mark.parametrize(
-    ("examples", "epochs", "every"),
+    ("examples", "epochs", "every", "saves"),
     # 3 epochs of 1,000 / 0.7 examples in steps of 32 are 134 steps: ten looks are one every 13. One of 100,000 / 0.7
-    # are 4,465: one every 50.
-    [(1000, 3, 13), (100_000, 1, 50), (None, 1, 50)],
+    # are 4,465: one every 50. A sixth of them, rounded up, is between two checkpoints.
+    [(1000, 3, 13, 23), (100_000, 1, 50, 745), (None, 1, 50, "epoch")],
 )
-def test_epochs_and_looks_follow_from_the_number_of_examples(examples: int | None, epochs: int, every: int) -> None:
+def test_epochs_looks_and_saves_follow_from_the_number_of_examples(
+    examples: int | None, epochs: int, every: int, saves: int | str
+) -> None:
     found = advised(facts(shape=replace(NARROW, examples=examples)))
     assert found["epochs"] == epochs
-    assert found["probe"] == {"tasks": ["shapes_lite", "books_lite"], "every": every, "stop": 4.0}
+    watched = {"tasks": ["digits_lite", "shapes_lite", "books_lite"], "learn": "digits_lite"}
+    assert found["probe"] == {**watched, "every": every, "stop": 4.0}
+    assert found["save"] == {"every": saves, "keep": "best"}
+
+
+def test_no_checkpoint_is_the_best_where_nothing_tells() -> None:
+    """Without a task of the new data's own, and where the user wants no probe."""
+    found = advised(facts(learned=None))
+    assert found["probe"]["tasks"] == ["shapes_lite", "books_lite"] and "save" not in found
+    assert "save" not in advised(facts(), "probe=null")
+    assert advised(facts(), "save.every=7")["save"] == {"every": 7, "keep": "best"}
+    assert advised(facts(), "save={every: end}")["save"] == {"every": "end"}
 
 
 def test_nothing_is_watched_or_evaluated_where_no_data_is_here() -> None:
@@ -129,7 +143,7 @@ def test_what_is_given_decides_what_follows() -> None:
     proposals, fields = propose(facts(gib=200), ["train=llm", "batch.size=16", "probe.stop=2", "seed=3"])
     assert fields["train"] == "llm" and fields["optimiser"]["learning_rate"] == 1e-6
     assert fields["batch"]["size"] == 16 >= fields["batch"]["micro"]
-    assert fields["probe"] == {"tasks": ["shapes_lite", "books_lite"], "every": 50, "stop": 2}
+    assert fields["probe"]["every"] == 50 and fields["probe"]["stop"] == 2
     assert fields["seed"] == 3
     told = {one.field: (one.given, one.replaced) for one in proposals}
     assert told["train"] == (("train=llm",), True)

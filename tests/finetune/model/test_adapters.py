@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from emt_core.errors import UserError
-from emt_tasks.models import loading
+from emt_tasks.models.adapters import load_adapter
 from finetune.model.adapters import adapted_weights, add_lora, merged_state, trained_base_names
 from finetune.model.building import make_trainable, trained_by_part
 from finetune.model.parts import find_parts
@@ -109,7 +109,7 @@ def test_what_was_trained_is_merged_and_stored(family: str, dtype: torch.dtype, 
     with torch.no_grad():
         live = model(input_ids=TOKENS).logits
         model.save_pretrained(tmp_path)
-        loaded = loading.load_adapter(build(family, dtype), str(tmp_path)).eval()
+        loaded = load_adapter(build(family, dtype), str(tmp_path)).eval()
         torch.testing.assert_close(loaded(input_ids=TOKENS).logits, live)
         plain = build(family)
         assert (plain(input_ids=TOKENS).logits - live).abs().max() > 0.05

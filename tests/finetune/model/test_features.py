@@ -17,11 +17,11 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from emt_tasks.models.parts import vision_tower
+from emt_tasks.models.per_image import can_be_cached, describe
 from finetune.data.conversations import TrainingExample, Turn
-from finetune.model import features
 from finetune.model.building import keep_statistics, make_collator
 from finetune.model.feature_store import FeatureStore
-from finetune.model.features import cached_tower, can_be_cached
+from finetune.model.features import cached_tower
 from finetune.recipes.files import read
 from finetune.training.loss import answer_losses
 from finetune.training.run import finetune
@@ -149,7 +149,7 @@ def test_a_tower_whose_rows_are_not_images_runs_as_ever(tmp_path: Path) -> None:
         for _ in range(2):
             mixed(tower(torch.ones(2, 3))).sum().backward()
     assert counts.reason == "a tensor of shape (3,) for 2 images"
-    assert "run for every batch" in features.describe_features(counts)
+    assert "run for every batch" in describe(counts, "the feature cache")
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:

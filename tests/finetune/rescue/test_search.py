@@ -92,20 +92,6 @@ def test_the_largest_of_what_changed_is_found_where_it_learns_more():
     assert best.merge.sparse == SPARSE[1]
 
 
-def test_standard_errors_by_hand():
-    """Of 4 documents one is gained: mean 1/4, variance 3 · (1/4)² + (3/4)² over 3 = 1/4, error ½ / √4 = 1/4.
-
-    The candidate gained ½, so a quarter is a half of it, and its error a half too. Both other tasks lose one of four.
-    """
-    base = {"new": np.zeros(4), "old": np.ones(4), "older": np.ones(4)}
-    aim = Aim("new", 0.5, {"old": 0.1, "older": 0.1}, base)
-    lost = np.array([1.0, 1, 1, 0])
-    trial = weigh(Merge(0.3), {"new": np.array([1.0, 0, 0, 0]), "old": lost, "older": lost}, aim)
-    assert trial.learned_error == pytest.approx(0.5)
-    assert trial.drop == pytest.approx(0.25)
-    assert trial.drop_error == pytest.approx((0.25**2 + 0.25**2) ** 0.5 / 2)
-
-
 def test_of_what_learned_about_as_much_the_safest_is_chosen():
     """1 of 100 documents lost by all three: more of the base is safer; a tenth less learned is too much to give."""
     found = [Trial(Merge(share), 100, learned, -0.01, {}) for share, learned in ((0.7, 1.0), (0.8, 0.96), (0.9, 0.9))]
@@ -130,3 +116,11 @@ def test_a_merge_in_words():
     assert str(Merge(0.35)) == "0.35 of the base"
     assert str(Merge(0.0, sparse=Sparse("ties", 0.1))) == "0.00 of the base, the largest 10 % of what changed (TIES)"
     assert str(Merge(0.35, {"vision": 1.0, "llm": 0.0})) == "0.35 of the base, 0.00 of its llm, 1.00 of its vision"
+
+
+def test_a_merge_of_an_adapter_in_words():
+    """What is left of the base's share is the adapter's scale."""
+    assert Merge(0.35).as_scale() == "the adapter scaled by 0.65"
+    assert Merge(0.35, {"llm": 0.0}).as_scale() == "the adapter scaled by 0.65, by 1.00 in llm"
+    both = Merge(0.0, sparse=Sparse("dare", 0.1)).as_scale()
+    assert both == "the adapter scaled by 1.00, a random 10 % of what changed (DARE)"

@@ -62,7 +62,7 @@ def trained(recipe_file: Callable[..., str], request: pytest.FixtureRequest) -> 
 def test_an_adapter_loads_with_peft_and_with_our_model(trained: Trained, tmp_path: Path) -> None:
     from peft import PeftModel
 
-    from emt_tasks.models.loading import load_adapter
+    from emt_tasks.models.adapters import load_adapter
 
     folder = tmp_path / "adapter"
     save_checkpoint(folder, trained.model, trained.processor)

@@ -40,16 +40,11 @@ class Model(nn.Module):
         return SimpleNamespace(logits=self.head(features))
 
 
-def collator(examples, images, sources):
-    """Each example is the words of its answer: the first place is the prompt's last, and even at first."""
-    rows = [example.answer for example in examples]
+def answers(*rows: tuple[int, ...]) -> TrainingBatch:
+    """Answers' words; the first place is the prompt's last, and words are at even odds at first."""
     width = max(map(len, rows))
     labels = torch.tensor([[*row, *[IGNORED] * (width - len(row))] for row in rows])
-    return TrainingBatch({"features": torch.zeros(len(rows), width, 2)}, labels, torch.tensor(sources))
-
-
-def example(*answer):
-    return SimpleNamespace(answer=answer, image_count=0, length=len(answer), load_images=list)
+    return TrainingBatch({"features": torch.zeros(len(rows), width, 2)}, labels, torch.zeros(len(rows)).long())
 
 
 def test_by_hand():
@@ -58,7 +53,7 @@ def test_by_hand():
     KL = ½ ln(0.5 / 0.8) + ½ ln(0.5 / 0.2) at every place; the distributions are 0.3 apart; the new answers' word gains.
     """
     model = Model()
-    probe = FixedProbe({"task": [example(0), example(0, 1), example(1, 1)]}, model, model.head, collator, [0], 2)
+    probe = FixedProbe({"task": [answers((0,), (0, 1)), answers((1, 1))]}, model, model.head, [0])
     (still,) = probe.measure(model).values()
     assert max(still.kl, still.shift, abs(still.bias)) < 1e-6  # 16 bits do not count as a divergence
     handle = model.head.register_forward_hook(lambda _module, _inputs, logits: logits + torch.tensor([log(4), 0.0]))
@@ -71,11 +66,11 @@ def test_by_hand():
 
 def test_without_new_answers_there_is_no_bias():
     model = Model()
-    assert FixedProbe({"task": [example(0)]}, model, model.head, collator, [], 2).measure(model)["task"].bias is None
+    assert FixedProbe({"task": [answers((0,))]}, model, model.head, []).measure(model)["task"].bias is None
 
 
 def test_the_first_tokens_of_answers():
-    assert first_tokens([collator([example(1, 0), example(0), example(1)], [], [0, 0, 0])]) == [1, 0, 1]
+    assert first_tokens([answers((1, 0), (0,), (1,))]) == [1, 0, 1]
 
 
 @pytest.mark.parametrize("architecture", sorted(tiny_checkpoints.ARCHITECTURES))
@@ -207,44 +202,37 @@ def test_a_checkpoint_saved_at_the_last_moment_is_scored_when_the_run_resumes(re
     assert standings[0] == standings[1]
 
 
-def test_the_probe_s_prompts_are_those_of_an_evaluation(recipe_file, tiny_llava):
-    """Token by token, and pixel by pixel; the answers are those that the model writes."""
+@pytest.mark.parametrize("architecture", sorted(tiny_checkpoints.ARCHITECTURES))
+def test_the_probe_is_what_an_evaluation_asks_and_the_base_writes(architecture, tiny, recipe_file):
+    """Token by token: each token of the answer is the likeliest one behind those before it; 16 of them at most."""
     from accelerate import Accelerator
 
-    from emt_tasks.models.documents import Request
     from emt_tasks.models.vlm import EmtVLM
-    from finetune.data.collate import in_batches
     from finetune.model import building
     from finetune.training.evaluation import LiveSample
+    from finetune.training.loss import answer_logits
 
-    recipe = read(recipe_file())
+    recipe = read(recipe_file(model=str(tiny(architecture))))
     processor = building.load_processor(recipe)
     model, _ = building.load_model(recipe, torch.device("cpu"))
-    live = LiveSample(["emt_mnist"], 3, processor, Accelerator(cpu=True), 4)
-    answers = live.answers(model, {"emt_mnist": range(3)})
-    examples = live.examples(answers)["emt_mnist"]
+    model.eval()
     collator = building.make_collator(model, processor)
+    live = LiveSample(["emt_mnist"], 3, processor, Accelerator(cpu=True), 4, collator)
+    (batch,) = live.batches(model, 2)["emt_mnist"]
+    labels = batch.labels[batch.labels != IGNORED]
+    assert ((batch.labels != IGNORED).sum(-1) <= MOST).all() and len(labels) > 2
+    with torch.no_grad():
+        logits = answer_logits(model, model.get_output_embeddings(), batch)
+    assert torch.equal(logits.argmax(-1), labels)
     lm = EmtVLM.from_model(model, processor)
     lm.task_dict = live._sampled.documents_by_task
-    for place, one in enumerate(examples):
-        (batch,) = in_batches([one], collator, 1)
-        request: Request = live._sampled.requests("emt_mnist", [place])[0]
-        (asked,) = lm.prepare([request], "right", [0])
-        prompt = asked.inputs["input_ids"][0]
-        assert torch.equal(batch.inputs["input_ids"][0, : len(prompt)], prompt)
-        assert torch.equal(batch.inputs["pixel_values"], asked.inputs["pixel_values"])
-        answer = batch.inputs["input_ids"][0, len(prompt) :]
-        said = processor.tokenizer.decode(answer, skip_special_tokens=True)
-        assert said.strip() == answers["emt_mnist"][place].strip()  # random tokens: a space may be split otherwise
-
-
-def test_only_the_first_tokens_of_a_long_answer_count():
-    """16 tokens at even odds, and then words that the model no longer says."""
-    model = Model()
-    probe = FixedProbe({"task": [example(*[0] * 40)]}, model, model.head, collator, [0], 2)
-    ((kept,),) = probe._kept.values()
-    assert kept.base.shape == (MOST, 2)
-    assert first_tokens([kept.batch]) == [0]
+    (asked,) = lm.prepare(live._sampled.requests("emt_mnist", range(2)), "right", [0, 1])
+    for ours, theirs, mask in zip(
+        batch.inputs["input_ids"], asked.inputs["input_ids"], asked.inputs["attention_mask"].bool(), strict=True
+    ):
+        prompt = theirs[mask]
+        assert torch.equal(ours[: len(prompt)], prompt)
+    assert torch.equal(batch.inputs["pixel_values"], asked.inputs["pixel_values"])
 
 
 def test_a_limit_on_training_examples_is_none_on_what_is_watched(recipe_file, tmp_path):
