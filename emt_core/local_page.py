@@ -195,7 +195,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(Answer(why.encode(), status=HTTPStatus.FORBIDDEN))
 
     def _send(self, answer: Answer, policy: str = _DATA_POLICY) -> None:
-        whole = answer.body if isinstance(answer.body, bytes) else None
         self.send_response(answer.status)
         headers = {
             "content-type": answer.kind,
@@ -209,13 +208,27 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.file_name is not None:
             safe = re.sub(r"[^A-Za-z0-9._-]+", "-", answer.file_name).strip(".-") or "download"
             headers["content-disposition"] = f'attachment; filename="{safe}"'
-        if whole is not None:
-            headers["content-length"] = str(len(whole))
-        if whole is None or self.close_connection:
+        if isinstance(answer.body, bytes):
+            headers["content-length"] = str(len(answer.body))
+        else:
+            headers["transfer-encoding"] = "chunked"
+        if self.close_connection:
             headers["connection"] = "close"
-            self.close_connection = True
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        for part in [whole] if whole is not None else answer.body:
-            self.wfile.write(part)  # type: ignore[arg-type]
+        if isinstance(answer.body, bytes):
+            self.wfile.write(answer.body)
+        else:
+            self._send_parts(answer.body)
+
+    def _send_parts(self, parts: Iterable[bytes]) -> None:
+        """Send a body as it is made; if that fails, the browser sees that the end is missing."""
+        try:
+            for part in parts:
+                if part:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\n\r\n")
+        except BaseException:
+            self.close_connection = True
+            raise

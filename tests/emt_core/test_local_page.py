@@ -23,6 +23,8 @@ def answer(request: Request) -> Answer:
         raise UserError("two\nlines")
     if request.path == "/file":
         return Answer(iter([b"a,b\n", b"1,2\n"]), "text/csv", file_name='../we"ird\r\nname é.csv')
+    if request.path == "/breaks":
+        return Answer((b"half" if not part else [][part] for part in range(2)), "text/csv", file_name="half.csv")
     if request.path in ("/echo", "/sent"):
         return as_json([request.method, dict(request.query), request.body.decode()])
     return not_found()
@@ -45,10 +47,12 @@ def ask(
     """Ask with the token, unless the headers say otherwise; a header that is empty is left out."""
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     sent = {"x-emt-token": server.token, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    connection.request(method, path, body, {name: value for name, value in sent.items() if value})
-    found = connection.getresponse()
-    data = found.read()
-    connection.close()
+    try:
+        connection.request(method, path, body, {name: value for name, value in sent.items() if value})
+        found = connection.getresponse()
+        data = found.read()
+    finally:
+        connection.close()
     return found.status, data, {name.lower(): value for name, value in found.getheaders()}
 
 
@@ -138,3 +142,10 @@ def test_a_download_has_an_address_that_works_once(server: LocalPage) -> None:
     assert ask(server, sold("/echo?a=1"), x_emt_token="", host="evil.example:80")[0] == 403
     assert json.loads(ask(server, sold("/echo?a=1"), x_emt_token="")[1]) == ["GET", {"a": "1"}, ""]
     assert ask(server, "/once/", x_emt_token="")[0] == 404
+
+
+def test_a_download_that_breaks_off_is_no_whole_file(server: LocalPage, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(http.client.IncompleteRead):
+        ask(server, "/breaks")
+    assert ask(server, "/echo")[0] == 200
+    assert "emt: the page's request failed: IndexError: list index out of range\n" in capfd.readouterr().err
