@@ -29,8 +29,6 @@ def view_command(
 
     Example: emt view emt-check
     """
-    # polars' allocator would keep what was freed; its own settings but for this, and only if nobody has others.
-    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
     # On a large machine polars would buffer for each of its cores; a page is as fast with a few.
     os.environ.setdefault("POLARS_MAX_THREADS", str(min(4, os.cpu_count() or 1)))
     # Imported here, since polars and scipy take a second to load, and --help would wait.
