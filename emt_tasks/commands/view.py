@@ -29,6 +29,8 @@ def view_command(
 
     Example: emt view emt-check
     """
+    # What is freed after an index is given back in seconds; at once, each search would pay for it again.
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:3000")
     # On a large machine polars would buffer for each of its cores; a page is as fast with a few.
     os.environ.setdefault("POLARS_MAX_THREADS", str(min(4, os.cpu_count() or 1)))
     # Imported here, since polars and scipy take a second to load, and --help would wait.
