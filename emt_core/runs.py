@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,14 @@ def is_run(path: Path) -> bool:
 class Task:
     """One task of a run, as the results file describes it.
 
-    `config` is the resolved YAML config; `metrics` and `filters` are names, in the
-    results' order; `original` and `effective` count the documents before and after the limit. `look` says where the
-    task of a sequential check stands; None for all others.
+    `file` holds its samples, as lmms-eval logs them; those of another harness's run are written there by `write` when
+    they are first asked for, and errors name their `source`. `config` is the resolved YAML config; `metrics` and
+    `filters` are names, in the results' order; `original` and `effective` count the documents before and after the
+    limit. `look` says where the task of a sequential check stands; None for all others.
     """
 
     name: str
-    samples: Path
+    file: Path
     version: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
@@ -63,6 +64,20 @@ class Task:
     original: int | None = None
     effective: int | None = None
     look: Look | None = None
+    source: Path | None = None
+    write: Callable[[Path], None] | None = None
+
+    @property
+    def samples(self) -> Path:
+        """The samples file, written now if it has to be."""
+        if self.write is not None and not self.file.is_file():
+            self.write(self.file)
+        return self.file
+
+    @property
+    def shown(self) -> Path:
+        """The file that a user knows the samples by."""
+        return self.source or self.file
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -73,10 +88,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One output of lmms-eval for one model: a results file and one samples file for each task.
+    """One output of a harness for one model: its tasks' scores, sample by sample.
 
-    `name` is the model's, fit to publish: no path. `results` is the results file's content, checked; `groups` gives
-    the tasks of each group, sub-groups resolved.
+    `path` is lmms-eval's results file, or what another harness wrote. `name` is the model's, fit to publish: no path.
+    `results` is the results file's content, checked; `groups` gives the tasks of each group, sub-groups resolved.
     """
 
     path: Path
@@ -88,7 +103,7 @@ class Run:
     @property
     def stamp(self) -> str:
         """The time stamp that lmms-eval puts before each file's name."""
-        return self.path.name[: -len("_results.json")]
+        return self.path.name.removesuffix("_results.json")
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -125,18 +140,28 @@ def tell_apart(*runs: Run) -> tuple[Run, ...]:
 
 
 def read_run(path: Path) -> Run:
-    """Read the run in a folder, in its only subfolder with a run, or of a given results file.
+    """Read the run in a folder, in its only subfolder with a run, or of a given results file; of any known harness.
 
     Raises:
         UserError: there is no run, more than one, a faulty results file, or one without its samples.
     """
+    if not is_lmms_eval(path):
+        # Imported here: the formats build on this module.
+        from emt_core.formats.known import read_other
+
+        return read_other(path)
     file = _find_results(path)
     results, raw = read_results(file)
     stamp = file.name[: -len("_results.json")]
     tasks = {name: _task(name, stamp, file.parent, results, raw) for name in _task_names(file, results)}
     _check_samples(file, stamp, tasks)
     name = public_name(results.model_name) if results.model_name else public_folder(file.parent)
-    return Run(path=file, name=name, tasks=tasks, groups=_groups(results, tasks), results=raw)
+    return Run(path=file, name=name, tasks=tasks, groups=leaf_groups(results.group_subtasks or {}, tasks), results=raw)
+
+
+def is_lmms_eval(path: Path) -> bool:
+    """Whether lmms-eval wrote this, all of it or in part."""
+    return run_file(path) is not None if path.is_file() else path.is_dir() and bool(run_files(path))
 
 
 def _find_results(path: Path) -> Path:
@@ -144,8 +169,6 @@ def _find_results(path: Path) -> Path:
         if _RESULTS.fullmatch(path.name):
             return path
         raise UserError(f"{path} is not an lmms-eval results file: expected a folder or TIMESTAMP_results.json")
-    if not path.is_dir():
-        raise UserError(f"{path} does not exist: expected an lmms-eval output folder")
     found = sorted(path.rglob("*_results.json"))
     folders = sorted({file.parent for file in found})
     if len(folders) > 1:
@@ -156,10 +179,8 @@ def _find_results(path: Path) -> Path:
         stamps = " and ".join(file.name[: -len("_results.json")] for file in found)
         raise UserError(f"{folders[0]} contains {len(found)} runs, {stamps}: choose one file, such as {found[-1]}")
     if not found:
-        orphan = next(iter(sorted(path.rglob("*_samples_*.jsonl"))), None)
-        if orphan is not None:
-            raise UserError(f"{orphan} has no results file beside it: the run did not finish; run lmms-eval again")
-        raise UserError(f"{path} contains no lmms-eval run: found no *_results.json in it or below it")
+        orphan = min(path.rglob("*_samples_*.jsonl"))
+        raise UserError(f"{orphan} has no results file beside it: the run did not finish; run lmms-eval again")
     return found[0]
 
 
@@ -180,7 +201,7 @@ def _task(name: str, stamp: str, folder: Path, results: Results, raw: Mapping[st
     look = counts.look
     return Task(
         name=name,
-        samples=folder / f"{stamp}_samples_{name}.jsonl",
+        file=folder / f"{stamp}_samples_{name}.jsonl",
         version=None if version is None else str(version),
         config=(raw.get("configs") or {}).get(name) or {},
         metrics=tuple(dict.fromkeys(metric for metric, _ in scores)),
@@ -192,28 +213,27 @@ def _task(name: str, stamp: str, folder: Path, results: Results, raw: Mapping[st
     )
 
 
-def _groups(results: Results, tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
-    """Return the tasks below each group, through its sub-groups, sorted."""
-    children = {name: below or [] for name, below in (results.group_subtasks or {}).items()}
+def leaf_groups(children: Mapping[str, Sequence[str] | None], tasks: Container[str]) -> dict[str, tuple[str, ...]]:
+    """Return the tasks below each group, through its sub-groups, sorted; `children` has what is right below each."""
 
     def leaves(name: str, seen: frozenset[str]) -> set[str]:
         if name in tasks:
             return {name}
         if name in seen:
             return set()
-        return {leaf for child in children.get(name, ()) for leaf in leaves(child, seen | {name})}
+        return {leaf for child in children.get(name) or () for leaf in leaves(child, seen | {name})}
 
     groups = {name: tuple(sorted(leaves(name, frozenset()))) for name in sorted(children) if name not in tasks}
     return {name: members for name, members in groups.items() if members}
 
 
 def _check_samples(file: Path, stamp: str, tasks: Mapping[str, Task]) -> None:
-    missing = [task.name for task in tasks.values() if not task.samples.is_file()]
+    missing = [task.name for task in tasks.values() if not task.file.is_file()]
     if len(missing) == len(tasks):
         raise UserError(f"{file} has no samples beside it: run lmms-eval again with --log_samples")
     if missing:
-        raise UserError(f"{tasks[missing[0]].samples} is missing: {len(missing)} of {len(tasks)} tasks have no samples")
-    known = {task.samples.name for task in tasks.values()}
+        raise UserError(f"{tasks[missing[0]].file} is missing: {len(missing)} of {len(tasks)} tasks have no samples")
+    known = {task.file.name for task in tasks.values()}
     for extra in sorted(file.parent.glob(f"{stamp}_samples_*.jsonl")):
         if extra.name not in known:
             raise UserError(f"{extra} belongs to no task of {file.name}: found samples without results")

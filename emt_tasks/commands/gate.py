@@ -38,7 +38,11 @@ gate = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_co
 @gate.command(name="gate", context_settings={"help_option_names": ["-h", "--help"]})
 def gate_command(
     base: Annotated[
-        Path | None, typer.Argument(help="The run of the model before fine-tuning: a folder or its results file.")
+        Path | None,
+        typer.Argument(
+            help="The run of the model before fine-tuning: a folder or its results file; of lmms-eval, another harness "
+            "or a table of scores."
+        ),
     ] = None,
     candidate: Annotated[Path | None, typer.Argument(help="The run of the model after fine-tuning.")] = None,
     margin: MarginOption = None,

@@ -65,7 +65,8 @@ judge = typer.Typer(cls=DefaultCommandGroup, pretty_exceptions_enable=False, ric
 )
 def judge_answers(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_JSONL", help="An lmms-eval output folder, or a file of rows.")
+        Path,
+        typer.Argument(metavar="RUN_OR_JSONL", help="The run of lmms-eval or another harness, or a file of rows."),
     ],
     out: Annotated[
         Path, typer.Option("--output", "-o", help="Where the judged copy goes; '-' writes rows to standard output.")

@@ -47,16 +47,19 @@ DEFAULT_TASKS = "forgetting_matrix_lite"
 """What `emt check` evaluates unless told otherwise."""
 
 MarginOption = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        help="Percentage points that a task or quadrant may lose. "
+        help="What a task or quadrant may lose: percentage points, or the metric's own unit where it does not go "
+        "from 0 to 1; or 5%, of the base's score. "
         f"[default: {DEFAULT_MARGIN:g}, and up to {DEFAULT_FAILS_ABOVE:g} fails nobody]"
     ),
 ]
 
 MetricOption = Annotated[
     list[str] | None,
-    typer.Option(help="TASK=NAME: compare a task by another metric; NAME:lower where lower is better."),
+    typer.Option(
+        help="TASK=NAME: compare a task by another metric; NAME:lower where lower is better; NAME:0..10 for its range."
+    ),
 ]
 
 AllowDifferentOption = Annotated[
@@ -116,7 +119,7 @@ AuditOption = Annotated[
 ]
 
 
-def choose_policy(margin: float | None, policy: Path | None) -> Policy:
+def choose_policy(margin: str | None, policy: Path | None) -> Policy:
     """Return the policy of `--margin` or `--policy`, or the default one.
 
     Raises:
@@ -124,11 +127,14 @@ def choose_policy(margin: float | None, policy: Path | None) -> Policy:
     """
     if margin is not None and policy is not None:
         raise UserError("--margin and --policy exclude each other: put the margin in the policy file")
-    if margin is not None and not 0 <= margin < 100:
-        raise UserError(f"--margin {margin:g}: expected percentage points from 0 to below 100")
     if policy is not None:
         return read_policy(policy)
-    return Policy() if margin is None else Policy(margin=margin)
+    if margin is None:
+        return Policy()
+    try:
+        return Policy(margin=margin)
+    except ValueError as error:
+        raise UserError(f"--margin {margin}: expected a number from 0 on, or less than 100 %, such as 5%") from error
 
 
 def split_names(names: str | None) -> list[str] | None:

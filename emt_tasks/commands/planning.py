@@ -15,6 +15,7 @@ from emt_core.runs import Run
 from emt_tasks.tasks.sizes import sizes
 from leaderboards.comparison.matrix import place
 from leaderboards.comparison.samples import data_of, read_samples
+from leaderboards.comparison.scales import find_scale
 from leaderboards.gate.policy import Policy
 from leaderboards.gate.sequential import SequentialRates, simulate_looks
 from leaderboards.gate.simulation import PlannedTask, Rates, scenarios, simulate
@@ -64,7 +65,12 @@ def plan_run(
     placed = place(chosen, matrix)
     found = []
     for task in chosen:
-        frame = read_samples(task, metrics.get(task.name)).frame.drop_nulls("score")
+        samples = read_samples(task, metrics.get(task.name))
+        frame = samples.frame.drop_nulls("score")
+        if not find_scale(samples.metric, [frame["score"]], samples.stated).is_percent:
+            raise UserError(
+                f"--plan: {task.name} is not scored from 0 to 1; with two runs, --self-test says what it asks"
+            )
         together = frame["cluster"].drop_nulls()
         alone = np.ones(frame.height - len(together), dtype=np.int64)
         counted = np.append(alone, together.value_counts()["count"].to_numpy().astype(np.int64))

@@ -34,7 +34,11 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 @report.command(name="report", context_settings=_HELP)
 def report_command(
     base: Annotated[
-        Path, typer.Argument(help="The run of the model before fine-tuning: a folder or its results file.")
+        Path,
+        typer.Argument(
+            help="The run of the model before fine-tuning: a folder or its results file; of lmms-eval, another harness "
+            "or a table of scores."
+        ),
     ],
     candidates: Annotated[
         list[str], typer.Argument(metavar="CANDIDATE...", help="Runs of fine-tuned models, each RUN or RECIPE=RUN.")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from emt_tasks.commands.rescue_output import Search
     from finetune.rescue.merges import Merge
     from finetune.rescue.search import Aim
-    from leaderboards.comparison.forgetting import Comparison
+    from leaderboards.comparison.forgetting import Comparison, TaskComparison
 
 MADE_BY = "emt rescue"
 RESCUED, RUN, FRONTIER, PICTURE, RETRAIN = "rescued", "rescued-run", "frontier.json", "frontier.svg", "retrain.yaml"
@@ -146,7 +146,7 @@ def rescue_command(
     typer.echo(rescue_output.in_a_line(name, kept, after, learn))
     typer.echo(f"Learned against kept, of all merges: {output / PICTURE}", err=True)
     if after.outcome == "forgetting":
-        stop = round(_one_margin(search.aim) or rules.margin, 6)
+        stop = round(100 * min(search.aim.margins.values()), 6)
         typer.echo(retrain(before, wanted, runs or output, learn, stop, search.parts, output / RETRAIN))
     raise typer.Exit(after.exit_code)
 
@@ -273,13 +273,18 @@ def _aim(before: Comparison, learn: str, rules: Policy, samples: Mapping[str, pl
     if gained <= 0:
         raise UserError(f"--learn {learn}: the candidate gained nothing on it, so there is nothing to keep")
     margins = {
-        task.task: rules.limits_of(task.task, task.quadrant, alone=True).margin / 100
+        task.task: rules.limits_of(task.task, task.quadrant, alone=True, base=_accuracy(task)).margin / 100
         for task in before.tasks
         if task.task in samples and task.task != learn
     }
     if not margins:
         raise UserError(f"--tasks: beside {learn} none of them generates answers, so nothing can be seen to be kept")
     return Aim(learn, gained, margins, {task: frame["score"].to_numpy() for task, frame in samples.items()})
+
+
+def _accuracy(task: TaskComparison) -> float | None:
+    """Return the base's accuracy in percent."""
+    return task.scores.base.estimate if task.scores else None
 
 
 def _one_margin(aim: Aim) -> float | None:

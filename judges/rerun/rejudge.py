@@ -8,7 +8,7 @@ import json
 import shutil
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +16,9 @@ from typing import BinaryIO
 from emt_core.errors import UserError, one_line
 from emt_core.files import Row, dump_row, read_rows
 from emt_core.folders import check_folder, mark, replace_made
+from emt_core.formats.known import is_other, read_other
+from emt_core.formats.tables import IDS
+from emt_core.formats.written import write_as_lmms_eval
 from emt_core.runs import run_file, run_files
 from judges.judging import Judge, signature, with_version
 from judges.rerun.aggregate import recompute
@@ -30,12 +33,14 @@ MADE_BY = "emt judge"
 class Work:
     """What to judge: `files` of `source` to judge, and `others` that a run's copy includes unchanged.
 
-    Paths are relative to `source`; a single file of rows is the path `.`.
+    Paths are relative to `source`; a single file of rows is the path `.`. `original` is the run of another harness that
+    `source` was made of, which is never written to either.
     """
 
     source: Path
     files: tuple[Path, ...]
     others: tuple[Path, ...] = ()
+    original: Path | None = None
 
     @property
     def is_run(self) -> bool:
@@ -53,24 +58,34 @@ class Work:
 
 
 def find_work(source: Path, tasks: Iterable[str] = ()) -> Work:
-    """Find what can be rejudged; `tasks` restricts it to some tasks of a run.
+    """Find what can be rejudged; `tasks` restricts it to some tasks of a run, which any known harness may have written.
 
     Raises:
         UserError: there is nothing to judge, or a named task is missing.
     """
+    if not _is_rows(source) and is_other(source):
+        folder = write_as_lmms_eval(read_other(source), {name: name == "accuracy" for name in METRICS})
+        return replace(_find_in_folder(folder, tasks, source), original=source)
     if source.is_file():
         if tasks := list(tasks):
             raise UserError(f"--task {tasks[0]}: {source} is a file of rows; --task chooses among a run's tasks")
         return Work(source, (Path(),))
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder; expected an lmms-eval run or a JSON lines file")
+    return _find_in_folder(source, tasks, source)
+
+
+def _find_in_folder(source: Path, tasks: Iterable[str], shown: Path) -> Work:
+    """Find what can be rejudged in lmms-eval's folder; `shown` is what the user knows it by."""
     samples = {file.path.relative_to(source): file.task for file in run_files(source) if file.task is not None}
     wanted = set(tasks)
     if absent := sorted(wanted - set(samples.values())):
         found = ", ".join(sorted(set(samples.values()))) or "no samples at all"
-        raise UserError(f"--task {absent[0]}: not in {source}; found {found}")
+        raise UserError(f"--task {absent[0]}: not in {shown}; found {found}")
     chosen = [file for file, task in samples.items() if not wanted or task in wanted]
     files = tuple(file for file in chosen if _has_targets(source / file))
+    if not files and shown != source:
+        raise UserError(f"{shown}: no task has both predictions and a target to judge them by")
     if not files:
         raise UserError(
             f"{source}: no *_samples_TASK.jsonl with field 'judge_target'; expected a run of this package's "
@@ -116,9 +131,10 @@ def check_output(work: Work, out: Path, *, overwrite: bool) -> None:
     Raises:
         UserError: `out` exists and `overwrite` is false, or it is the input, in it, or around it.
     """
-    source, target = work.source.resolve(), out.resolve()
+    given = work.original or work.source
+    source, target = given.resolve(), out.resolve()
     if target == source or source in target.parents or target in source.parents:
-        raise UserError(f"-o {out}: overlaps the input {work.source}, which is never written to; choose another place")
+        raise UserError(f"-o {out}: overlaps the input {given}, which is never written to; choose another place")
     if out.exists():
         if not overwrite:
             raise UserError(f"-o {out}: already exists; choose another place or add --overwrite")
@@ -182,6 +198,14 @@ def _resume(lines: BinaryIO) -> Counter[str]:
         end += len(line)
     lines.truncate(end)
     return counts
+
+
+def _is_rows(source: Path) -> bool:
+    """Whether this is a file of plain rows to judge, rather than another harness's run."""
+    if not source.is_file() or source.suffix != ".jsonl":
+        return False
+    first = next((row for _, row in islice(read_rows(source), 1)), {})
+    return set(IDS).isdisjoint(first) or not {"label", "judge_target", "verdict"}.isdisjoint(first)
 
 
 def _has_targets(samples: Path) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
+from leaderboards.comparison.scales import POINTS, Scale
 from leaderboards.statistics import Interval, PairedSample, jensen_shannon, score_bound
 from leaderboards.statistics.interval import normal_quantile
 
@@ -32,7 +33,7 @@ class Flips:
 
 @dataclass(frozen=True, slots=True)
 class ClassComparison:
-    """One class of a task: accuracies in percent, forgetting in percentage points."""
+    """One class of a task: accuracies in percent, forgetting in percentage points, or both in the metric's unit."""
 
     name: str
     n: int
@@ -73,7 +74,9 @@ def count_flips(frame: pl.DataFrame, leaked: Mapping[str, Set[int]] | None = Non
     return Flips(lost.height, gained.height, categories(lost, "candidate"), categories(gained, "base"))
 
 
-def compare_classes(frame: pl.DataFrame, sample: PairedSample, *, level: float = 0.95) -> tuple[ClassComparison, ...]:
+def compare_classes(
+    frame: pl.DataFrame, sample: PairedSample, scale: Scale = POINTS, *, level: float = 0.95
+) -> tuple[ClassComparison, ...]:
     """Compare class by class, worst first; empty if documents have no class or no two share one.
 
     0/1 scores: Tango's score interval; others: Student's t. Neither corrects for the number of classes, nor for
@@ -112,9 +115,9 @@ def compare_classes(frame: pl.DataFrame, sample: PairedSample, *, level: float =
         ClassComparison(
             name=row["class"],
             n=row["n"],
-            base=100 * row["base"],
-            candidate=100 * row["candidate"],
-            forgetting=Interval(row["drop"], row["lower"], row["upper"], row["n"], level, method).scaled(100),
+            base=scale.low + scale.span * row["base"],
+            candidate=scale.low + scale.span * row["candidate"],
+            forgetting=Interval(row["drop"], row["lower"], row["upper"], row["n"], level, method).scaled(scale.span),
         )
         for row in bounds.sort(["drop", "n", "class"], descending=[True, True, False]).iter_rows(named=True)
     )

@@ -1,6 +1,7 @@
 """Forgetting: what a candidate lost compared with its base, per task, group and quadrant.
 
-Rates are in percent, differences in percentage points; every number carries its n and its interval.
+Rates are in percent, differences in percentage points; of a metric that does not go from 0 to 1, both are in its own
+unit, as its scale says. Every number carries its n and its interval.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from leaderboards.comparison.leakage import find_leaked
 from leaderboards.comparison.matrix import QUADRANTS, place
 from leaderboards.comparison.pairing import Excluded, PairedTask, choose_tasks, only_in, pair_task
 from leaderboards.comparison.samples import data_of, number_clusters
+from leaderboards.comparison.scales import POINTS, Scale
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
 from leaderboards.statistics.reliability import Reliability, reliability
 from leaderboards.statistics.sequential import either_side, level_at
@@ -83,6 +85,7 @@ class TaskComparison:
     extremes: tuple[PairedSample, PairedSample] | None = None
     data: str = ""
     calibration: tuple[Reliability, Reliability] | None = None
+    scale: Scale = POINTS
     look: Look | None = None
 
 
@@ -99,6 +102,7 @@ class GroupComparison:
     sample: MeanOfSamples
     scores: Scores
     extremes: tuple[MeanOfSamples, MeanOfSamples] | None = None
+    scale: Scale = POINTS
     look: Look | None = None
 
 
@@ -120,6 +124,14 @@ class Comparison:
     only_candidate: tuple[str, ...]
     differences: tuple[Difference, ...] = ()
     allowed: tuple[str, ...] = ()
+
+    @property
+    def without_mean(self) -> tuple[str, ...]:
+        """The quadrants and groups whose tasks are scored on unlike scales: a mean would mean nothing."""
+        scales = {task.task: task.scale for task in self.tasks}
+        of_quadrants = ((name, [t.task for t in self.tasks if t.quadrant == name]) for name in QUADRANTS)
+        named = [*of_quadrants, *self.base.groups.items()]
+        return tuple(name for name, members in named if len({scales[task] for task in members if task in scales}) > 1)
 
 
 def compare(
@@ -210,7 +222,9 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         documents=paired.documents,
         excluded=paired.excluded,
         sample=sample,
-        scores=_scores(sample, *(encoder_samples or (None, None)), look=paired.look) if sample else None,
+        scores=_scores(sample, *(encoder_samples or (None, None)), scale=paired.scale, look=paired.look)
+        if sample
+        else None,
         p_value=change[0] if change else None,
         adjusted_p_value=None,
         test=change[1] if change else None,
@@ -218,9 +232,10 @@ def _compare_task(paired: PairedTask, quadrant: str | None, finetuned_on: str | 
         leakage=_leakage(frame, leaked) if leaked else None,
         distracted=_distracted(frame),
         drift=measure_drift(frame) if paired.judged else None,
-        classes=compare_classes(frame, sample) if sample else (),
+        classes=compare_classes(frame, sample, paired.scale) if sample else (),
         encoder_samples=encoder_samples,
         calibration=_calibration(frame),
+        scale=paired.scale,
         look=paired.look,
     )
 
@@ -265,16 +280,18 @@ def _scores(
     with_candidate: PairedSample | MeanOfSamples | None = None,
     with_base: PairedSample | MeanOfSamples | None = None,
     *,
+    scale: Scale = POINTS,
     look: Look | None = None,
 ) -> Scores:
+    span, low = scale.span, scale.low
     return Scores(
-        base=sample.accuracy("base").scaled(100),
-        candidate=sample.accuracy("candidate").scaled(100),
-        forgetting=_drop(sample, look).scaled(100),
-        retention=sample.retention().scaled(100),
-        encoder=with_candidate.accuracy("base").scaled(100) if with_candidate else None,
-        encoder_gap=with_candidate.drop().scaled(100) if with_candidate else None,
-        encoder_gap_base=with_base.drop().scaled(100) if with_base else None,
+        base=sample.accuracy("base").scaled(span).shifted(low),
+        candidate=sample.accuracy("candidate").scaled(span).shifted(low),
+        forgetting=_drop(sample, look).scaled(span),
+        retention=sample.retention(origin=scale.origin).scaled(100),
+        encoder=with_candidate.accuracy("base").scaled(span).shifted(low) if with_candidate else None,
+        encoder_gap=with_candidate.drop().scaled(span) if with_candidate else None,
+        encoder_gap_base=with_base.drop().scaled(span) if with_base else None,
     )
 
 
@@ -311,9 +328,9 @@ def _adjust(tasks: list[TaskComparison]) -> tuple[TaskComparison, ...]:
 def _compare_groups(
     groups: Iterable[tuple[str, tuple[str, ...]]], tasks: tuple[TaskComparison, ...]
 ) -> tuple[GroupComparison, ...]:
-    """Average each group's tasks; groups without a compared task are left out."""
+    """Average each group's tasks; groups without a compared task, or with unlike scales, are left out."""
     members = ((name, [task for task in tasks if task.task in wanted and task.sample]) for name, wanted in groups)
-    return tuple(average(name, parts) for name, parts in members if parts)
+    return tuple(average(name, parts) for name, parts in members if len({task.scale for task in parts}) == 1)
 
 
 def average(name: str, parts: Sequence[TaskComparison], mean: type[MeanOfSamples] = MeanOfSamples) -> GroupComparison:
@@ -331,6 +348,6 @@ def average(name: str, parts: Sequence[TaskComparison], mean: type[MeanOfSamples
         worst, best = (mean(tuple(pair[side] for pair in sides), data) for side in (0, 1))
         extremes = worst, best
     look = min((task.look for task in parts if task.look), key=lambda look: look.number, default=None)
-    return GroupComparison(
-        name, tuple(task.task for task in parts), sample.n, sample, _scores(sample, *pairs, look=look), extremes, look
-    )
+    names, scale = tuple(task.task for task in parts), parts[0].scale
+    scores = _scores(sample, *pairs, scale=scale, look=look)
+    return GroupComparison(name, names, sample.n, sample, scores, extremes, scale, look)

@@ -66,7 +66,7 @@ def plain(task: str) -> str:
 def _declared(task: Task) -> str | None:
     quadrant = task.metadata.get("quadrant")
     if quadrant is not None and quadrant not in QUADRANTS:
-        raise UserError(f"{task.samples}: task {task.name} names the quadrant {quadrant!r}; expected {_LISTED}")
+        raise UserError(f"{task.shown}: task {task.name} names the quadrant {quadrant!r}; expected {_LISTED}")
     return quadrant
 
 

@@ -17,7 +17,9 @@ from emt_core.public_names import public_name
 from emt_core.runs import Run, Task
 from judges.verdict import JUDGED_BY
 from leaderboards.comparison.alike import FLAG, Difference, accept, compare_judges, shown
+from leaderboards.comparison.metrics import label
 from leaderboards.comparison.samples import Samples, read_samples
+from leaderboards.comparison.scales import POINTS, Scale, find_scale
 
 PROMPT_FIELDS = (
     "doc_to_text",
@@ -59,7 +61,8 @@ class PairedTask:
     label, for documents that both runs scored; `encoder_score`, null where the encoder was not given or has none.
     `documents` counts all documents of either run, `paired` those in the frame. `differences` holds what is not alike
     in this task, `one_sided` the documents that one run alone scored: `doc_id`, `cluster` and both scores, one of them
-    null. `look` is where the task stands if one of the runs may have ended early: then its documents are compared.
+    null. All scores are those on `scale`, from 0 to 1 but for a metric whose range is not known. `look` is where the
+    task stands if one of the runs may have ended early: then its documents are compared.
     """
 
     task: str
@@ -72,6 +75,7 @@ class PairedTask:
     frame: pl.DataFrame
     one_sided: pl.DataFrame
     differences: tuple[Difference, ...] = ()
+    scale: Scale = POINTS
     look: Look | None = None
 
     @property
@@ -114,14 +118,18 @@ def pair_task(
     differences += _compare_texts(task, left, right, allow)
     differences += _compare_judges(task, left, right, allow)
     joined = _join(left, right)
+    sides = [left.frame["score"], right.frame["score"]]
     if encoder is not None and task in encoder.tasks:
         reference = read_samples(encoder.tasks[task], metric or left.metric)
         # The encoder is not prompted as an MLLM is; that its documents are the same is all that can be asked.
         list(_compare_texts(task, left, reference, ("prompt",)))
         scores = reference.frame.select("doc_id", encoder_score="score")
         joined = joined.join(scores, on="doc_id", how="left", maintain_order="left")
+        sides.append(reference.frame["score"])
     else:
         joined = joined.with_columns(encoder_score=pl.lit(None, pl.Float64))
+    scale = find_scale(label(left.metric), sides, left.stated, drops=_drops(joined))
+    joined = _placed(joined, scale, left.stated)
     excluded, documents = (
         _count_excluded(joined, left, right, expected),
         max(joined.height, expected or 0),
@@ -131,7 +139,7 @@ def pair_task(
         joined = joined.filter(~pl.col("doc_id").is_in(sorted(without)))
         documents -= before - joined.height
     known = joined.select("base_score", "candidate_score").select(pl.sum_horizontal(pl.all().is_not_null()))
-    frame, one_sided = (joined.filter(known.to_series() == sides) for sides in (2, 1))
+    frame, one_sided = (joined.filter(known.to_series() == scored) for scored in (2, 1))
     return PairedTask(
         task=task,
         base=first,
@@ -143,8 +151,35 @@ def pair_task(
         frame=frame.drop("base_unscored", "candidate_unscored"),
         differences=accept(differences, allow),
         one_sided=one_sided.select("doc_id", "cluster", "base_score", "candidate_score"),
+        scale=scale,
         look=look,
     )
+
+
+def _drops(joined: pl.DataFrame) -> Iterator[pl.Series]:
+    """Yield the differences of scores that are tested; none if one run alone scored a document, which may be any."""
+    if joined.select(pl.col("base_score").is_null() != pl.col("candidate_score").is_null()).to_series().any():
+        return
+    for one, other in (("base", "candidate"), ("encoder", "base"), ("encoder", "candidate")):
+        yield joined[f"{one}_score"] - joined[f"{other}_score"]
+
+
+def _placed(joined: pl.DataFrame, scale: Scale, stated: tuple[float, float] | None) -> pl.DataFrame:
+    """Return the scores on the scale; of a metric that is not from 0 to 1, only the highest score is "correct"."""
+    if scale.is_percent:
+        return joined
+    highest = scale.low + scale.reach if stated is None else stated[1]
+    right = {side: pl.col(f"{side}_score") >= highest for side in ("base", "candidate")}
+    placed = (scale.placed(pl.col(f"{side}_score")).alias(f"{side}_score") for side in ("base", "candidate", "encoder"))
+    return joined.with_columns(
+        pl.when(pl.col(f"{side}_category") == "unscored")
+        .then(pl.lit("unscored"))
+        .when(best)
+        .then(pl.lit("correct"))
+        .otherwise(pl.lit("incorrect"))
+        .alias(f"{side}_category")
+        for side, best in right.items()
+    ).with_columns(placed)
 
 
 def _earlier(one: Look | None, other: Look | None) -> Look | None:

@@ -14,13 +14,15 @@ from emt_core.public_names import public_judge
 from emt_core.runs import Run, Task
 from judges.verdict import ERRORS
 from leaderboards.comparison.matrix import QUADRANTS, place
+from leaderboards.comparison.metrics import label
 from leaderboards.comparison.samples import data_of, number_clusters, read_samples
+from leaderboards.comparison.scales import POINTS, Scale, find_scale
 from leaderboards.statistics import Interval, design_effect, mean_covariance, mean_interval, mean_of_intervals
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSummary:
-    """One task of one run: rates in percent.
+    """One task of one run: rates in percent, the mean of a metric that is not from 0 to 1 in its own unit.
 
     `n` counts the scored samples, `unscored` the others; `errors` has each kind of error's rate, and is empty if
     the task logs no verdicts. `accuracy` is None if no sample was scored.
@@ -34,6 +36,7 @@ class TaskSummary:
     unscored: int
     accuracy: Interval | None
     errors: Mapping[str, Interval]
+    scale: Scale = POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def _summarise_task(task: Task, quadrant: str | None, metric: str | None) -> Tas
     scored = samples.frame.filter(~pl.col("unscored"))
     clusters = number_clusters(scored)
     categories = scored["category"]
+    scale = find_scale(label(samples.metric), [scored["score"]], samples.stated)
     return TaskSummary(
         task=task,
         quadrant=quadrant,
@@ -95,17 +99,18 @@ def _summarise_task(task: Task, quadrant: str | None, metric: str | None) -> Tas
         judges=tuple(sorted(map(public_judge, samples.judges))),
         n=scored.height,
         unscored=samples.frame.height - scored.height,
-        accuracy=_mean(scored["score"], clusters),
+        accuracy=_mean(scored.select(scale.placed(pl.col("score"))).to_series(), clusters, scale),
         errors={
             kind: rate
             for kind in (ERRORS if samples.judged else ())
             if (rate := _mean((categories == kind).cast(pl.Float64), clusters)) is not None
         },
+        scale=scale,
     )
 
 
-def _mean(scores: pl.Series, clusters: NDArray[np.int64] | None) -> Interval | None:
-    """Return the mean in percent with its interval; None if there is no score."""
+def _mean(scores: pl.Series, clusters: NDArray[np.int64] | None, scale: Scale = POINTS) -> Interval | None:
+    """Return the mean with its interval, in percent or the scale's unit; None if there is no score."""
     n = len(scores)
     if n == 0:
         return None
@@ -114,7 +119,8 @@ def _mean(scores: pl.Series, clusters: NDArray[np.int64] | None) -> Interval | N
     count = None if clusters is None else int(clusters.max()) + 1
     variance = float(mean_covariance(values[:, None], clusters)[0, 0])
     effect = design_effect(values, clusters)
-    return mean_interval(float(values.mean()), variance, n, binary=binary, clusters=count, effect=effect).scaled(100)
+    mean = mean_interval(float(values.mean()), variance, n, binary=binary, clusters=count, effect=effect)
+    return mean.scaled(scale.span).shifted(scale.low)
 
 
 def _average(groups: Iterable[tuple[str, tuple[str, ...]]], tasks: Iterable[TaskSummary]) -> tuple[GroupSummary, ...]:
@@ -126,7 +132,7 @@ def _average(groups: Iterable[tuple[str, tuple[str, ...]]], tasks: Iterable[Task
             for member in members
             if member in found and (accuracy := found[member].accuracy) is not None
         }
-        if parts:
+        if parts and len({found[member].scale for member in parts}) == 1:
             mean = mean_of_intervals(list(parts.values()), [data_of(found[member].task) for member in parts])
             averaged.append(GroupSummary(name, tuple(parts), mean.n, mean))
     return tuple(averaged)

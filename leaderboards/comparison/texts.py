@@ -18,7 +18,8 @@ Query = Callable[[pl.LazyFrame], pl.LazyFrame]
 def read_texts(task: Task, documents: Iterable[int], more: Mapping[str, pl.DataType] | None = None) -> dict[int, Any]:
     """Return row, input, target and answer of these documents; of several filters, those of the first.
 
-    `row` is None where a sample does not log its row in the data set. `more` names further fields to read.
+    `row` is None where a sample does not log its row in the data set, `document` where its number is its only name.
+    `more` names further fields to read.
     """
     wanted = sorted(documents)
     if not wanted:
@@ -42,7 +43,7 @@ def once_each(frame: pl.DataFrame) -> pl.DataFrame:
 def _fields(task: Task, more: Mapping[str, pl.DataType] | None) -> tuple[dict[str, pl.DataType], Query]:
     """Return what to read of a task's samples, and how the answer is got from it."""
     schema: dict[str, pl.DataType] = {"doc_id": pl.Int64(), "row": pl.Int64()}
-    schema |= {name: pl.String() for name in ("input", "target", "filtered_resps")}
+    schema |= {name: pl.String() for name in ("input", "target", "filtered_resps", "document")}
     first = next((row for _, row in read_rows(task.samples)), {})
     answer = pl.col("filtered_resps")
     if isinstance(first.get("filtered_resps"), list):

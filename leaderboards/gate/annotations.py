@@ -24,7 +24,7 @@ def workflow_commands(results: Sequence[tuple[str, GateResult]]) -> Iterator[str
             if row.verdict == NOT_TESTED:
                 yield _command("warning", f"{name}: {row.name} not tested", row.reason)
             elif row.verdict != "not inferior":
-                said = f"forgetting {bounds(row)} points, {row.allowed}, n = {row.n}: {row.reason}"
+                said = f"forgetting {bounds(row)} {row.unit}, {row.allowed}, n = {row.n}: {row.reason}"
                 yield _command(_KINDS[row.verdict], f"{name}: {row.name}", said)
 
 

@@ -29,8 +29,9 @@ from emt_core.looks import Look
 from leaderboards.comparison.alike import why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
 from leaderboards.comparison.matrix import QUADRANTS
+from leaderboards.comparison.scales import POINTS, Scale
 from leaderboards.gate.needed import Needed, Plan
-from leaderboards.gate.policy import Limits, Policy, check_names
+from leaderboards.gate.policy import Limits, Policy, check_names, check_units
 from leaderboards.gate.untested import Untested, in_short
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm
 from leaderboards.statistics.paired import CORRECTION
@@ -45,7 +46,8 @@ EXIT_CODES: dict[Outcome, int] = {"not inferior": 0, "forgetting": 1, "undecided
 class Unit:
     """One task or quadrant at the gate.
 
-    `margin`, `fails_above` and `drop` are in percentage points; `drop` is the interval that decides, of level 1 − 2α,
+    `margin`, `fails_above`, `drop` and `detectable` are in the `unit` of the scores, percentage points for metrics
+    from 0 to 1; `digits` is how many decimals are worth showing. `drop` is the interval that decides, of level 1 − 2α,
     so that each bound is a one-sided 1 − α bound. `p_not_inferior` and `p_forgetting` are the two tests' p-values,
     `p_forgetting_adjusted` Holm's. `detectable` is the smallest true drop that would be called forgetting with 80 %
     power. `needed` is for units that are undecided. `look` is where a unit stands that may have ended early: then the
@@ -65,6 +67,8 @@ class Unit:
     reason: str
     detectable: float | None = None
     needed: Needed | None = None
+    unit: str = POINTS.unit
+    digits: int = POINTS.digits
     look: Look | None = None
 
     @property
@@ -107,6 +111,7 @@ def decide(comparison: Comparison, policy: Policy | None = None, *, tasks: Itera
     """
     policy = policy or Policy()
     check_names(policy, {*comparison.base.tasks, *comparison.candidate.tasks}, QUADRANTS)
+    check_units(policy, {task.task: task.scale for task in comparison.tasks})
     evidence = [task_evidence(task, comparison, policy) for task in comparison.tasks]
     blocked = {task.name for task in evidence if task.blocked is not None}
     evidence += [_quadrant_evidence(group, blocked, policy) for group in comparison.quadrants if len(group.tasks) > 1]
@@ -151,6 +156,7 @@ class Evidence:
     blocked: str | None
     more_helps: bool = True
     one_sided: int = 0
+    scale: Scale = POINTS
     look: Look | None = None
 
 
@@ -173,6 +179,7 @@ def gather(
     *,
     blocked: str | None = None,
     extremes: tuple[Sample, Sample] | None = None,
+    scale: Scale = POINTS,
     look: Look | None = None,
 ) -> Evidence:
     """Return a unit's evidence, which must hold for both `extremes`.
@@ -181,13 +188,12 @@ def gather(
     """
     more_helps = blocked is None
     if sample is None:
-        return Evidence(
-            name, kind, limits, n, None, None, blocked or "no document was scored by both models", more_helps, 0, look
-        )
-    p_values = _p_values(sample, limits, look)
+        reason = blocked or "no document was scored by both models"
+        return Evidence(name, kind, limits, n, None, None, reason, more_helps, 0, scale, look)
+    p_values = _p_values(sample, limits, scale, look)
     if p_values is None:
         reason = blocked or "too few documents or images to tell how far the scores spread"
-        return Evidence(name, kind, limits, n, sample, None, reason, more_helps, 0, look)
+        return Evidence(name, kind, limits, n, sample, None, reason, more_helps, 0, scale, look)
     if blocked is None and n < policy.minimum_n:
         blocked = f"{n} documents, fewer than the {policy.minimum_n} asked for"
     if blocked is None and (clusters := _fewest_clusters(sample)) < policy.minimum_clusters:
@@ -195,9 +201,9 @@ def gather(
     one_sided = 0
     if extremes is not None:
         one_sided = extremes[0].n - n
-        worst, best = (_p_values(side, limits, look) for side in extremes)
+        worst, best = (_p_values(side, limits, scale, look) for side in extremes)
         p_values = (max(p_values[0], worst[0]), max(p_values[1], best[1])) if worst and best else p_values
-    return Evidence(name, kind, limits, n, sample, p_values, blocked, more_helps, one_sided, look)
+    return Evidence(name, kind, limits, n, sample, p_values, blocked, more_helps, one_sided, scale, look)
 
 
 def judge(evidence: Sequence[Evidence], policy: Policy) -> list[Ruling]:
@@ -218,9 +224,13 @@ def _rule(unit: Evidence, p_adjusted: float | None, alpha: float) -> Ruling:
     elif unit.p_values[0] < alpha:
         outcome, reason = "not inferior", "the drop is shown to be below the margin"
     elif p_adjusted is not None and p_adjusted < alpha:
-        limit = "the margin" if unit.limits.fails_above == unit.limits.margin else f"{unit.limits.fails_above:g}"
+        limit = "the margin" if unit.limits.fails_above == unit.limits.margin else f"{unit.limits.fails_above:.4g}"
         outcome, reason = "forgetting", f"the drop is shown to be above {limit}"
-    elif unit.one_sided and unit.sample and min(_p_values(unit.sample, unit.limits, unit.look) or (1.0,)) < alpha:
+    elif (
+        unit.one_sided
+        and unit.sample
+        and min(_p_values(unit.sample, unit.limits, unit.scale, unit.look) or (1.0,)) < alpha
+    ):
         reason = (
             f"{unit.one_sided} documents that only one run scored could turn it: evaluate or judge them again "
             "(emt judge RUN -o NEW)"
@@ -230,10 +240,10 @@ def _rule(unit: Evidence, p_adjusted: float | None, alpha: float) -> Ruling:
     return Ruling(outcome, reason, p_adjusted)
 
 
-def _p_values(sample: Sample, limits: Limits, look: Look | None) -> tuple[float, float] | None:
+def _p_values(sample: Sample, limits: Limits, scale: Scale, look: Look | None) -> tuple[float, float] | None:
     """Return the p-values of "the drop is below the margin" and of "the drop is above `fails_above`"."""
-    below = sample.p_values(limits.margin / 100)
-    above = below if limits.fails_above == limits.margin else sample.p_values(limits.fails_above / 100)
+    below = sample.p_values(limits.margin / scale.span)
+    above = below if limits.fails_above == limits.margin else sample.p_values(limits.fails_above / scale.span)
     if below is None or above is None:
         return None
     if look is None:
@@ -244,7 +254,8 @@ def _p_values(sample: Sample, limits: Limits, look: Look | None) -> tuple[float,
 def task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) -> Evidence:
     """Return a task's evidence."""
     alone = any(group.name == task.quadrant and len(group.tasks) == 1 for group in comparison.quadrants)
-    limits = policy.limits_of(task.task, task.quadrant, alone=alone)
+    base = task.scores.base.estimate if task.scores else task.scale.reach
+    limits = policy.limits_of(task.task, task.quadrant, alone=alone, scale=task.scale, base=base)
     excluded = 100 * (task.documents - task.n) / task.documents if task.documents else 0.0
     blocked = None
     if excluded > policy.maximum_excluded:
@@ -258,6 +269,7 @@ def task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) 
         policy,
         blocked=blocked,
         extremes=task.extremes,
+        scale=task.scale,
         look=task.look,
     )
 
@@ -265,7 +277,7 @@ def task_evidence(task: TaskComparison, comparison: Comparison, policy: Policy) 
 def _quadrant_evidence(group: GroupComparison, blocked_tasks: Set[str], policy: Policy) -> Evidence:
     blocking = next((task for task in group.tasks if task in blocked_tasks), None)
     blocked = None if blocking is None else f"its task {blocking} cannot be tested"
-    limits = policy.limits_of_quadrant(group.name)
+    limits = policy.limits_of_quadrant(group.name, scale=group.scale, base=group.scores.base.estimate)
     return gather(
         group.name,
         "quadrant",
@@ -275,6 +287,7 @@ def _quadrant_evidence(group: GroupComparison, blocked_tasks: Set[str], policy: 
         policy,
         blocked=blocked,
         extremes=group.extremes,
+        scale=group.scale,
         look=group.look,
     )
 
@@ -287,7 +300,7 @@ def _absent_tasks(comparison: Comparison, policy: Policy, required: Iterable[str
         if task not in compared:
             lacking = [name for name, run in runs.items() if task not in run.tasks]
             where = " and ".join(lacking) + " did not run it" if lacking else "it was left out of the comparison"
-            limits = policy.limits_of(task, None, alone=False)
+            limits = policy.limits_of(task, None, alone=False, base=100.0)
             yield gather(task, "task", limits, 0, None, policy, blocked=f"required, but {where}")
 
 
@@ -299,13 +312,13 @@ def _fewest_clusters(sample: Sample) -> float:
 
 def _unit(evidence: Evidence, ruling: Ruling, policy: Policy, *, tested: int, undecided: int) -> Unit:
     """Return the unit with its ruling; `tested` is the number of units of the gate, `undecided` that of open ones."""
-    sample, limits, look = evidence.sample, evidence.limits, evidence.look
+    sample, limits, scale, look = evidence.sample, evidence.limits, evidence.scale, evidence.look
     drop = detectable = needed = None
     alpha = policy.alpha if look is None else level_at(policy.alpha, look.number, look.of)
     if sample is not None and (bounds := sample.bounds(alpha, correction=CORRECTION)) is not None:
         level, method = 1 - 2 * policy.alpha, f"{sample.method}, corrected{'' if look is None else ', repeated'}"
-        drop = Interval(sample.difference, *bounds, evidence.n, level, method).scaled(100)
-        plan = Plan(sample, limits, policy.alpha, tested, look)
+        drop = Interval(sample.difference, *bounds, evidence.n, level, method).scaled(scale.span)
+        plan = Plan(sample, limits, policy.alpha, tested, scale.span, look)
         detectable = plan.detectable()
         if ruling.outcome == "undecided" and evidence.more_helps:
             needed = plan.needed(undecided, at_least=policy.minimum_n)
@@ -324,5 +337,7 @@ def _unit(evidence: Evidence, ruling: Ruling, policy: Policy, *, tested: int, un
         reason=ruling.reason,
         detectable=detectable,
         needed=needed,
+        unit=scale.unit,
+        digits=scale.digits,
         look=look,
     )

@@ -56,6 +56,7 @@ class Needed:
 class Plan:
     """A unit's tests on a larger sample that spreads like the one at hand; `units` is how many Holm corrects for.
 
+    `span` is the whole range of scores in the unit of the limits.
     At a `look` the tests have less than `alpha`; what is needed is counted at the last look's level.
     """
 
@@ -63,6 +64,7 @@ class Plan:
     limits: Limits
     alpha: float
     units: int
+    span: float = 100.0
     look: Look | None = None
 
     def needed(self, undecided: int, *, at_least: int = 1) -> Needed:
@@ -77,19 +79,19 @@ class Plan:
         return Needed(seen, min(finite, default=None), max(finite) if len(finite) == len(found) else None)
 
     def detectable(self) -> float | None:
-        """Return the smallest true drop, in percentage points, that this sample calls forgetting with `POWER`.
+        """Return the smallest true drop, in the unit of the limits, that this sample calls forgetting with `POWER`.
 
         It must be shown to be above `fails_above`, and must not be shown to be below the margin.
         """
         one, points = np.ones(1), self.limits.margin
         for _ in range(_ROUNDS):  # a larger drop spreads further
-            shown = self._distances(points / 100, _widened(self._level(self.alpha / self.units), POWER), one)
-            passes = self._distances(points / 100, self._level(self.alpha), one)
-            slack = self._distances(points / 100, 1 - POWER, one)
+            shown = self._distances(points / self.span, _widened(self._level(self.alpha / self.units), POWER), one)
+            passes = self._distances(points / self.span, self._level(self.alpha), one)
+            slack = self._distances(points / self.span, 1 - POWER, one)
             if shown is None or passes is None or slack is None:
                 return None
-            above = self.limits.fails_above + 100 * float(shown[0][0])
-            not_below = self.limits.margin + 100 * float(slack[0][0] - passes[1][0])
+            above = self.limits.fails_above + self.span * float(shown[0][0])
+            not_below = self.limits.margin + self.span * float(slack[0][0] - passes[1][0])
             points = max(above, not_below)
         return points
 
@@ -104,7 +106,7 @@ class Plan:
         yield from bounds
         # Between the limits, where either test asks for as many documents, both ask for most.
         above, below = float(distances[0][1][0]), float(distances[1][0][0])
-        margin, fails_above = self.limits.margin / 100, self.limits.fails_above / 100
+        margin, fails_above = self.limits.margin / self.span, self.limits.fails_above / self.span
         hardest = (above * fails_above + below * margin) / (above + below) if above + below else margin
         yield float(np.clip(hardest, *bounds))
 
@@ -122,7 +124,11 @@ class Plan:
             if distances is None:
                 return inf
             below, above = distances
-            clear = drop + above < self.limits.margin / 100 if passes else drop - below > self.limits.fails_above / 100
+            clear = (
+                drop + above < self.limits.margin / self.span
+                if passes
+                else drop - below > self.limits.fails_above / self.span
+            )
             if not clear[-1]:
                 return inf
             first = int(np.argmax(clear))

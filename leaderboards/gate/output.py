@@ -18,6 +18,7 @@ from judges.verdict import DISTRACTED
 from leaderboards.comparison.alike import Difference, why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, Scores, TaskComparison
 from leaderboards.comparison.metrics import label
+from leaderboards.comparison.scales import POINTS
 from leaderboards.gate.decide import GateResult
 from leaderboards.gate.sensitivity import TurningError, turning_errors, weakest
 from leaderboards.gate.table import NOT_TESTED, GateRow, gate_rows
@@ -78,17 +79,28 @@ def print_table(result: GateResult, console: Console) -> None:
     table.add_column("verdict")
     for row in gate_rows(result):
         word, style = MARKS[row.verdict]
-        margin = "" if row.margin is None else f"{row.margin:g}"
+        margin = "" if row.margin is None else f"{row.margin:.4g}"
         cells = _wide_cells(row) if wide else [str(row.n)]
         table.add_row(escape(row.name), *cells, bounds(row), margin, f"[{style}]{word}[/]")
     console.print(table)
-    explained = f"forgetting: percentage points, with one-sided {confidence} bounds{_failing(result)}"
+    explained = f"forgetting: {in_units(result)}, with one-sided {confidence} bounds{_failing(result)}"
     console.print(explained, style="dim", highlight=False)
     # If the output is not a terminal, whoever reads it wraps the lines.
     piped = not console.is_terminal
     for note in (*compared_by(result.comparison), *notes(result)):
         console.print(escape(note), highlight=False, soft_wrap=piped)
     console.print(escape(sentence(result)), highlight=False, soft_wrap=piped, style=MARKS[result.outcome][1])
+
+
+def in_units(result: GateResult) -> str:
+    """Say what drops and margins are counted in: percentage points, or which tasks have another unit."""
+    others: dict[str, list[str]] = {}
+    for unit in result.units:
+        if unit.unit != POINTS.unit:
+            others.setdefault(unit.unit, []).append(unit.name)
+    named = [f"the unit of {unit} on {', '.join(names)}" for unit, names in others.items()]
+    points = any(unit.unit == POINTS.unit for unit in result.units)
+    return "; ".join((["percentage points"] if points else []) + named)
 
 
 def notes(result: GateResult) -> Iterator[str]:
@@ -105,6 +117,8 @@ def notes(result: GateResult) -> Iterator[str]:
         if unit.outcome == "undecided" and unit.reason != stopped:
             needed = f"; {unit.needed}" if unit.needed else ""
             yield f"{unit.name}: {unit.reason}{needed}"
+    for name in result.comparison.without_mean:
+        yield f"{name}: no mean over its tasks, which are scored in unlike units"
     for task in result.comparison.tasks:
         parts = [f"{count} {name.replace('_', ' in ')}" for name, count in asdict(task.excluded).items() if count]
         if parts:
@@ -189,7 +203,7 @@ def _add_case(suite: ElementTree.Element, row: GateRow) -> str:
     """Add a row's test case to a suite; returns the tag of its outcome."""
     tag = _TAGS[row.verdict]
     about = {"classname": f"emt.gate.{row.kind}", "name": _printable(row.name), "time": "0"}
-    said = f"forgetting {bounds(row)} points, {row.allowed}, n = {row.n}: {row.reason}"
+    said = f"forgetting {bounds(row)} {row.unit}, {row.allowed}, n = {row.n}: {row.reason}"
     text = _printable(row.reason if tag == "skipped" else said)
     told = ElementTree.SubElement(ElementTree.SubElement(suite, "testcase", about), tag)
     if tag == "system-out":
@@ -200,7 +214,7 @@ def _add_case(suite: ElementTree.Element, row: GateRow) -> str:
 
 
 def _wide_cells(row: GateRow) -> list[str]:
-    rates = ["" if value is None else _number(value) for value in (row.base, row.candidate)]
+    rates = ["" if value is None else _number(value, row.digits) for value in (row.base, row.candidate)]
     flips = ["" if value is None else str(value) for value in (row.lost, row.gained)]
     return ["quadrant" if row.kind == "quadrant" else row.quadrant or "", str(row.n), *rates, *flips]
 
@@ -208,7 +222,7 @@ def _wide_cells(row: GateRow) -> list[str]:
 def _failing(result: GateResult) -> str:
     """Say what decides where that is not the margin alone, for the line below the table."""
     found = sorted({unit.fails_above for unit in result.units if unit.fails_above != unit.margin})
-    above = " or ".join(f"{points:g}" for points in found)
+    above = " or ".join(f"{points:.4g}" for points in found)
     return f"; a bound below the margin passes, else one above {above} fails" if found else ""
 
 
@@ -216,12 +230,13 @@ def bounds(row: GateRow) -> str:
     """Return a row's forgetting with its bounds: "13.6 [12.3, 15.0]", "-" where there is none."""
     if row.forgetting is None and row.lower is None:
         return "-"
-    return f"{_number(row.forgetting)} [{_number(row.lower)}, {_number(row.upper)}]"
+    estimate, lower, upper = (_number(value, row.digits) for value in (row.forgetting, row.lower, row.upper))
+    return f"{estimate} [{lower}, {upper}]"
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | None, digits: int) -> str:
     # Adding 0 turns a rounded -0.0 into 0.0.
-    return "-" if value is None else f"{round(value, 1) + 0:.1f}"
+    return "-" if value is None else f"{round(value, digits) + 0:.{digits}f}"
 
 
 def _describe(run: Run) -> dict[str, Any]:
@@ -251,6 +266,7 @@ def _task(task: TaskComparison) -> dict[str, Any]:
         "quadrant": task.quadrant,
         "version": task.version,
         "metric": task.metric,
+        "unit": task.scale.unit,
         "n": task.n,
         "documents": task.documents,
         "excluded": asdict(task.excluded),

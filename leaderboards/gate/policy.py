@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from math import inf, nan
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from emt_core.errors import UserError, list_faults, listed, one_line
 from emt_core.files import read_yaml
+from leaderboards.comparison.scales import POINTS, Scale
 
-Margin = Annotated[float, Field(ge=0, lt=100)]
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def _margin(value: Any) -> float | str:
+    """Check a margin: a number, or per cent of the base, such as "5 %"; a number may be a text."""
+    share = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if share is not None and float(share[1]) < 100:
+        return f"{float(share[1]):g} %"
+    try:
+        number = nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = nan
+    if not 0 <= number < inf:
+        raise ValueError(f"expected a number from 0 on, or less than 100 %, such as 5 %; found {value!r}")
+    return number
+
+
+Margin = Annotated[float | str, PlainValidator(_margin, json_schema_input_type=float | str)]
+"""A number in the metric's unit, percentage points for metrics from 0 to 1; or "5 %" of the base's mean score."""
 
 DEFAULT_MARGIN = 4.0
 """Percentage points; chosen together with `DEFAULT_FAILS_ABOVE` by `python -m benchmarks.policy`."""
@@ -20,7 +41,7 @@ DEFAULT_FAILS_ABOVE = 1.0
 """Percentage points that nobody is failed for where no margin is set."""
 
 EXAMPLE = """\
-margin: 4.0            # percentage points that any task or quadrant may lose
+margin: 4.0            # percentage points that any task or quadrant may lose; "5 %": of the base's score
 fails_above: 1.0       # a drop shown to be above this fails, unless it is shown to be below the margin
 tasks:
   ocr_vqa: 1.0         # another margin for one task
@@ -32,7 +53,11 @@ minimum_n: 200         # documents below which nothing is decided
 
 
 class Policy(BaseModel):
-    """A gate's policy, as in `gate.yaml`. All margins are in percentage points."""
+    """A gate's policy, as in `gate.yaml`.
+
+    A margin is in percentage points for metrics from 0 to 1, and in the metric's own unit for others; "5 %" is that
+    much of the base's mean score.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [EXAMPLE]})
 
@@ -59,28 +84,58 @@ class Policy(BaseModel):
     )
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided level of both tests")
 
-    def limits_of(self, task: str, quadrant: str | None, *, alone: bool) -> Limits:
-        """Return a task's limits; one that is `alone` in its quadrant must meet the quadrant's margin too."""
+    def limits_of(
+        self, task: str, quadrant: str | None, *, alone: bool, scale: Scale = POINTS, base: float | None = None
+    ) -> Limits:
+        """Return a task's limits; one that is `alone` in its quadrant must meet the quadrant's margin too.
+
+        `base` is the base's mean score on this scale, in its unit: shares are of it.
+
+        Raises:
+            UserError: a margin is as wide as the scores range, or a share of nothing.
+        """
         named = [self.tasks[task]] if task in self.tasks else []
         if alone and quadrant is not None and quadrant in self.quadrants:
             named.append(self.quadrants[quadrant])
-        return self._limits(named)
+        return self._limits(task, named, scale, base)
 
-    def limits_of_quadrant(self, quadrant: str) -> Limits:
-        """Return a quadrant's limits."""
-        return self._limits([self.quadrants[quadrant]] if quadrant in self.quadrants else [])
+    def limits_of_quadrant(self, quadrant: str, *, scale: Scale = POINTS, base: float | None = None) -> Limits:
+        """Return a quadrant's limits, as `limits_of` does."""
+        named = [self.quadrants[quadrant]] if quadrant in self.quadrants else []
+        return self._limits(quadrant, named, scale, base)
 
-    def _limits(self, named: list[float]) -> Limits:
-        margin = min(named, default=self.margin)
+    def margin_of(self, task: str) -> float | str | None:
+        """Return the margin that is set for a task, by itself or for all; None for the default."""
+        return self.tasks.get(task, self.margin if "margin" in self.model_fields_set else None)
+
+    def _limits(self, name: str, named: list[float | str], scale: Scale, base: float | None) -> Limits:
+        def amount(margin: float | str) -> float:
+            if isinstance(margin, str):
+                if not base:
+                    raise UserError(f"{name}: {margin} of the base's mean score is nothing: give a number")
+                return abs(base) * float(margin.removesuffix(" %")) / 100
+            if margin >= scale.reach:
+                raise UserError(
+                    f"{name}: a margin of {margin:g} {scale.unit} allows any drop: the scores range over "
+                    f"{scale.reach:.4g} only; give less, or per cent of the base's score, such as 5%"
+                )
+            return float(margin)
+
         stated = bool(named) or "margin" in self.model_fields_set
-        fails_above = self.fails_above
-        if fails_above is None:
-            fails_above = margin if stated else DEFAULT_FAILS_ABOVE
-        return Limits(margin, min(fails_above, margin))
+        general: float | str = self.margin
+        harmless: float | str = DEFAULT_FAILS_ABOVE
+        if not stated and not scale.is_percent:  # points mean nothing there; as much of the base's score does
+            general, harmless = f"{DEFAULT_MARGIN:g} %", f"{DEFAULT_FAILS_ABOVE:g} %"
+        margin = min((amount(one) for one in named), default=None)
+        if margin is None:
+            margin = amount(general)
+        if self.fails_above is not None:
+            return Limits(margin, min(amount(self.fails_above), margin))
+        return Limits(margin, margin if stated else min(amount(harmless), margin))
 
 
 class Limits(NamedTuple):
-    """A unit's two limits in percentage points: it passes below the one, and else fails above the other."""
+    """A unit's two limits, in the unit of its scale: it passes below the one, and else fails above the other."""
 
     margin: float
     fails_above: float
@@ -88,8 +143,8 @@ class Limits(NamedTuple):
     @property
     def allowed(self) -> str:
         """What may be lost: the margin, and above what a unit fails where that is another number."""
-        failing = "" if self.fails_above == self.margin else f", fails above {self.fails_above:g}"
-        return f"margin {self.margin:g}{failing}"
+        failing = "" if self.fails_above == self.margin else f", fails above {self.fails_above:.4g}"
+        return f"margin {self.margin:.4g}{failing}"
 
 
 def read_policy(path: Path) -> Policy:
@@ -108,6 +163,23 @@ def read_policy(path: Path) -> Policy:
         raise UserError(f"{path}: {faults} (keys: {', '.join(Policy.model_fields)})") from error
     except TypeError as error:  # a key that is not a string
         raise UserError(f"{path}: {one_line(error)}") from error
+
+
+def check_units(policy: Policy, scales: Mapping[str, Scale]) -> None:
+    """Refuse one number as the margin of tasks that are scored in unlike units: it would mean something else in each.
+
+    Raises:
+        UserError: there are such tasks, without a margin of their own.
+    """
+    if isinstance(policy.margin, str) or "margin" not in policy.model_fields_set:
+        return
+    units = {scale.unit: task for task, scale in scales.items() if task not in policy.tasks}
+    if len(units) > 1:
+        named = " and ".join(f"{task} in {unit}" for unit, task in list(units.items())[:2])
+        raise UserError(
+            f"margin {policy.margin:g}: {named} are scored in unlike units: give per cent of the base's score "
+            "(--margin 5%), or each task its margin in a policy's 'tasks'"
+        )
 
 
 def check_names(policy: Policy, tasks: Iterable[str], quadrants: Iterable[str]) -> None:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from emt_core.looks import Look
 from leaderboards.comparison.alike import why_stopped
 from leaderboards.comparison.forgetting import Comparison, TaskComparison
+from leaderboards.comparison.scales import POINTS, Scale
 from leaderboards.gate.decide import Evidence, Outcome, gather, judge, overall, task_evidence
-from leaderboards.gate.policy import Policy
+from leaderboards.gate.policy import Limits, Policy
 from leaderboards.statistics import MeanOfSamples, PairedSample
 from leaderboards.statistics.resampling import Outcomes, tilted
 
@@ -43,6 +44,8 @@ class PlannedTask:
         data: the data set's name; tasks that share it change on the same documents.
         one_sided: how many more documents only one of the two runs has a score for.
         seen: the drops to draw from, for scores that are not 0 or 1.
+        scale: the unit of losses and limits, and what scores range over.
+        base: the base's mean score in that unit, where it is known.
         blocked: why the gate decides nothing here whatever the scores are; None if it may.
     """
 
@@ -55,6 +58,8 @@ class PlannedTask:
     one_sided: int = 0
     seen: Outcomes | None = None
     blocked: str | None = None
+    scale: Scale = POINTS
+    base: float | None = None
 
     @classmethod
     def like(cls, task: TaskComparison, blocked: str | None = None) -> PlannedTask | None:
@@ -67,7 +72,8 @@ class PlannedTask:
         if sample is None:
             return None
         one_sided = task.extremes[0].n - task.n if task.extremes else 0
-        common: dict[str, Any] = {"data": task.data, "one_sided": one_sided, "blocked": blocked}
+        common: dict[str, Any] = {"data": task.data, "one_sided": one_sided, "blocked": blocked, "scale": task.scale}
+        common["base"] = task.scores.base.estimate if task.scores else None
         outcomes = sample.outcomes
         if outcomes is None:
             sizes, together, seen = np.ones(sample.n, dtype=np.int64), 0.0, None
@@ -113,7 +119,7 @@ class PlannedTask:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What a candidate lost, in percentage points by task, and in words."""
+    """What a candidate lost by task, in the unit of its scale, and in words."""
 
     name: str
     lost: Mapping[str, float] = field(default_factory=dict)
@@ -141,11 +147,11 @@ def scenarios(tasks: Sequence[PlannedTask], policy: Policy) -> list[Scenario]:
     """Return what is asked of a policy: nothing lost; then, in each quadrant and lone task, the margin, and more."""
     found = [Scenario("nothing lost")]
     for name, members in places(tasks).items():
-        margin = (
-            policy.limits_of_quadrant(name).margin if len(members) > 1 else _limits(members[0], tasks, policy).margin
-        )
-        for points in (margin, BEYOND * margin):
-            found.append(Scenario(f"{points:g} points lost in {name}", {task.name: points for task in members}))
+        together = len(members) > 1
+        margin = (_limits_of_place(name, members, policy) if together else _limits(members[0], tasks, policy)).margin
+        for lost in (margin, BEYOND * margin):
+            said = f"{lost:.4g} {members[0].scale.unit} lost in {name}"
+            found.append(Scenario(said, {task.name: lost for task in members}))
     return found
 
 
@@ -230,7 +236,7 @@ def drawn(
     numbers = {name: number for number, name in enumerate(dict.fromkeys(task.data or task.name for task in tasks))}
     for task in tasks:
         generator = np.random.default_rng((*seed, numbers[task.data or task.name]))
-        yield task, generator, scenario.lost.get(task.name, 0.0) / 100
+        yield task, generator, scenario.lost.get(task.name, 0.0) / task.scale.span
 
 
 def evidence_of(
@@ -249,9 +255,8 @@ def evidence_of(
         sides = (sample.with_more(task.one_sided, 0), sample.with_more(0, task.one_sided)) if task.one_sided else None
         extremes[task.name] = sides
         limits, look = _limits(task, tasks, policy), found.get(task.name)
-        yield gather(
-            task.name, "task", limits, sample.n, sample, policy, blocked=task.blocked, extremes=sides, look=look
-        )
+        common: dict[str, Any] = {"blocked": task.blocked, "extremes": sides, "scale": task.scale, "look": look}
+        yield gather(task.name, "task", limits, sample.n, sample, policy, **common)
     for name, members in places(tasks).items():
         if len(members) > 1:
             data = tuple(task.data or task.name for task in members)
@@ -262,8 +267,9 @@ def evidence_of(
             apart = (worst, best) if any(task.one_sided for task in members) else None
             blocked = next(filter(None, (one.blocked for one in members)), None)
             look = min((found[one.name] for one in members if one.name in found), key=_number, default=None)
-            limits = policy.limits_of_quadrant(name)
-            yield gather(name, "quadrant", limits, mean.n, mean, policy, blocked=blocked, extremes=apart, look=look)
+            limits = _limits_of_place(name, members, policy)
+            common = {"blocked": blocked, "extremes": apart, "scale": members[0].scale, "look": look}
+            yield gather(name, "quadrant", limits, mean.n, mean, policy, **common)
 
 
 def _number(look: Look) -> int:
@@ -275,12 +281,21 @@ def places(tasks: Sequence[PlannedTask]) -> dict[str, list[PlannedTask]]:
     found: dict[str, list[PlannedTask]] = {}
     for task in tasks:
         found.setdefault(task.quadrant or task.name, []).append(task)
+    mixed = [name for name, members in found.items() if len({task.scale for task in members}) > 1]
+    for task in [task for name in mixed for task in found.pop(name)]:  # no mean over unlike units
+        found[task.name] = [task]
     return found
 
 
-def _limits(task: PlannedTask, tasks: Sequence[PlannedTask], policy: Policy) -> Any:
+def _limits_of_place(name: str, members: Sequence[PlannedTask], policy: Policy) -> Limits:
+    known = [task.base for task in members if task.base is not None]
+    base = sum(known) / len(known) if known else None
+    return policy.limits_of_quadrant(name, scale=members[0].scale, base=base)
+
+
+def _limits(task: PlannedTask, tasks: Sequence[PlannedTask], policy: Policy) -> Limits:
     alone = task.quadrant is not None and sum(other.quadrant == task.quadrant for other in tasks) == 1
-    return policy.limits_of(task.name, task.quadrant, alone=alone)
+    return policy.limits_of(task.name, task.quadrant, alone=alone, scale=task.scale, base=task.base)
 
 
 def _intraclass(effect: float, sizes: NDArray[np.int64]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from leaderboards.comparison.scales import POINTS
 from leaderboards.gate.policy import Limits
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ NOT_TESTED = "not tested"
 @dataclass(frozen=True, slots=True)
 class GateRow:
     """One task or quadrant at the gate: accuracies in percent, `forgetting` in percentage points.
+
+    Of a metric that does not go from 0 to 1 both are in its own `unit`; `digits` decimals are worth showing.
 
     `lower` and `upper` are the bounds that decide, each one-sided. `verdict` is the gate's outcome, or `not tested` for
     a task that was left out for lack of data; `reason` says why.
@@ -37,6 +40,8 @@ class GateRow:
     fails_above: float | None = field(metadata={"hidden": True})
     verdict: str
     reason: str = field(metadata={"hidden": True})
+    unit: str = field(default=POINTS.unit, metadata={"hidden": True})
+    digits: int = field(default=POINTS.digits, metadata={"hidden": True})
 
     @property
     def allowed(self) -> str:
@@ -84,6 +89,8 @@ def _row(unit: Unit, result: GateResult) -> GateRow:
         fails_above=unit.fails_above,
         verdict=unit.outcome,
         reason=unit.reason,
+        unit=unit.unit,
+        digits=unit.digits,
     )
 
 

@@ -13,6 +13,7 @@ from math import ceil, floor, log10
 from judges.verdict import ERRORS
 from leaderboards.comparison.breakdown import LEAKAGE
 from leaderboards.comparison.forgetting import TaskComparison
+from leaderboards.comparison.scales import POINTS
 from leaderboards.gate.decide import GateResult, Outcome
 from leaderboards.report.text import number
 from leaderboards.statistics import Interval
@@ -42,7 +43,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """One task or quadrant of the forest plot, in percentage points.
+    """One task or quadrant of the forest plot, in its `unit`: percentage points, or that of a metric of another range.
 
     `decides` is the interval that the gate uses, `drop` the 95 % one; either may be unknown.
     """
@@ -56,6 +57,17 @@ class ForestRow:
     reason: str
     drop: Interval | None
     decides: Interval | None
+    unit: str = POINTS.unit
+    digits: int = POINTS.digits
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """The rows of one unit, and the axis that they share; `title` says what it counts."""
+
+    title: str
+    rows: tuple[ForestRow, ...]
+    axis: Axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +142,26 @@ def forest(result: GateResult) -> tuple[list[ForestRow], Axis]:
                 reason=unit.reason,
                 drop=found.forgetting if found else None,
                 decides=unit.drop,
+                unit=unit.unit,
+                digits=unit.digits,
             )
         )
+    return rows, _forest_axis(rows)
+
+
+def forests(rows: Sequence[ForestRow]) -> list[Forest]:
+    """Return a plot for each unit, since unlike units share no axis."""
+    found = []
+    for unit in dict.fromkeys(row.unit for row in rows):
+        own = tuple(row for row in rows if row.unit == unit)
+        title = "percentage points" if unit == POINTS.unit else f"in the unit of {unit}"
+        found.append(Forest(f"forgetting, {title}", own, _forest_axis(own)))
+    return found
+
+
+def _forest_axis(rows: Sequence[ForestRow]) -> Axis:
     ends = [value for row in rows for drop in (row.drop, row.decides) for value in _ends(drop)]
-    return rows, make_axis(ends, include=[0.0, *(row.margin for row in rows)])
+    return make_axis(ends, include=[0.0, *(row.margin for row in rows)])
 
 
 def lost_answers(tasks: Sequence[TaskComparison]) -> tuple[list[BarRow], Axis]:

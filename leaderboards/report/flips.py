@@ -32,7 +32,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One document on which the two models' scores differ; `row` is its row in the data set, None if unknown."""
+    """One document on which the two models' scores differ; `row` is its row in the data set, None if unknown.
+
+    `name` is what another harness calls it, None where that is its number.
+    """
 
     doc_id: int
     row: int | None
@@ -41,6 +44,7 @@ class Flip:
     target: Excerpt
     base: Answer
     candidate: Answer
+    name: str | None = None
 
 
 def read_flips(paired: PairedTask, most: int, leaked: Mapping[str, Set[int]] | None = None) -> list[Flip]:
@@ -63,9 +67,10 @@ def read_flips(paired: PairedTask, most: int, leaked: Mapping[str, Set[int]] | N
             side: _answer(text, LEAKAGE if leaked and doc_id in leaked[side] else categories[side])
             for side, text in (("base", base), ("candidate", candidate))
         }
-        flips.append(
-            Flip(doc_id, row, direction, excerpt(base["input"] or ""), excerpt(base["target"] or ""), **answers)
-        )
+        name = printable((base["document"] or "")[:_REASON])
+        question, target = excerpt(base["input"] or ""), excerpt(base["target"] or "")
+        other = name if name not in ("", str(doc_id)) else None
+        flips.append(Flip(doc_id, row, direction, question, target, name=other, **answers))
     return flips
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from leaderboards.comparison.forgetting import Comparison
+from leaderboards.comparison.scales import POINTS
 from leaderboards.comparison.summary import RunSummary
 from leaderboards.gate.decide import GateResult
 from leaderboards.report.charts import Axis, make_axis
@@ -50,17 +51,36 @@ class Forest:
 
 
 def of_gate(result: GateResult) -> Forest:
-    """Return the forgetting of each task and quadrant, with the bounds that decide."""
-    lines = tuple(Line(unit.name, unit.drop, unit.margin, unit.outcome) for unit in result.units)
-    return Forest("forgetting, percentage points", lines, _axis(lines, 0.0))
+    """Return the forgetting of each task and quadrant, with the bounds that decide.
+
+    Unlike units share no axis: where there are several, only those of one are drawn, of percentage points if there are.
+    """
+    unit = _one_unit(unit.unit for unit in result.units)
+    lines = tuple(Line(one.name, one.drop, one.margin, one.outcome) for one in result.units if one.unit == unit)
+    return Forest(_forgetting(unit), lines, _axis(lines, 0.0))
 
 
 def of_comparison(comparison: Comparison) -> Forest:
-    """Return the forgetting of each task, and of each quadrant of several tasks, with 95 % intervals."""
-    groups = [(group.name, group.scores) for group in comparison.quadrants if len(group.tasks) > 1]
-    compared = [(task.task, task.scores) for task in comparison.tasks] + groups
-    lines = tuple(Line(name, scores.forgetting if scores else None) for name, scores in compared)
-    return Forest("forgetting, percentage points", lines, _axis(lines, 0.0))
+    """Return the forgetting of each task, and of each quadrant of several tasks, with 95 % intervals.
+
+    Of several units only one is drawn, as in `of_gate`.
+    """
+    groups = [(group.name, group.scores, group.scale) for group in comparison.quadrants if len(group.tasks) > 1]
+    compared = [(task.task, task.scores, task.scale) for task in comparison.tasks] + groups
+    unit = _one_unit(scale.unit for _, _, scale in compared)
+    lines = tuple(
+        Line(name, scores.forgetting if scores else None) for name, scores, scale in compared if scale.unit == unit
+    )
+    return Forest(_forgetting(unit), lines, _axis(lines, 0.0))
+
+
+def _one_unit(units: Iterable[str]) -> str:
+    found = list(units)
+    return POINTS.unit if POINTS.unit in found or not found else found[0]
+
+
+def _forgetting(unit: str) -> str:
+    return "forgetting, percentage points" if unit == POINTS.unit else f"forgetting, in the unit of {unit}"
 
 
 def of_run(summary: RunSummary) -> Forest:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from leaderboards.comparison.scales import POINTS
 from leaderboards.exports.markdown import escape, line
 from leaderboards.gate.decide import GateResult
-from leaderboards.gate.output import bounds, compared_by, notes, sentence
+from leaderboards.gate.output import bounds, compared_by, in_units, notes, sentence
 from leaderboards.gate.table import NOT_TESTED, GateRow, gate_rows
 from leaderboards.report.forest import as_text, of_gate
 
@@ -35,7 +36,9 @@ def _section(name: str, result: GateResult) -> Iterator[str]:
     yield line(_HEAD)
     yield line(["---", "---", *["--:"] * (len(_HEAD) - 3), "---"])
     yield from (line(_cells(row)) for row in gate_rows(result))
-    yield f"\nForgetting in percentage points, with one-sided {confidence} bounds; accuracies in percent.\n"
+    same = all(unit.unit == POINTS.unit for unit in result.units)
+    means = "accuracies in percent" if same else "means likewise, accuracies in percent"
+    yield f"\nForgetting in {escape(in_units(result))}, with one-sided {confidence} bounds; {means}.\n"
     for said in compared_by(result.comparison):
         yield f"{escape(said)}\n"
     left_open = list(notes(result))
@@ -46,10 +49,10 @@ def _section(name: str, result: GateResult) -> Iterator[str]:
 
 
 def _cells(row: GateRow) -> list[str]:
-    accuracies = ("" if value is None else f"{value:.1f}" for value in (row.base, row.candidate))
+    accuracies = ("" if value is None else f"{value:.{row.digits}f}" for value in (row.base, row.candidate))
     flips = ("" if value is None else str(value) for value in (row.lost, row.gained))
     name = escape(row.name) if row.kind == "task" else f"*{escape(row.name)}* (mean)"
-    margin = "" if row.margin is None else f"{row.margin:g}"
+    margin = "" if row.margin is None else f"{row.margin:.4g}"
     # In one line each, so that a row is as high as its name.
     verdict, drop = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (_WORDS[row.verdict], escape(bounds(row))))
     return [name, verdict, drop, margin, *accuracies, *flips, str(row.n), row.quadrant or ""]

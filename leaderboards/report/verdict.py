@@ -72,7 +72,7 @@ def _worst(result: GateResult) -> str:
     unit = max(_units(result, result.outcome), key=lambda unit: (unit.drop is not None, _upper(unit), unit.name))
     if unit.drop is None:
         return f"{unit.name}: {unit.reason}"
-    return f"{unit.name}: {with_bounds(unit.drop)} points, {unit.allowed}"
+    return f"{unit.name}: {with_bounds(unit.drop, unit.digits)} {unit.unit}, {unit.allowed}"
 
 
 def _forgetting(result: GateResult, candidate: str, base: str) -> str:
@@ -86,12 +86,13 @@ def _forgetting(result: GateResult, candidate: str, base: str) -> str:
 
 
 def _not_inferior(result: GateResult, candidate: str, base: str) -> str:
-    worst = max(result.units, key=lambda unit: (_upper(unit) - unit.margin, unit.name))
+    worst = max(result.units, key=lambda unit: (_closeness(unit), unit.name))
     units = len(result.units)
     where = "the one task compared" if units == 1 else f"each of the {units} tasks and quadrants compared"
     return (
         f"{candidate} lost less than the margin against {base} on {where}; the closest call is {worst.name}, where it "
-        f"lost at most {number(worst.drop.upper if worst.drop else None)} points of the {worst.margin:g} allowed "
+        f"lost at most {number(worst.drop.upper if worst.drop else None, worst.digits)} {worst.unit} of the "
+        f"{worst.margin:.4g} allowed "
         f"({100 * (1 - result.policy.alpha):g} % confidence)."
     )
 
@@ -100,7 +101,7 @@ def _undecided(result: GateResult, candidate: str, base: str) -> str:
     if (stopped := why_stopped(result.comparison.differences)) is not None:
         return f"Whether {candidate} forgot cannot be told: {stopped}."
     found = _units(result, "undecided")
-    unit = max(found, key=lambda unit: (unit.drop is not None, _upper(unit) - unit.margin, unit.name))
+    unit = max(found, key=lambda unit: (unit.drop is not None, _closeness(unit), unit.name))
     several = f" and on {len(found) - 1} more" if len(found) > 1 else ""
     sentence = f"Not enough evidence to tell whether {candidate} forgot on {unit.name}{several}: {unit.reason}"
     if unit.drop is None:
@@ -110,11 +111,11 @@ def _undecided(result: GateResult, candidate: str, base: str) -> str:
 
 
 def _harmless(result: GateResult) -> str:
-    allowed = {unit.fails_above for unit in result.units}
+    allowed = {(unit.fails_above, unit.unit) for unit in result.units}
     if len(allowed) > 1:
         return "is allowed anywhere"
-    (points,) = allowed
-    return f"{points:g} {'point' if points == 1 else 'points'} anywhere"
+    ((most, name),) = allowed
+    return f"{most:.4g} {name.removesuffix('s') if most == 1 and name == 'points' else name} anywhere"
 
 
 def _units(result: GateResult, outcome: Outcome) -> list[Unit]:
@@ -123,12 +124,18 @@ def _units(result: GateResult, outcome: Outcome) -> list[Unit]:
 
 def _drop(unit: Unit) -> str:
     if unit.drop is None:
-        return "an unknown number of points"
-    return f"{number(unit.drop.estimate)} points ({100 * unit.drop.level:g} % interval {bounds(unit.drop)})"
+        return f"an unknown number of {unit.unit}"
+    drop, digits = unit.drop, unit.digits
+    return f"{number(drop.estimate, digits)} {unit.unit} ({100 * drop.level:g} % interval {bounds(drop, digits)})"
 
 
 def _estimate(unit: Unit) -> float:
     return unit.drop.estimate if unit.drop and unit.drop.estimate is not None else 0.0
+
+
+def _closeness(unit: Unit) -> float:
+    """Return how far the drop may lie above the margin, in margins, so that units can be compared."""
+    return (_upper(unit) - unit.margin) / (unit.margin or 1.0)
 
 
 def _upper(unit: Unit) -> float:

@@ -11,12 +11,13 @@ from leaderboards.comparison.breakdown import ClassComparison
 from leaderboards.comparison.causes import Causes
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
 from leaderboards.comparison.matrix import QUADRANTS
+from leaderboards.comparison.scales import POINTS
 from leaderboards.comparison.training import Training
 from leaderboards.gate.decide import GateResult
-from leaderboards.gate.output import compared_by, notes
+from leaderboards.gate.output import compared_by, in_units, notes
 from leaderboards.report.candidates import Candidate
 from leaderboards.report.causes import Curve, Why, curves, draw
-from leaderboards.report.charts import KINDS, Axis, BarRow, ForestRow, forest, lost_answers
+from leaderboards.report.charts import KINDS, Axis, BarRow, Forest, ForestRow, forest, forests, lost_answers
 from leaderboards.report.flips import Answer, Flip
 from leaderboards.report.images import Thumbnails
 from leaderboards.report.text import packed, printable
@@ -76,6 +77,16 @@ class CandidateView:
         return self.result.comparison
 
     @property
+    def forests(self) -> list[Forest]:
+        """The forest plot, or one for each unit that tasks are scored in."""
+        return forests(self.forest)
+
+    @property
+    def units(self) -> str | None:
+        """What drops are counted in, where that is not percentage points throughout."""
+        return in_units(self.result) if any(unit.unit != POINTS.unit for unit in self.result.units) else None
+
+    @property
     def detectable(self) -> dict[str, float | None]:
         """The smallest drop, by task, that would be called forgetting with 80 % power."""
         return {unit.name: unit.detectable for unit in self.result.units if unit.kind == "task"}
@@ -131,6 +142,7 @@ def make_view(
         "kinds": KINDS,
         "confidence": f"{100 * (1 - results[0].policy.alpha):g}",
         "finetuned_on": finetuned_on,
+        "units": next((view.units for view in views if view.units), None),
         "has_classes": any(task for classes in data["classes"] for task in classes),
         "has_causes": any(known),
         "has_flips": any(task["rows"] for flips in data["flips"] for task in flips),
@@ -193,17 +205,21 @@ def _turned(drop: Interval) -> Interval:
 
 def _classes(comparison: Comparison) -> list[dict[str, Any]]:
     return [
-        {"task": task.task, "rows": [_class(entry) for entry in task.classes]}
+        {
+            "task": task.task,
+            "rows": [_class(entry, task.scale.digits) for entry in task.classes],
+            **({} if task.scale.is_percent else {"digits": task.scale.digits}),
+        }
         for task in comparison.tasks
         if task.classes
     ]
 
 
-def _class(entry: ClassComparison) -> list[Any]:
+def _class(entry: ClassComparison, digits: int) -> list[Any]:
     """Return name, n, base, candidate, forgetting and its two bounds."""
     drop = entry.forgetting
     values = (entry.base, entry.candidate, drop.estimate, drop.lower, drop.upper)
-    return [printable(entry.name), entry.n, *(None if value is None else round(value, 2) for value in values)]
+    return [printable(entry.name), entry.n, *(None if value is None else round(value, digits + 1) for value in values)]
 
 
 def _flips(
@@ -227,6 +243,7 @@ def _flips(
 def _flip(flip: Flip, image: int | str, cause: str | None) -> dict[str, Any]:
     return {
         **({"cause": cause} if cause else {}),
+        **({"name": flip.name} if flip.name else {}),
         "doc": flip.doc_id,
         "lost": flip.direction == "lost",
         "question": packed(flip.question),

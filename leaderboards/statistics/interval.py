@@ -32,6 +32,14 @@ class Interval:
 
         return replace(self, estimate=scale(self.estimate), lower=scale(self.lower), upper=scale(self.upper))
 
+    def shifted(self, by: float) -> Interval:
+        """Return the same interval counted from another zero."""
+
+        def shift(value: float | None) -> float | None:
+            return None if value is None else value + by
+
+        return replace(self, estimate=shift(self.estimate), lower=shift(self.lower), upper=shift(self.upper))
+
     def as_dict(self) -> dict[str, float | int | str | None]:
         """Return the fields as JSON-ready values."""
         return asdict(self)

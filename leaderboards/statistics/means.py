@@ -66,19 +66,20 @@ def mean_interval(
     clusters: int | None,
     effect: float = 1.0,
     level: float = 0.95,
+    bounded: bool = True,
 ) -> Interval:
-    """Return the interval of one model's mean score, from 0 to 1.
+    """Return the interval of one model's mean score, from 0 to 1 where it is `bounded`.
 
-    0/1 scores, and any scores in clusters, whose variance is at most that of 0/1 scores: Wilson's interval on n /
+    0/1 scores, and bounded ones in clusters, whose variance is at most that of 0/1 scores: Wilson's interval on n /
     `effect` documents, with Student's quantile for clusters − 1 degrees of freedom. Others: scipy's Student's t with
     `variance`, that of the mean.
     """
-    if binary or clusters:
+    if binary or (clusters and bounded):
         freedom = None if clusters is None else max(clusters - 1, 1)
         return wilson_interval(mean * n, n, level=level, design_effect=effect, freedom=freedom)
     if isnan(variance):
         return Interval(mean, None, None, n, level, "Student's t")
-    half = quantile((1 - level) / 2, n - 1) * sqrt(max(variance, 0.0))
+    half = quantile((1 - level) / 2, (clusters or n) - 1) * sqrt(max(variance, 0.0))
     return Interval(mean, mean - half, mean + half, n, level, "Student's t")
 
 

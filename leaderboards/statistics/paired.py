@@ -33,7 +33,8 @@ class PairedSample:
     (base, candidate), robust to clusters; `clusters` is their number, or None if every document is its own.
     `design_effect` is that of the drop, `effects` those of the two means. `outcomes` holds the drops of clusters, or of
     documents whose scores are not 0 or 1; None if the counts say it all.
-    Means and differences are proportions, not percent.
+    Means and differences are proportions, not percent. Scores that are not `bounded` may lie outside 0 and 1, their
+    drops not outside −1 and 1.
     """
 
     n: int
@@ -48,6 +49,7 @@ class PairedSample:
     effects: tuple[float, float] = (1.0, 1.0)
     clusters: int | None = None
     outcomes: Outcomes | None = None
+    bounded: bool = True
 
     @classmethod
     def from_scores(
@@ -56,7 +58,7 @@ class PairedSample:
         candidate: NDArray[np.float64],
         clusters: NDArray[np.int64] | None = None,
     ) -> PairedSample | None:
-        """Summarise two score arrays of the same shape (documents,); None if they are empty.
+        """Summarise two score arrays of the same shape (documents,), no two more than 1 apart; None if they are empty.
 
         `clusters` numbers each document's cluster from 0 on.
         """
@@ -83,6 +85,7 @@ class PairedSample:
             effects=(design_effect(base, clusters), design_effect(candidate, clusters)),
             clusters=groups,
             outcomes=None if binary and clusters is None else Outcomes.from_scores(drops, clusters),
+            bounded=bool((scores >= 0).all() and (scores <= 1).all()),
         )
 
     @classmethod
@@ -184,19 +187,29 @@ class PairedSample:
             return Interval(self.difference, None, None, self.n, level, self.method)
         return Interval(self.difference, *bounds, self.n, level, self.method)
 
-    def retention(self, *, level: float = 0.95) -> Interval:
-        """Return candidate / base: of paired proportions by Bonett and Price, of other means by the delta method."""
-        if self.binary:
+    def retention(self, *, level: float = 0.95, origin: float = 0.0) -> Interval:
+        """Return candidate / base: of paired proportions by Bonett and Price, of other means by the delta method.
+
+        `origin` is what the scores' zero lies above that of the metric: 0.5 if a score of 0 is a third of one of 1.
+        """
+        if self.binary and not origin:
             both, lost, gained, n = (
                 count / self.design_effect for count in (self.both, self.lost, self.gained, self.n)
             )
             return replace(paired_ratio_interval(both, lost, gained, n, level=level), n=self.n)
-        return ratio_of_means(self.base, self.candidate, self.covariance, self.n, level=level)
+        return ratio_of_means(self.base + origin, self.candidate + origin, self.covariance, self.n, level=level)
 
     def accuracy(self, of: str, *, level: float = 0.95) -> Interval:
         """Return the mean score of the "base" or "candidate": Wilson's interval for 0/1 scores, else Student's."""
         mean, variance = (self.base, self.covariance[0]) if of == "base" else (self.candidate, self.covariance[2])
         effect = self.effects[0 if of == "base" else 1]
         return mean_interval(
-            mean, variance, self.n, binary=self.binary, clusters=self.clusters, effect=effect, level=level
+            mean,
+            variance,
+            self.n,
+            binary=self.binary,
+            clusters=self.clusters,
+            effect=effect,
+            level=level,
+            bounded=self.bounded,
         )

@@ -156,14 +156,14 @@ class MeanOfSamples:
         parts = [part.accuracy(of, level=level) for part in self.parts]
         return mean_of_intervals(parts, self.data, level=level)
 
-    def retention(self, *, level: float = 0.95) -> Interval:
-        """Return mean candidate accuracy / mean base accuracy."""
+    def retention(self, *, level: float = 0.95, origin: float = 0.0) -> Interval:
+        """Return mean candidate accuracy / mean base accuracy; `origin` as in `PairedSample.retention`."""
         if len(self.parts) == 1:
-            return self.parts[0].retention(level=level)
+            return self.parts[0].retention(level=level, origin=origin)
         m = len(self.parts)
         base, candidate = (sum(getattr(part, side) for part in self.parts) / m for side in ("base", "candidate"))
         covariance = (self._covariance(0), self._covariance(1), self._covariance(2))
-        return ratio_of_means(base, candidate, covariance, self.n, level=level)
+        return ratio_of_means(base + origin, candidate + origin, covariance, self.n, level=level)
 
     def _covariance(self, which: int) -> float:
         """Return an entry of the two mean scores' covariance; tasks on the same documents vary as one."""

@@ -33,7 +33,7 @@ NEED_NO_MODEL = (
 WRITTEN = "rescue/retrain.yaml"
 """A recipe that the command before it on the page writes."""
 
-OWN_TASKS = {"birds", "birds_qa", "parts", "parts_questions", "mmmu_val"}
+OWN_TASKS = {"birds", "birds_qa", "parts", "parts_questions", "mmmu_val", "MMStar", "POPE"}
 EMT = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is not None]
 OTHERS = [(page, command) for page in PAGES for command in commands(page) if emt_words(command) is None]
 
@@ -148,7 +148,22 @@ def world(tmp_path_factory) -> Path:
     shutil.copytree(folder / "emt-demo" / "full_low", folder / "emt-demo" / "full_high")
     shutil.copyfile(ROOT / "emt_tasks" / "demo" / "matrix.yaml", folder / "emt-demo" / "matrix.yaml")
     write_birds(folder)
+    write_other_harnesses(folder)
     return folder
+
+
+def write_other_harnesses(folder: Path) -> None:
+    """The runs of docs/tutorials/other-harnesses.md: what the harnesses wrote, and two tables of grades."""
+    for harness in ("lm_eval", "evalscope", "vlmevalkit"):
+        for theirs, ours in (("base", "base"), ("cand", "tuned")):
+            written = ROOT / "tests" / "emt_core" / "formats" / "data" / harness / theirs
+            shutil.copytree(written, folder / harness.replace("_", "-") / ours)
+    (folder / "scores").mkdir()
+    for name, lost in (("base", 0), ("tuned", 1)):
+        rows = "".join(
+            f"q{i},{6 + i % 3 - lost * (i % 5 == 0)},{'charts' if i % 2 else 'photos'}\n" for i in range(400)
+        )
+        (folder / "scores" / f"{name}.csv").write_text(f"id,score,group\n{rows}", encoding="utf-8")
 
 
 def write_birds(folder: Path) -> None:

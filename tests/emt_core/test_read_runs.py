@@ -92,7 +92,7 @@ def test_score_key_and_cluster_key_of_the_config(tmp_path: Path) -> None:
 
 def test_a_metric_can_be_chosen_and_a_bad_choice_names_the_good_ones(run: Path) -> None:
     task = read_run(run).tasks["emt_cifar10"]
-    with pytest.raises(UserError, match=r"--metric emt_cifar10=bleu: not a per-sample number .* it has accuracy"):
+    with pytest.raises(UserError, match=r"--metric emt_cifar10=bleu: not a per-sample number; it has accuracy"):
         read_samples(task, "bleu")
     # Better when lower: turned, so that forgetting is not upside down.
     samples = read_samples(task, "incorrect")
@@ -100,20 +100,33 @@ def test_a_metric_can_be_chosen_and_a_bad_choice_names_the_good_ones(run: Path) 
     assert samples.frame["score"].to_list() == [1, 0, 1, 1, None]
 
 
-def test_no_metric_between_0_and_1_is_refused(tmp_path: Path) -> None:
-    rows = [{"doc_id": 0, "target": "a", "rating": 7, "text": "abc", "input": "q"}]
-    run = write_run(tmp_path, {"other": rows}, other={"metrics": ("rating", "text")})
+def test_what_is_no_number_is_no_metric(tmp_path: Path) -> None:
+    rows = [{"doc_id": 0, "target": "a", "list": [7], "text": "abc", "input": "q"}]
+    run = write_run(tmp_path, {"other": rows}, other={"metrics": ("list", "text")})
     with pytest.raises(
-        UserError, match=r"no metric .* \('rating' is 7 for doc_id 0, expected 0 to 1; 'text' is 'abc' for"
+        UserError, match=r"no metric .* \('list' is a list for doc_id 0, expected a number; 'text' is 'abc' for"
     ):
         read_samples(read_run(run).tasks["other"])
 
 
-def test_a_metric_that_leaves_0_to_1_late_is_refused(tmp_path: Path) -> None:
+def test_a_metric_may_leave_0_to_1_and_late(tmp_path: Path) -> None:
     rows = [{"doc_id": i, "target": "a", "rating": 1 + (i == 300), "input": "q"} for i in range(301)]
     run = write_run(tmp_path, {"other": rows}, other={"metrics": ("rating",)})
-    with pytest.raises(UserError, match=r"'rating' is 2 for doc_id 300, expected 0 to 1"):
-        read_samples(read_run(run).tasks["other"])
+    assert read_samples(read_run(run).tasks["other"]).frame["score"].to_list()[-2:] == [1.0, 2.0]
+
+
+def test_a_stated_range_is_held(tmp_path: Path) -> None:
+    rows = [{"doc_id": i, "target": "a", "rating": 10 * (i == 300), "input": "q"} for i in range(301)]
+    run = write_run(tmp_path, {"other": rows}, other={"metrics": ("rating",)})
+    task = read_run(run).tasks["other"]
+    assert read_samples(task, "rating:0..10").stated == (0, 10)
+    # Better when lower, a value v is the score 1 − v: 0 to 10 becomes −9 to 1.
+    lower = read_samples(task, "rating:lower:0..10")
+    assert (lower.stated, lower.frame["score"].to_list()[-1]) == ((-9, 1), -9)
+    with pytest.raises(UserError, match=r"metric 'rating:0..9' is 10 for doc_id 300, expected 0 to 9"):
+        read_samples(task, "rating:0..9")
+    with pytest.raises(UserError, match=r"--metric other=rating:5..1: expected a range LOW..HIGH with LOW below HIGH"):
+        read_samples(task, "rating:5..1")
 
 
 def test_several_filters_keep_the_first(tmp_path: Path) -> None:
@@ -199,12 +212,12 @@ def test_a_faulty_results_file_is_one_line(run: Path, content: str) -> None:
 
 
 def test_a_missing_folder_and_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist: expected an lmms-eval output folder"):
+    with pytest.raises(UserError, match="does not exist: expected a run, such as an lmms-eval output folder"):
         read_run(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="contains no lmms-eval run"):
+    with pytest.raises(UserError, match="is no run that is known here: the folder is empty; expected"):
         read_run(tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UserError, match="is not an lmms-eval results file"):
+    with pytest.raises(UserError, match=r"is no run that is known here: found a file \*\.txt"):
         read_run(tmp_path / "notes.txt")
 
 

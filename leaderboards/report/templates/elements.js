@@ -10,7 +10,9 @@ function make(tag, attributes, ...children) {
 
 function thousands(value) { return String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f"); }
 
-function decimal(value) { return value === null ? "–" : value.toFixed(1).replace("-0.0", "0.0").replace("-", "−"); }
+function decimal(value, digits = 1) {
+  return value === null ? "–" : value.toFixed(digits).replace(/^-(?=[0.]+$)/, "").replace("-", "−");
+}
 
 // A text that somebody else wrote, in its own direction; [text, length] if it was cut.
 function foreign(part) {

@@ -29,13 +29,14 @@ function setUpClasses() {
   let column = 4;
   let order = "descending";
   const restart = setUpPager(box.querySelector(".pager"), (page) => {
-    const rows = [...(data.classes[chosen].find((entry) => entry.task === task.value)?.rows || [])];
+    const found = data.classes[chosen].find((entry) => entry.task === task.value);
+    const rows = [...(found?.rows || [])];
     rows.sort((a, b) => compareValues(a[column], b[column], order));
     heads.forEach((head, index) => {
       if (index === column) head.setAttribute("aria-sort", order); else head.removeAttribute("aria-sort");
     });
     const shown = rows.slice(page * CLASSES_A_PAGE, (page + 1) * CLASSES_A_PAGE);
-    body.replaceChildren(...shown.map(classRow));
+    body.replaceChildren(...shown.map((row) => classRow(row, found?.digits)));
     return { total: rows.length, size: CLASSES_A_PAGE, text: `${thousands(rows.length)} classes` };
   });
   heads.forEach((head, index) => head.querySelector("button")?.addEventListener("click", () => {
@@ -48,9 +49,9 @@ function setUpClasses() {
   return () => { fill(task, data.classes[chosen].map((entry) => [entry.task, entry.task])); restart(); };
 }
 
-function classRow([name, n, base, candidate, drop, lower, upper]) {
-  const bounds = lower === null || upper === null ? "–" : `${decimal(lower)} to ${decimal(upper)}`;
-  const cells = [thousands(n), decimal(base), decimal(candidate), decimal(drop), bounds];
+function classRow([name, n, base, candidate, drop, lower, upper], digits) {
+  const bounds = lower === null || upper === null ? "–" : `${decimal(lower, digits)} to ${decimal(upper, digits)}`;
+  const cells = [thousands(n), ...[base, candidate, drop].map((value) => decimal(value, digits)), bounds];
   const label = make("td", { class: "left" }, make("bdi", {}, name));
   return make("tr", {}, label, ...cells.map((text) => make("td", { class: "num" }, text)));
 }
@@ -107,7 +108,7 @@ function flipCard(row) {
     make("div", {}, make("dt", {}, "Question"), make("dd", {}, ...foreign(row.question))),
     make("div", {}, make("dt", {}, "Right answer"), make("dd", {}, ...foreign(row.target))),
     make("div", { class: "answers" }, answer("Base", row.base), answer("Candidate", row.candidate)));
-  const id = make("p", { class: "id" }, `doc_id ${row.doc} · ${row.lost ? "lost" : "gained"}${row.cause ? `: ${row.cause}` : ""}`);
+  const id = make("p", { class: "id" }, `${row.name ?? `doc_id ${row.doc}`} · ${row.lost ? "lost" : "gained"}${row.cause ? `: ${row.cause}` : ""}`);
   return make("article", { class: "flip" }, make("div", {}, image), make("div", {}, id, facts));
 }
 

@@ -109,8 +109,8 @@ def test_base_and_candidate_are_compared_by_one_metric(tmp_path: Path, capsys: p
     [
         ([{"a": 1, "b": 1}, {"a": 1}, {}], r"each of the 3 samples \(a 2, b 1\): choose one with --metric other=NAME"),
         ([{"a": 1}, {"a": 1, "b": 1}, {"b": 1}], r"by each of the 3 samples \(a 2, b 2\)"),
-        ([{}, {}], r"no metric is logged for each sample as a number from 0 to 1 \(no sample has a or b\)"),
-        ([{"a": 300.0, "b": "x"}], r"'a' is 300.0 for doc_id 0, expected 0 to 1; 'b' is 'x' for doc_id 0"),
+        ([{}, {}], r"no metric is logged for each sample as a number \(no sample has a or b\)"),
+        ([{"a": 1e400, "b": "x"}], r"'a' is inf for doc_id 0, expected a number; 'b' is 'x' for doc_id 0"),
         ([{"a": [1]}, {"b": {"x": 1}}], r"'a' is a list for doc_id 0, .*; 'b' is an object without 'score' for"),
     ],
 )  # fmt: skip
@@ -125,9 +125,13 @@ def test_parts_that_meet_on_one_sample_cannot_be_joined(tmp_path: Path) -> None:
 
 
 def test_no_metric_at_all_ends_in_something(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"\(the run has no metric at all\)"):
+    with pytest.raises(
+        UserError, match=r"\(the run has no metric at all: judge its answers with emt judge, or leave the task out\)"
+    ):
         read(tmp_path, [{}], {})
-    with pytest.raises(UserError, match=r"\(the run has no metric at all\)"):
+    with pytest.raises(
+        UserError, match=r"\(the run has no metric at all: judge its answers with emt judge, or leave the task out\)"
+    ):
         read(tmp_path, [{}], {}, "x")
 
 

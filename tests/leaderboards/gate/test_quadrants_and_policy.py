@@ -93,13 +93,25 @@ def test_a_margin_that_is_set_fails_above_itself_unless_told_otherwise() -> None
     assert Policy(fails_above=1.0, quadrants={"idt_idi": 0.5}).limits_of_quadrant("idt_idi") == (0.5, 0.5)
 
 
+def test_a_margin_may_be_a_share_of_the_bases_score(tmp_path: Path) -> None:
+    policy = read_policy(written(tmp_path, 'margin: "5 %"\ntasks: {a: 2, b: 10%}\nfails_above: 1%\n'))
+    assert (policy.margin, policy.tasks) == ("5 %", {"a": 2.0, "b": "10 %"})
+    # 5 %, 10 % and 1 % of a base that scores 60 points.
+    assert policy.limits_of("c", None, alone=False, base=60.0) == pytest.approx((3.0, 0.6))
+    assert policy.limits_of("b", None, alone=False, base=60.0) == pytest.approx((6.0, 0.6))
+    assert policy.limits_of("a", None, alone=False, base=60.0) == pytest.approx((2.0, 0.6))
+    with pytest.raises(UserError, match=r"c: 5 % of the base's mean score is nothing: give a number"):
+        policy.limits_of("c", None, alone=False, base=0.0)
+
+
 def test_all_faults_of_a_policy_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_policy(written(tmp_path, "margin: -1\ntasks: {a: much}\nminimum: 5\nalpha: 0.6\n"))
     message = str(caught.value)
     assert "\n" not in message
-    for fault in ("margin: input should be greater than or equal to 0", "tasks.a: input should be a valid number"):
-        assert fault in message
+    expected = "expected a number from 0 on, or less than 100 %, such as 5 %; found"
+    assert f"margin: {expected} -1" in message
+    assert f"tasks.a: {expected} 'much'" in message
     for fault in ("minimum: extra inputs are not permitted", "alpha: input should be less than 0.5", "minimum_n"):
         assert fault in message
 

@@ -12,9 +12,10 @@ from emt_core.runs import read_run
 from leaderboards.comparison.forgetting import compare
 from leaderboards.gate.decide import decide
 from leaderboards.report.candidates import parse_candidates
-from leaderboards.report.charts import forest, lost_answers, make_axis
+from leaderboards.report.charts import ForestRow, forest, forests, lost_answers, make_axis
 from leaderboards.report.overlaps import bearings, dashes, layers, pixels, ring_radius
 from leaderboards.report.traces import HEIGHT, trace
+from leaderboards.statistics import Interval
 from tests.support.synthetic_runs import judged_sample, write_counts, write_run
 
 
@@ -137,3 +138,16 @@ def test_the_base_is_marked_once_and_lines_count_both_ends(tmp_path: Path) -> No
     assert [curve.points[0].ring for curve in curves] == [0, None, None, None]
     assert [curve.points[1].ring for curve in curves] == [0, 1, 0, 1]
     assert [curve.points[1].dash for curve in curves] == [0, 1, 0, 0]
+
+
+def test_unlike_units_have_an_axis_each() -> None:
+    """An axis of points from 0 to 5 and one of grades from 0 to 0.4 would hide the grades on a common one."""
+
+    def row(name: str, drop: float, margin: float, unit: str = "points", digits: int = 1) -> ForestRow:
+        interval = Interval(drop, drop - 0.1, drop + 0.1, 100, 0.9, "t")
+        return ForestRow(name, False, 100, margin, "", "not inferior", "", interval, interval, unit, digits)
+
+    points, grades = forests([row("a", 2.0, 4.0), row("g", 0.2, 0.3, "grade", 2), row("b", 1.0, 4.0)])
+    assert ([one.name for one in points.rows], points.title) == (["a", "b"], "forgetting, percentage points")
+    assert ([one.name for one in grades.rows], grades.title) == (["g"], "forgetting, in the unit of grade")
+    assert (points.axis.high, grades.axis.high) == (4.0, pytest.approx(0.3))

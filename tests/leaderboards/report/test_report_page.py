@@ -60,7 +60,7 @@ def test_mistakes_are_one_line(runs: tuple[str, str], tmp_path: Path, capsys: py
     out = str(tmp_path / "report.html")
     for arguments, part in (
         (["report", base, str(tmp_path / "none"), "-o", out], "does not exist"),
-        (["report", base, candidate, "-o", out, "--margin", "200"], "--margin 200"),
+        (["report", base, candidate, "-o", out, "--margin", "200"], "a margin of 200 points allows any drop"),
         (["report", base, candidate, "-o", out, "--tasks", "emt_mnist"], "emt_mnist is not in both runs"),
         (["report", base, candidate, "-o", out, "--metric", "x"], "expected TASK=NAME"),
         (
