@@ -65,9 +65,9 @@ def measure_gate(folder: Path, samples: int, repeats: int) -> list[bool]:
 def measure_report(folder: Path, samples: int, repeats: int) -> list[bool]:
     """Time the report, with photo-sized images of the flipped samples in a parquet file."""
     runs = large_pair(folder / "base", folder / "candidate", samples=samples, tasks=TASKS)
-    photos = _write_photos(folder / "photos.parquet", samples // len(TASKS))
+    photos = write_photos(folder / "photos.parquet", samples // len(TASKS))
     for run in runs:
-        _use_photos(next(run.glob("*_results.json")), photos)
+        use_photos(next(run.glob("*_results.json")), photos)
     page = folder / "report.html"
     command = [*EMT, "report", *map(str, runs), "-o", str(page), "--overwrite"]
     best = [min(values) for values in zip(*(measure(command) for _ in range(repeats)), strict=True)]
@@ -82,7 +82,7 @@ def measure_report(folder: Path, samples: int, repeats: int) -> list[bool]:
     ]
 
 
-def _write_photos(path: Path, rows: int) -> Path:
+def write_photos(path: Path, rows: int) -> Path:
     """Write `rows` different JPEGs of 500 × 375 pixels; smooth noise takes as many bytes as a photo."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -100,7 +100,7 @@ def _write_photos(path: Path, rows: int) -> Path:
     return path
 
 
-def _use_photos(file: Path, photos: Path) -> None:
+def use_photos(file: Path, photos: Path) -> None:
     """Record these photos as the images of a run's documents."""
     results = json.loads(file.read_text("utf-8"))
     for config in results["configs"].values():

@@ -59,6 +59,20 @@ def read_columns(path: Path, schema: Mapping[str, pl.DataType], query: Query) ->
         return pl.concat(frames) if frames else query(pl.LazyFrame(schema=dict(schema))).collect()
 
 
+def sink_columns(path: Path, schema: Mapping[str, pl.DataType], query: Query, file: Path) -> None:
+    """Write what `read_columns` returns to a parquet file, without holding it in memory where polars can read it.
+
+    Raises:
+        UserError: as `read_columns` says.
+    """
+    import polars as pl
+
+    try:
+        query(pl.scan_ndjson(path, schema=dict(schema))).sink_parquet(file, compression="lz4", row_group_size=8192)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        read_columns(path, schema, query).write_parquet(file, compression="lz4", row_group_size=8192)
+
+
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     """Yield the position (`file:line`) and content of each row of a JSON lines file; blank lines are skipped.
 

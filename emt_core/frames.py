@@ -69,21 +69,24 @@ def column_types(row_type: type[Any]) -> dict[str, type]:
 def html_table(rows: Sequence[Any], row_type: type[Any]) -> str:
     """Return the rows as an HTML table that a notebook styles; every text in it is escaped.
 
-    A field's metadata may say how many `digits` are shown, by default one, or that it is left out: `hidden`.
+    A field's metadata may say how many `digits` are shown, by default one; that it is left out: `hidden`; or that what
+    rounds to zero is to be told from it: `small`.
     """
     shown = [field for field in fields(row_type) if not field.metadata.get("hidden")]
     types = column_types(row_type)
-    head = "".join(f"<th>{field.name.replace('_', ' ')}</th>" for field in shown)
+    head = "".join(f"<th{_align(types[field.name])}>{field.name.replace('_', ' ')}</th>" for field in shown)
     body = "".join(
         "<tr>"
         + "".join(
-            _cell(getattr(row, field.name), types[field.name], field.metadata.get("digits", 1)) for field in shown
+            _cell(getattr(row, field.name), types[field.name], **{"digits": 1, "small": False, **field.metadata})
+            for field in shown
         )
         + "</tr>"
         for row in rows[:MOST_ROWS]
     )
     more = f"<p>and {len(rows) - MOST_ROWS} more rows</p>" if len(rows) > MOST_ROWS else ""
-    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
+    table = f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div style="overflow-x: auto">{table}</div>{more}'
 
 
 def text(value: object) -> str:
@@ -91,13 +94,19 @@ def text(value: object) -> str:
     return escape(str(value).translate(_UNSEEN))
 
 
-def _cell(value: Any, kind: type, digits: int) -> str:
+def _cell(value: Any, kind: type, *, digits: int, small: bool) -> str:
     if kind is str or kind is bool:
-        return f'<td style="text-align: left">{"" if value is None else text(value)}</td>'
+        return f"<td{_align(kind)}>{'' if value is None else text(value)}</td>"
     if value is None:
         return "<td>–</td>"
+    if small and 0 < value < 0.5 * 10**-digits:
+        return f"<td>&lt; {10**-digits:.{digits}f}</td>"
     # Adding 0 turns a rounded -0.0 into 0.0.
     return f"<td>{value:,}</td>" if kind is int else f"<td>{round(value, digits) + 0:.{digits}f}</td>"
+
+
+def _align(kind: type) -> str:
+    return ' style="text-align: left"' if kind is str or kind is bool else ""
 
 
 def _plain(hint: Any) -> type:

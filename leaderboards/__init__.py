@@ -11,6 +11,7 @@ from emt_core.lazy import lazy
 if TYPE_CHECKING:
     from emt_core.runs import read_run
     from leaderboards.comparison.forgetting import compare
+    from leaderboards.comparison.pairing import pair_task
     from leaderboards.comparison.summary import summarise
     from leaderboards.exports import ExportSettings, export
     from leaderboards.gate.decide import decide
@@ -26,6 +27,7 @@ __all__ = [
     "compare",
     "decide",
     "export",
+    "pair_task",
     "parse_candidates",
     "read_policy",
     "read_run",
@@ -42,6 +44,7 @@ __getattr__, __dir__ = lazy(
         "compare": "leaderboards.comparison.forgetting",
         "decide": "leaderboards.gate.decide",
         "export": "leaderboards.exports",
+        "pair_task": "leaderboards.comparison.pairing",
         "parse_candidates": "leaderboards.report.candidates",
         "read_policy": "leaderboards.gate.policy",
         "read_run": "emt_core.runs",

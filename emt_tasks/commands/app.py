@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "gate": ("emt_tasks.commands.gate", "gate", "Pass or fail a candidate's run against its base's."),
     "report": ("emt_tasks.commands.report", "report", "Write one HTML file that says what candidates forgot."),
+    "view": ("emt_tasks.commands.view", "view", "Look at checks as they run, and at every sample, on a local page."),
     "leaderboard": (
         "emt_tasks.commands.report",
         "leaderboard",

@@ -96,14 +96,14 @@ def label_command(
 
 
 def _serve(file: Path, port: int) -> None:
-    from leaderboards.audit.page import HOST, serve, unlabelled
+    from leaderboards.audit.page import serve, unlabelled
     from leaderboards.audit.rows import read_audit
 
     try:
         server = serve(file, port)
     except OSError as error:
         raise UserError(f"--port {port}: {error.strerror or error}; choose another, or 0 for a free one") from error
-    typer.echo(f"Label at http://{HOST}:{server.server_port}/ and press Ctrl-C here when done", err=True)
+    typer.echo(f"Label at {server.address} and press Ctrl-C here when done", err=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

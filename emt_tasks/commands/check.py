@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections import Counter
@@ -13,13 +14,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from emt_core.checks import LOST, RECORD, RUNNING, record_verdicts, recording
 from emt_core.errors import UserError
+from emt_core.files import write_text
 from emt_core.folders import mark, names_made
 from emt_core.looks import LOOKS
 from emt_core.public_names import digest
 from emt_core.runs import read_run
 from emt_tasks.commands.coverage import cover
-from emt_tasks.commands.evaluations import candidate_settings, evaluate_all, is_run, probed
+from emt_tasks.commands.evaluations import candidate_settings, evaluate_all, is_run, probed, tell_models
 from emt_tasks.commands.looks import CAP, Rules, check_cap
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
@@ -42,11 +45,12 @@ from emt_tasks.commands.planning import plan_tasks, tell_plan
 from emt_tasks.commands.telling import AnnotateOption, LogOption, SummaryOption, prepare_telling
 from emt_tasks.models import engines
 from emt_tasks.tasks.evaluator import EvaluationSettings, ModelKind
-from leaderboards.comparison.causes import Causes, find_causes
+from emt_tasks.tasks.sizes import sizes
+from leaderboards.comparison.causes import Causes, find_causes, lost_rows
 from leaderboards.comparison.forgetting import Comparison
 from leaderboards.comparison.matrix import read_matrix
 from leaderboards.gate.decide import EXIT_CODES, GateResult, overall
-from leaderboards.gate.output import print_table
+from leaderboards.gate.output import as_json, print_table
 from leaderboards.gate.policy import Policy
 from leaderboards.report.candidates import Candidate, parse_candidates, split_name
 from leaderboards.report.causes import in_a_line
@@ -63,6 +67,7 @@ check = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_c
 
 @check.command(name="check", cls=Spread, context_settings={"help_option_names": ["-h", "--help"]})
 def check_command(
+    context: typer.Context,
     base: Annotated[
         str,
         typer.Option(
@@ -134,7 +139,7 @@ def check_command(
     """
     rules = choose_policy(margin, policy)
     page, junit = output / "report.html", output / "gate.xml"
-    for file in (page, junit):
+    for file in (page, junit, output / LOST):
         if file.exists() and names_made(output, MADE_BY) is None:
             raise UserError(
                 f"--output: {file} was not written by {MADE_BY}, so it is not replaced; choose another folder"
@@ -158,6 +163,9 @@ def check_command(
         wanted["encoder"] = EvaluationSettings(encoder, names, "emt_clip", None, batch_size, device, limit, judge)
     if not all(is_run(settings.model) for settings in wanted.values()):
         _say_what_can_be_decided(names, limit, quadrants, rules, looks.cap if looks else None)
+    # Until the command ends, it says in the folder what it is about: emt view shows it.
+    documents = _documents(names, limit if looks is None else looks.cap)
+    context.with_resource(recording(output, tell_models(wanted), documents))
     probe = ("base", *tested) if diagnose else ()
     runs = evaluate_all(wanted, output, launch=launch, probe=probe, rules=looks)
     reference, *found = _as_named(runs, base, candidate)
@@ -173,12 +181,19 @@ def check_command(
         progress=tell_progress,
     )
     results = covered.note(results)
+    verdicts = {role: json.loads(as_json(result)) for role, result in zip(tested, results, strict=True)}
+    record_verdicts(output, verdicts)
     causes = [
         _diagnosed(result.comparison, role, wanted, output) if diagnose else ()
         for role, result in zip(tested, results, strict=True)
     ]
     output.mkdir(parents=True, exist_ok=True)
-    mark(output, MADE_BY, [*{role.split("/")[0] for role in wanted}, page.name, junit.name])
+    made = [page.name, junit.name, RECORD, RUNNING, LOST]
+    mark(output, MADE_BY, [*{role.split("/")[0] for role in wanted}, *made])
+    for role, lost in zip(tested, causes, strict=True):
+        if lost:
+            place = output if len(tested) == 1 else output / role
+            write_text(place / LOST, lost_rows(lost), overwrite=True)
     write_report(
         reference,
         found,
@@ -202,6 +217,11 @@ def check_command(
             command = rescue_line(base, model, finetuned_on, names, given)
             typer.echo(f"To look for a merge that passes: {command}", err=True)
     raise typer.Exit(EXIT_CODES[overall(result.outcome for result in results)])
+
+
+def _documents(names: tuple[str, ...], limit: int | None) -> dict[str, int]:
+    """Return how many documents each of our tasks asks; of others it is known once they have been run."""
+    return {task.task: int(task.clusters.sum()) for task in sizes(names, limit)}
 
 
 def rescue_line(

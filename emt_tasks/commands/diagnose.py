@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emt_core.checks import LOST, RECORD, RUNNING, recording
 from emt_core.errors import UserError
-from emt_core.files import dump_row, write_text
+from emt_core.files import write_text
 from emt_core.folders import mark, names_made
 from emt_core.runs import read_run
 from emt_tasks.commands.coverage import named
-from emt_tasks.commands.evaluations import candidate_settings, evaluate_all, is_run, probed
+from emt_tasks.commands.evaluations import candidate_settings, evaluate_all, is_run, probed, tell_models
 from emt_tasks.commands.options import (
     DEFAULT_TASKS,
     AllowDifferentOption,
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from leaderboards.comparison.causes import Causes
 
 MADE_BY = "emt diagnose"
-LOST = "lost.jsonl"
 
 diagnose = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 
 @diagnose.command(name="diagnose", context_settings={"help_option_names": ["-h", "--help"]})
 def diagnose_command(
+    context: typer.Context,
     base: Annotated[str, typer.Argument(help="The model before fine-tuning: a folder, a hub name, or a finished run.")],
     candidate: Annotated[str, typer.Argument(help="The fine-tuned model, an adapter's folder, or a finished run.")],
     tasks: Annotated[
@@ -72,7 +72,7 @@ def diagnose_command(
     Example: emt diagnose llava-hf/llava-1.5-7b-hf my-adapter --tasks forgetting_matrix_lite
     """
     # Imported here, since polars and scipy take a second to load, and --help would wait.
-    from leaderboards.comparison.causes import find_causes
+    from leaderboards.comparison.causes import find_causes, lost_rows
     from leaderboards.gate.policy import Policy
     from leaderboards.report.candidates import parse_candidates
     from leaderboards.report.causes import in_a_line, notes
@@ -87,6 +87,7 @@ def diagnose_command(
     names = tuple(named(tasks) if tasks else _tasks_of(base, candidate))
     more = EvaluationSettings("", names, "emt_vlm", None, batch_size, device, limit, judge, model_args)
     wanted = {"base": replace(more, model=base), "candidate": candidate_settings(candidate, base, more)}
+    context.with_resource(recording(output, tell_models(wanted), {}))
     runs = evaluate_all(wanted, output, probe=wanted)
     measured = {role: probed(role, chosen, output) for role, chosen in wanted.items()}
     reference, tested = parse_candidates([str(runs["base"]), str(runs["candidate"])])
@@ -102,8 +103,8 @@ def diagnose_command(
     if not causes:
         raise UserError(f"--tasks {','.join(names)}: the runs share no task that was measured")
     output.mkdir(parents=True, exist_ok=True)
-    mark(output, MADE_BY, [*wanted, page.name, LOST])
-    write_text(output / LOST, b"".join(map(dump_row, _lost(causes))).decode("utf-8"), overwrite=True)
+    mark(output, MADE_BY, [*wanted, page.name, LOST, RECORD, RUNNING])
+    write_text(output / LOST, lost_rows(causes), overwrite=True)
     write_report(reference, [tested], results, page, causes=[causes], overwrite=True)
     for found in causes:
         if as_json:
@@ -122,12 +123,6 @@ def _tasks_of(base: str, candidate: str) -> list[str]:
     if not (is_run(base) and is_run(candidate)):
         return [DEFAULT_TASKS]
     return list(shared_tasks(read_run(Path(base)), read_run(Path(candidate))))
-
-
-def _lost(causes: Sequence[Causes]) -> Iterator[dict[str, Any]]:
-    for found in causes:
-        for document, cause in sorted(found.of.items()):
-            yield {"task": found.task, "doc_id": document, "cause": cause}
 
 
 def _row(causes: Causes) -> dict[str, Any]:

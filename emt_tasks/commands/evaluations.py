@@ -66,6 +66,14 @@ def candidate_settings(candidate: str, base: str, alike: EvaluationSettings) -> 
     return replace(alike, model=base, peft=candidate) if on else replace(alike, model=candidate)
 
 
+def tell_models(wanted: Mapping[str, EvaluationSettings]) -> dict[str, str]:
+    """Return each role's model: a finished run's folder, wherever it lies, or the name."""
+    return {
+        role: str(Path(one.model).resolve()) if is_run(one.model) else one.peft or one.model
+        for role, one in wanted.items()
+    }
+
+
 def is_run(path: str) -> bool:
     """Whether this names a folder that lmms-eval has written results into."""
     return any(Path(path).rglob("*_results.json")) if Path(path).is_dir() else False

@@ -10,6 +10,7 @@ from typing import Any
 
 from emt_core.errors import UserError
 from emt_core.files import Row, read_rows
+from emt_core.frames import Tabular
 from judges.rerun.rejudge import find_work
 from judges.verdict import CATEGORIES
 
@@ -32,8 +33,17 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """Judge A measured against B, a judge or gold rows.
+class ConfusionRow:
+    """How many answers judge A put into one category and B into another."""
+
+    a: str
+    b: str
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement(Tabular):
+    """Judge A measured against B, a judge or gold rows; a table of the confusions.
 
     `answers` counts pairs; `unscored_a` and `unscored_b` those that a side left open, which all other figures omit.
     `accuracy` is the share of the `scored` pairs that agree on correct or not correct, `interval` its 95 % Wilson
@@ -58,6 +68,15 @@ class Agreement:
     false_wrong: int
     confusion: dict[str, dict[str, int]]
     disagreements: tuple[dict[str, Any], ...]
+
+    @property
+    def row_type(self) -> type[ConfusionRow]:
+        """What the table's rows are."""
+        return ConfusionRow
+
+    def table(self) -> list[ConfusionRow]:
+        """Return a row for each pair of categories."""
+        return [ConfusionRow(a, b, count) for a, row in self.confusion.items() for b, count in row.items()]
 
 
 def read_opinions(path: Path) -> list[Opinion]:

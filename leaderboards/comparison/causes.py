@@ -16,16 +16,19 @@ first; task-specific overfitting (arXiv 2603.14493) is a reason for it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
 
 from emt_core.errors import UserError
+from emt_core.files import dump_row
+from emt_core.frames import Tabular
 from emt_core.measured import Measured, question_digest
 from leaderboards.comparison.forgetting import Comparison, TaskComparison
 from leaderboards.comparison.pairing import PairedTask, pair_task
+from leaderboards.comparison.table import CauseRow, cause_rows
 from leaderboards.comparison.texts import read_texts
 from leaderboards.statistics import Interval, wilson_interval
 from leaderboards.statistics.reliability import Reliability, reliability
@@ -46,8 +49,8 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Causes:
-    """Why one task's samples were lost.
+class Causes(Tabular):
+    """Why one task's samples were lost; a table of the causes.
 
     Attributes:
         task: its name.
@@ -81,6 +84,15 @@ class Causes:
     reaches: Interval | None
     flows: tuple[Flow, ...]
     calibration: tuple[Reliability | None, Reliability | None]
+
+    @property
+    def row_type(self) -> type[CauseRow]:
+        """What the table's rows are."""
+        return CauseRow
+
+    def table(self) -> list[CauseRow]:
+        """Return a row for each cause."""
+        return cause_rows(self)
 
     @property
     def recoverable(self) -> Interval | None:
@@ -144,6 +156,16 @@ def _find(task: TaskComparison, paired: PairedTask, base: Measured, candidate: M
         flows=_flows(lost),
         calibration=(_calibration(before, closed_by), _calibration(after, closed_by)),
     )
+
+
+def lost_rows(causes: Iterable[Causes]) -> str:
+    """Return JSON lines: each lost document's task, `doc_id` and cause."""
+    rows = (
+        {"task": found.task, "doc_id": document, "cause": cause}
+        for found in causes
+        for document, cause in sorted(found.of.items())
+    )
+    return b"".join(map(dump_row, rows)).decode("utf-8")
 
 
 _CHECKED = 200

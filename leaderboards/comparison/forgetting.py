@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from emt_core.frames import Tabular
 from emt_core.looks import Look
 from emt_core.runs import Run, tell_apart
 from leaderboards.comparison.alike import Difference, accept, check_allowed, compare_settings
@@ -20,6 +21,7 @@ from leaderboards.comparison.matrix import QUADRANTS, place
 from leaderboards.comparison.pairing import Excluded, PairedTask, choose_tasks, only_in, pair_task
 from leaderboards.comparison.samples import data_of, number_clusters
 from leaderboards.comparison.scales import POINTS, Scale
+from leaderboards.comparison.table import ComparisonRow, comparison_rows
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm, wilson_interval
 from leaderboards.statistics.reliability import Reliability, reliability
 from leaderboards.statistics.sequential import either_side, level_at
@@ -107,8 +109,8 @@ class GroupComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A candidate against its base, over all tasks that both were evaluated on.
+class Comparison(Tabular):
+    """A candidate against its base, over all tasks that both were evaluated on; a table of its tasks and quadrants.
 
     `differences` holds what is not alike in the two runs, `allowed` the names of those that the user accepts.
     """
@@ -132,6 +134,20 @@ class Comparison:
         of_quadrants = ((name, [t.task for t in self.tasks if t.quadrant == name]) for name in QUADRANTS)
         named = [*of_quadrants, *self.base.groups.items()]
         return tuple(name for name, members in named if len({scales[task] for task in members if task in scales}) > 1)
+
+    @property
+    def row_type(self) -> type[ComparisonRow]:
+        """What the table's rows are."""
+        return ComparisonRow
+
+    def table(self) -> list[ComparisonRow]:
+        """Return a row for each task, then for each group and quadrant."""
+        return comparison_rows(self)
+
+    def _repr_html_(self) -> str:
+        from leaderboards.report.notebook import of_compared  # which imports this
+
+        return of_compared(self)
 
 
 def compare(

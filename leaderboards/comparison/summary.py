@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from emt_core.errors import UserError, listed
+from emt_core.frames import Tabular
 from emt_core.public_names import public_judge
 from emt_core.runs import Run, Task
 from judges.verdict import ERRORS
@@ -17,6 +18,7 @@ from leaderboards.comparison.matrix import QUADRANTS, place
 from leaderboards.comparison.metrics import label
 from leaderboards.comparison.samples import data_of, number_clusters, read_samples
 from leaderboards.comparison.scales import POINTS, Scale, find_scale
+from leaderboards.comparison.table import SummaryRow, summary_rows
 from leaderboards.statistics import Interval, design_effect, mean_covariance, mean_interval, mean_of_intervals
 
 
@@ -50,13 +52,27 @@ class GroupSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class RunSummary:
-    """The results of one run."""
+class RunSummary(Tabular):
+    """The results of one run; a table of its tasks, groups and quadrants."""
 
     run: Run
     tasks: tuple[TaskSummary, ...]
     groups: tuple[GroupSummary, ...]
     quadrants: tuple[GroupSummary, ...]
+
+    @property
+    def row_type(self) -> type[SummaryRow]:
+        """What the table's rows are."""
+        return SummaryRow
+
+    def table(self) -> list[SummaryRow]:
+        """Return a row for each task, then for each group and quadrant."""
+        return summary_rows(self)
+
+    def _repr_html_(self) -> str:
+        from leaderboards.report.notebook import of_summary  # which imports this
+
+        return of_summary(self)
 
 
 def summarise(

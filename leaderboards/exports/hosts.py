@@ -65,13 +65,17 @@ def open_host(address: str) -> Host:
     """Return the folder at an address, such as `s3://bucket/forgetting`, with what it has.
 
     Raises:
-        UserError: fsspec knows no such protocol or its package is not installed; the folder cannot be read, or has a
-            page that is not a leaderboard of ours.
+        UserError: fsspec knows no such protocol or its package is not installed; there is no such bucket; the folder
+            cannot be read, or has a page that is not a leaderboard of ours.
     """
     shown = _without_password(address)
     with _told(shown):
         storage, path = url_to_fs(address, skip_instance_cache=True, use_listings_cache=False)
         root = path.rstrip("/")
+        # Storages with buckets begin with theirs, and would make one of a misspelt name.
+        bucket = root.partition("/")[0]
+        if bucket and not storage.exists(bucket):
+            raise UserError(f"--to {shown}: there is no {bucket} that you may see; make it first")
         if not storage.exists(f"{root}/{INDEX}"):
             return Host(shown, storage, root)
         if SITE_MARK.encode() not in storage.cat_file(f"{root}/{INDEX}"):

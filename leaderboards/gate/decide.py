@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
+from emt_core.frames import Tabular
 from emt_core.looks import Look
 from leaderboards.comparison.alike import why_stopped
 from leaderboards.comparison.forgetting import Comparison, GroupComparison, TaskComparison
@@ -32,6 +33,7 @@ from leaderboards.comparison.matrix import QUADRANTS
 from leaderboards.comparison.scales import POINTS, Scale
 from leaderboards.gate.needed import Needed, Plan
 from leaderboards.gate.policy import Limits, Policy, check_names, check_units
+from leaderboards.gate.table import GateRow, gate_rows
 from leaderboards.gate.untested import Untested, in_short
 from leaderboards.statistics import Interval, MeanOfSamples, PairedSample, holm
 from leaderboards.statistics.paired import CORRECTION
@@ -78,8 +80,11 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class GateResult:
-    """The gate's verdict, with what it rests on; `untested` are the tasks that were left out for lack of data."""
+class GateResult(Tabular):
+    """The gate's verdict, with what it rests on; a table of its tasks and quadrants.
+
+    `untested` are the tasks that were left out for lack of data.
+    """
 
     outcome: Outcome
     units: tuple[Unit, ...]
@@ -91,6 +96,20 @@ class GateResult:
     def exit_code(self) -> int:
         """0 not inferior, 1 forgetting, 2 undecided."""
         return EXIT_CODES[self.outcome]
+
+    @property
+    def row_type(self) -> type[GateRow]:
+        """What the table's rows are."""
+        return GateRow
+
+    def table(self) -> list[GateRow]:
+        """Return a row for each task and quadrant, then for each task that was left out."""
+        return gate_rows(self)
+
+    def _repr_html_(self) -> str:
+        from leaderboards.report.notebook import of_gate_result  # which imports this
+
+        return of_gate_result(self)
 
     @property
     def not_tested(self) -> str:

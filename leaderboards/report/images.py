@@ -25,6 +25,9 @@ LONGEST_SIDE = 160
 BUDGET = 8_000_000
 """Bytes of all thumbnails in one report, as base64."""
 
+_SHOWN = ("JPEG", "PNG", "WEBP", "GIF")
+"""Formats that every browser shows."""
+
 _QUALITY = 70
 _TINY = 80
 """Pixels of the longer side below which an image is kept as it is: a page enlarges it, and its artefacts with it."""
@@ -108,6 +111,23 @@ def shrink(image: bytes) -> str | None:
     buffer = io.BytesIO()
     small.save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def as_shown(image: bytes) -> tuple[bytes, str] | str:
+    """Return an image and its media type as a browser shows it, or that it cannot be read.
+
+    What a browser may not show, or may take for something else than an image, is turned into a PNG. Of what it can
+    show only the header is read here.
+    """
+    try:
+        with no_truncated_images(), Image.open(io.BytesIO(image)) as opened:
+            if opened.format in _SHOWN:
+                return image, Image.MIME[opened.format]
+            buffer = io.BytesIO()
+            opened.convert("RGB").save(buffer, "png")
+            return buffer.getvalue(), "image/png"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return "the image cannot be read"
 
 
 def read_images(path: Path, rows: list[int]) -> dict[int, bytes | str]:

@@ -34,6 +34,11 @@ def excerpt(text: str, longest: int = _LONGEST) -> Excerpt:
     return Excerpt(printable(text[:longest]), len(text))
 
 
+def packed(part: Excerpt) -> str | list[str | int]:
+    """Return a text as the pages' scripts take it; if it was cut, with its full length."""
+    return [part.text, part.length] if part.cut else part.text
+
+
 def printable(text: str) -> str:
     """Replace what HTML forbids by symbols: control characters by ␀ and the like, lone surrogates by �."""
     return _UNSEEN.sub(_picture, text)

@@ -20,7 +20,7 @@ from leaderboards.report.causes import Curve, Why, curves, draw
 from leaderboards.report.charts import KINDS, Axis, BarRow, Forest, ForestRow, forest, forests, lost_answers
 from leaderboards.report.flips import Answer, Flip
 from leaderboards.report.images import Thumbnails
-from leaderboards.report.text import Excerpt, printable
+from leaderboards.report.text import packed, printable
 from leaderboards.report.traces import HEIGHT, trace
 from leaderboards.report.training import Looks, draw_looks
 from leaderboards.report.verdict import VerdictText, describe, describe_all
@@ -246,8 +246,8 @@ def _flip(flip: Flip, image: int | str, cause: str | None) -> dict[str, Any]:
         **({"name": flip.name} if flip.name else {}),
         "doc": flip.doc_id,
         "lost": flip.direction == "lost",
-        "question": _excerpt(flip.question),
-        "target": _excerpt(flip.target),
+        "question": packed(flip.question),
+        "target": packed(flip.target),
         "base": _answer(flip.base),
         "candidate": _answer(flip.candidate),
         "image": image,
@@ -255,12 +255,7 @@ def _flip(flip: Flip, image: int | str, cause: str | None) -> dict[str, Any]:
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
-    return asdict(answer) | {"text": _excerpt(answer.text)}
-
-
-def _excerpt(part: Excerpt) -> str | list[Any]:
-    """Return a text; if it was cut, with its full length."""
-    return [part.text, part.length] if part.cut else part.text
+    return asdict(answer) | {"text": packed(answer.text)}
 
 
 def _run(role: str, run: Run) -> Mapping[str, Any]:

@@ -110,7 +110,7 @@ def test_a_candidate_that_kept_all_passes(runs):
 
 
 def test_input_that_is_broken_is_no_verdict(runs):
-    done = act(runs, step("gate"), base="runs/base", candidate="runs/nowhere_results.json/x")
+    done = act(runs, step("gate"), base="runs/base", candidate="runs/kept", policy="nowhere.yaml")
     assert (done.code, done.outputs["verdict"]) == (2, "error"), done.log
     assert "::error title=emt gate::no verdict, emt check exited with 2" in done.log
     assert "no verdict" in done.summary

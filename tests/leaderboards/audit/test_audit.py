@@ -273,12 +273,13 @@ def test_labels_are_not_overwritten(runs: tuple[str, str], audit: Path) -> None:
 class Page:
     """The labelling page, as a browser sees it."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.token = re.search(r'name="emt-token" content="([^"]+)"', self.get("/").decode())[1]  # type: ignore[index]
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.url, _, self.token = address.partition("/#token=")
 
     def get(self, path: str, **headers: str) -> bytes:
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers)) as answer:
+        sent = {"x-emt-token": self.token} | headers
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=sent)) as answer:
             return answer.read()
 
     def post(self, path: str, body: Any, **headers: str) -> int:
@@ -298,7 +299,7 @@ def page(audit: Path) -> Iterator[Page]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield Page(f"http://127.0.0.1:{server.server_port}")
+        yield Page(server.address)
     finally:
         server.shutdown()
         thread.join()
@@ -339,8 +340,8 @@ def test_labels_typed_in_while_the_page_is_open_are_kept(page: Page, audit: Path
         ("/label/0", {"first": "yes", "second": True}, {}, 400),
         ("/label/0", {"first": True}, {}, 400),
         ("/label/0", [], {}, 400),
-        ("/label/60", {"first": True, "second": True}, {}, 403),
-        ("/label/-1", {"first": True, "second": True}, {}, 403),
+        ("/label/60", {"first": True, "second": True}, {}, 404),
+        ("/label/-1", {"first": True, "second": True}, {}, 404),
         ("/label/0", {"first": True, "second": True}, {"x-emt-token": "guessed"}, 403),
         ("/label/0", {"first": True, "second": True}, {"host": "evil.example:80"}, 403),
     ],
@@ -414,7 +415,8 @@ def test_the_page_from_outside(audit: Path) -> None:
     assert process.stderr
     try:
         found = re.fullmatch(
-            r"Label at (http://127\.0\.0\.1:\d+)/ and press Ctrl-C here when done\n", process.stderr.readline()
+            r"Label at (http://127\.0\.0\.1:\d+/#token=[\w-]+) and press Ctrl-C here when done\n",
+            process.stderr.readline(),
         )
         assert found
         page = Page(found[1])
@@ -436,7 +438,7 @@ def test_the_keys_of_the_page(page: Page, audit: Path, chromium: Any) -> None:
         tab = context.new_page()
         faults: list[str] = []
         tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.goto(page.url + "/")
+        tab.goto(page.address)
         expect(tab.locator("#count")).to_have_text("0 of 60")
         for key, label in (("1", (True, False)), ("2", (False, True)), ("3", (True, True)), ("0", (False, False))):
             place = sum(row.first_correct is not None for row in read_audit(audit))
@@ -461,7 +463,7 @@ def test_the_page_fits(audit: Path, chromium: Any, width: int, request: pytest.F
     context = chromium.new_context(viewport={"width": width, "height": 900})
     try:
         tab = context.new_page()
-        tab.goto(page.url + "/")
+        tab.goto(page.address)
         expect(tab.locator("#target")).to_contain_text(word)
         assert faults(tab) == []
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -14,6 +15,7 @@ from emt_core.runs import read_run
 from emt_tasks.commands.app import main
 from leaderboards.comparison.summary import summarise
 from leaderboards.exports import ExportSettings, export
+from leaderboards.exports.hosts import open_host
 from leaderboards.exports.publish import BEGIN
 from leaderboards.exports.push import open_repository
 from tests.support.ftp_server import serve_ftp
@@ -189,6 +191,16 @@ def test_a_leaderboard_goes_to_a_static_host(host, runs, capsys):
     assert "its index.html was not made by emt-eval, so it is not replaced" in told.err
     assert "secret" not in told.out + told.err
     assert (site / "index.html").read_text() == "<h1>Somebody's page</h1>"
+
+
+def test_a_misspelt_bucket_is_not_made(tmp_path, monkeypatch):
+    storage = fsspec.filesystem("dir", path=str(tmp_path), fs=fsspec.filesystem("file"))
+    monkeypatch.setattr("leaderboards.exports.hosts.url_to_fs", lambda *_, **__: (storage, "bucket/forgetting"))
+    with pytest.raises(UserError, match="--to s3://bucket/forgetting: there is no bucket that you may see"):
+        open_host("s3://bucket/forgetting")
+    (tmp_path / "bucket").mkdir()
+    assert open_host("s3://bucket/forgetting").push({"index.html": b"x"}) == "s3://bucket/forgetting/index.html"
+    assert (tmp_path / "bucket" / "forgetting" / "index.html").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize(
