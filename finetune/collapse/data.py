@@ -33,8 +33,8 @@ def read_images(data: str, size: int | None = None, limit: int | None = None) ->
     """
     known = catalog.get(data)
     if known.kind != "classification":
-        classes = [one.name for one in catalog.datasets().values() if one.kind == "classification"]
-        raise UserError(f"{data} has no classes; expected one of {listed(classes)}")
+        named = [one.name for one in catalog.datasets().values() if one.kind == "classification"]
+        raise UserError(f"{data} has no classes; expected one of {listed(named)}")
     names = tuple(label.name for label in vocabularies.load(data).labels)
     numbers = {name: number for number, name in enumerate(names)}
     source = open_source(SourceEntry(data=data, answer="{label}", limit=limit))

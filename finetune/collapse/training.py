@@ -105,7 +105,8 @@ def run(images: Images, settings: Settings, device: torch.device, told: Told | N
         raise UserError(f"collapse: {len(images.names)} classes; expected four or more, two in each half")
     torch.manual_seed(settings.seed)
     draw = torch.Generator().manual_seed(settings.seed)
-    model = resnet18(len(images.names), settings.stem).to(device, memory_format=torch.channels_last)
+    model = resnet18(len(images.names), settings.stem).to(device)
+    model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         model.parameters(), settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay
     )
@@ -122,7 +123,7 @@ def run(images: Images, settings: Settings, device: torch.device, told: Told | N
         weights[images.first :] = float(phase == "second")
         model.train()
         losses = []
-        for chosen in torch.randperm(len(images.pixels), generator=draw)[: steps_each * size].split(size):
+        for chosen in torch.split(torch.randperm(len(images.pixels), generator=draw)[: steps_each * size], size):
             batch = scale(augmented(images.pixels[chosen], draw).to(device))
             logits = model(batch)
             losses.append(_step(logits, images.classes[chosen].to(device), weights, optimiser))
@@ -149,10 +150,11 @@ class _Scale:
     """Pixels scaled by the training images' mean and spread in each channel."""
 
     def __init__(self, pixels: torch.Tensor) -> None:
-        parts = pixels.split(1024)
+        parts = torch.split(pixels, 1024)
         count = pixels.shape[0] * pixels.shape[2] * pixels.shape[3]
-        self.mean = sum(part.double().sum((0, 2, 3)) for part in parts) / count
-        spread = sum(((part.double() - self.mean[:, None, None]) ** 2).sum((0, 2, 3)) for part in parts) / count
+        self.mean = torch.stack([part.double().sum((0, 2, 3)) for part in parts]).sum(0) / count
+        apart = [((part.double() - self.mean[:, None, None]) ** 2).sum((0, 2, 3)) for part in parts]
+        spread = torch.stack(apart).sum(0) / count
         self.spread = spread.sqrt().clamp_min(1.0)
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -194,7 +196,7 @@ def _settle(model: nn.Module, images: Images, scale: _Scale, device: torch.devic
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches
     model.train()
-    for part in images.pixels.split(batch_size):
+    for part in torch.split(images.pixels, batch_size):
         if len(part) > batch_size // 2:
             model(scale(part.to(device)))
     for norm, momentum in zip(norms, usual, strict=True):
@@ -217,7 +219,7 @@ def _epoch(
     head = model.fc
     assert isinstance(head, nn.Linear)
     model.fc = nn.Identity()
-    parts = [model(scale(part.to(device))).cpu() for part in images.pixels.split(batch_size)]
+    parts = [model(scale(part.to(device))).cpu() for part in torch.split(images.pixels, batch_size)]
     model.fc = head
     features = torch.cat(parts).double().numpy()
     weights, biases = (value.detach().cpu().double().numpy() for value in (head.weight, head.bias))
