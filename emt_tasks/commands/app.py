@@ -49,6 +49,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rescue": ("emt_tasks.commands.rescue", "rescue", "Find a merge with the base that passes the gate."),
     "probe": ("emt_tasks.commands.probe", "probe", "Measure what the places in one model still know."),
     "finetune": ("emt_tasks.commands.finetune", "finetune", "Fine-tune a model from a recipe."),
+    "collapse": (
+        "emt_tasks.commands.collapse",
+        "collapse",
+        "See whether classes that training leaves out collapse.",
+    ),
     "merge": ("emt_tasks.commands.finetune", "merge", "Merge an adapter into its model, or a model with its base."),
     "judge": ("emt_tasks.commands.judge", "judge", "Rejudge logged answers, or compare judges."),
     "audit": (

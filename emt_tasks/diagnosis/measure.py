@@ -283,6 +283,38 @@ def _features(lm: EmtVLM, requests: Iterable[Request], about: str) -> dict[str, 
     }
 
 
+@dataclass(frozen=True)
+class AnswerStates:
+    """A task's documents just before a model answers.
+
+    Attributes:
+        vectors: the language model's last hidden state, `(documents, dimensions)`, float32.
+        shown: the place in `labels` of what each document shows, `(documents,)`.
+        labels: of the task, in the vocabulary's order.
+    """
+
+    vectors: NDArray[np.float32]
+    shown: NDArray[np.int64]
+    labels: tuple[str, ...]
+
+
+def answer_states(lm: EmtVLM, names: Sequence[str], limit: int | None) -> Iterator[tuple[str, AnswerStates]]:
+    """Yield each classification task with its documents' states.
+
+    Raises:
+        UserError: a task is no classification, or the model's features are not numbers.
+    """
+    tasks = ask(names, limit)
+    lm.task_dict = {name: asked.task.dataset for name, asked in tasks.items()}
+    for name, asked in tasks.items():
+        if asked.dataset is None or asked.dataset.kind != "classification":
+            raise UserError(f"--tasks {name}: expected a task with one set of labels for all documents")
+        task = cast(ClosedTask, task_of(asked.dataset))
+        labels = tuple(task.choices(asked.documents[0]))
+        shown = np.array([min(task.right_choices(one)) for one in asked.documents], dtype=np.int64)
+        yield name, AnswerStates(_features(lm, asked.requests, name)["answer"], shown, labels)
+
+
 def _finite(vector: torch.Tensor, request: Request) -> torch.Tensor:
     if not bool(torch.isfinite(vector).all()):
         raise UserError(f"{request.where}: the model's features are not numbers; it has diverged")
