@@ -45,9 +45,12 @@ format: $(READY)  ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Without inspect and trackio: they do not go with the newest versions of what everything else needs.
+EXTRAS := dev bench bitsandbytes deepspeed docs mlflow wandb
+
 constraints: $(READY)  ## upgrade the pinned versions
 	$(UV) pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
-		--upgrade --all-extras pyproject.toml --output-file constraints.txt
+		--upgrade $(EXTRAS:%=--extra %) pyproject.toml --output-file constraints.txt
 
 clean:  ## remove .venv and everything built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
