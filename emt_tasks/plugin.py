@@ -35,6 +35,7 @@ def manifests() -> list[Any]:
         _hook_task_manager()
         _hook_tracker()
         _hook_requests()
+        _hook_cache_version()
     except (ImportError, AttributeError) as error:
         print(  # noqa: T201 (lmms-eval shows no plug-in's log before its own logger is set up)
             f"emt-eval: this lmms-eval does not find our tasks by itself ({one_line(error)}); "
@@ -46,6 +47,18 @@ def manifests() -> list[Any]:
         ModelManifest(model_id="emt_clip", simple_class_path="emt_tasks.models.clip.EmtCLIP"),
         ModelManifest(model_id="emt_served", simple_class_path="emt_tasks.models.served.EmtServed"),
     ]
+
+
+def _hook_cache_version() -> None:
+    """Keep answers by lmms-eval's version, so that a stopped run finds them again.
+
+    lmms-eval asks git for its commit, and gets that of the repository in which its environment lies, if there is one:
+    after each commit of the user's, all would be asked again. One that is a checkout itself keeps its commit.
+    """
+    from lmms_eval import utils
+
+    if not (Path(utils.__file__).resolve().parents[1] / ".git").exists():
+        utils.get_lmms_eval_cache_version = functools.partial(version, "lmms-eval")
 
 
 def _hook_tracker() -> None:
