@@ -100,7 +100,7 @@ def test_the_same_runs_give_the_same_bytes(runs: tuple[str, str, str], tmp_path:
     ("arguments", "message"),
     [
         (["--margin", "2", "--policy", "p.yaml"], "--margin and --policy exclude each other"),
-        (["--margin", "-1"], "--margin -1: expected percentage points from 0 to below 100"),
+        (["--margin", "-1"], "--margin -1: expected a number from 0 on, or less than 100 %, such as 5%"),
         (["--metric", "flowers102"], "--metric flowers102: expected TASK=NAME"),
         (["--tasks", "ocr_vqa"], "task ocr_vqa is not in both runs; they share flowers102"),
         (["--tasks", ","], "--tasks ',': expected names of tasks, separated by commas"),
