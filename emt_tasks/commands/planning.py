@@ -18,7 +18,7 @@ from leaderboards.comparison.samples import data_of, read_samples
 from leaderboards.comparison.scales import find_scale
 from leaderboards.gate.policy import Policy
 from leaderboards.gate.sequential import SequentialRates, simulate_looks
-from leaderboards.gate.simulation import PlannedTask, Rates, scenarios, simulate
+from leaderboards.gate.simulation import PlannedTask, Rates, scenarios, simulate, simulate_all
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,8 +94,7 @@ def rate_plan(tasks: Sequence[PlannedTask], policy: Policy, *, seconds: float) -
 
 def rate(tasks: Sequence[PlannedTask], policy: Policy, *, seconds: float) -> list[Rates]:
     """Return how often candidates pass and fail in each scenario."""
-    asked = scenarios(tasks, policy)
-    return [simulate(tasks, policy, one, draws=DRAWS, seconds=seconds / len(asked)) for one in asked]
+    return simulate_all(tasks, policy, scenarios(tasks, policy), draws=DRAWS, seconds=seconds)
 
 
 def tell_plan(tasks: Sequence[PlannedTask], policy: Policy, *, seconds: float, cap: int | None = None) -> str:

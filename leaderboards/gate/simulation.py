@@ -165,17 +165,59 @@ def simulate(
     seed: int = 0,
 ) -> Rates:
     """Put so many candidates through the gate, or as many as `seconds` allow, but never fewer than 50."""
-    counts: Counter[Outcome] = Counter()
+    return simulate_all(tasks, policy, [scenario], draws=draws, seconds=seconds, seed=seed)[0]
+
+
+def simulate_all(
+    tasks: Sequence[PlannedTask],
+    policy: Policy,
+    asked: Sequence[Scenario],
+    *,
+    draws: int = 1000,
+    seconds: float | None = None,
+    seed: int = 0,
+) -> list[Rates]:
+    """Simulate several scenarios, as `simulate` does each: what they have in common is drawn and tested once."""
+    counts = [Counter[Outcome]() for _ in asked]
     end = None if seconds is None else time.monotonic() + seconds
     done = 0
     while done < draws and (end is None or done < 50 or time.monotonic() < end):
-        samples = {
-            task.name: task.draw(loss, generator) for task, generator, loss in drawn(tasks, scenario, (seed, done))
-        }
-        evidence = list(evidence_of(tasks, policy, samples))
-        counts[overall(ruling.outcome for ruling in judge(evidence, policy))] += 1
+        draw = _Draw(tasks, policy, (seed, done))
+        for count, scenario in zip(counts, asked, strict=True):
+            count[overall(ruling.outcome for ruling in judge(draw.evidence(scenario), policy))] += 1
         done += 1
-    return Rates(scenario, done, counts)
+    return [Rates(scenario, done, count) for scenario, count in zip(asked, counts, strict=True)]
+
+
+class _Draw:
+    """One simulated candidate, whatever it has lost: a task's sample depends on what is lost on that task alone."""
+
+    def __init__(self, tasks: Sequence[PlannedTask], policy: Policy, seed: tuple[int, int]) -> None:
+        self._tasks, self._policy, self._seed = tasks, policy, seed
+        self._quadrants = {name: members for name, members in places(tasks).items() if len(members) > 1}
+        self._samples: dict[tuple[str, float], PairedSample] = {}
+        self._evidence: dict[tuple[str, str, tuple[float, ...]], Evidence] = {}
+
+    def evidence(self, scenario: Scenario) -> list[Evidence]:
+        """Return the evidence of all units, as `evidence_of` does."""
+        samples: dict[str, PairedSample] = {}
+        lost: dict[str, float] = {}
+        for task, generator, loss in drawn(self._tasks, scenario, self._seed):
+            if (task.name, loss) not in self._samples:
+                self._samples[task.name, loss] = task.draw(loss, generator)
+            samples[task.name], lost[task.name] = self._samples[task.name, loss], loss
+        found = []
+        for task in self._tasks:
+            key: tuple[str, str, tuple[float, ...]] = ("task", task.name, (lost[task.name],))
+            if key not in self._evidence:
+                self._evidence[key] = _of_task(task, self._tasks, self._policy, samples, {})
+            found.append(self._evidence[key])
+        for name, members in self._quadrants.items():
+            key = ("quadrant", name, tuple(lost[task.name] for task in members))
+            if key not in self._evidence:
+                self._evidence[key] = _of_quadrant(name, members, self._policy, samples, {})
+            found.append(self._evidence[key])
+        return found
 
 
 def plan_like(comparison: Comparison, policy: Policy) -> list[PlannedTask]:
@@ -249,27 +291,52 @@ def evidence_of(
 
     `looks` says where the tasks stand that may end early.
     """
-    found, extremes = looks or {}, {}
     for task in tasks:
-        sample = samples[task.name]
-        sides = (sample.with_more(task.one_sided, 0), sample.with_more(0, task.one_sided)) if task.one_sided else None
-        extremes[task.name] = sides
-        limits, look = _limits(task, tasks, policy), found.get(task.name)
-        common: dict[str, Any] = {"blocked": task.blocked, "extremes": sides, "scale": task.scale, "look": look}
-        yield gather(task.name, "task", limits, sample.n, sample, policy, **common)
+        yield _of_task(task, tasks, policy, samples, looks or {})
     for name, members in places(tasks).items():
         if len(members) > 1:
-            data = tuple(task.data or task.name for task in members)
-            own = [samples[task.name] for task in members]
-            sides_of = [extremes[task.name] or (samples[task.name],) * 2 for task in members]
-            mean = MeanOfSamples(tuple(own), data)
-            worst, best = (MeanOfSamples(tuple(sides[side] for sides in sides_of), data) for side in (0, 1))
-            apart = (worst, best) if any(task.one_sided for task in members) else None
-            blocked = next(filter(None, (one.blocked for one in members)), None)
-            look = min((found[one.name] for one in members if one.name in found), key=_number, default=None)
-            limits = _limits_of_place(name, members, policy)
-            common = {"blocked": blocked, "extremes": apart, "scale": members[0].scale, "look": look}
-            yield gather(name, "quadrant", limits, mean.n, mean, policy, **common)
+            yield _of_quadrant(name, members, policy, samples, looks or {})
+
+
+def _of_task(
+    task: PlannedTask,
+    tasks: Sequence[PlannedTask],
+    policy: Policy,
+    samples: Mapping[str, PairedSample],
+    looks: Mapping[str, Look],
+) -> Evidence:
+    sample = samples[task.name]
+    common: dict[str, Any] = {"blocked": task.blocked, "scale": task.scale, "look": looks.get(task.name)}
+    limits = _limits(task, tasks, policy)
+    return gather(
+        task.name, "task", limits, sample.n, sample, policy, extremes=_extremes(task, sample) or None, **common
+    )
+
+
+def _extremes(task: PlannedTask, sample: PairedSample) -> tuple[PairedSample, PairedSample] | tuple[()]:
+    """Return the samples if all documents that one run alone scored were lost, or gained; nothing if there are none."""
+    return (sample.with_more(task.one_sided, 0), sample.with_more(0, task.one_sided)) if task.one_sided else ()
+
+
+def _of_quadrant(
+    name: str,
+    members: Sequence[PlannedTask],
+    policy: Policy,
+    samples: Mapping[str, PairedSample],
+    looks: Mapping[str, Look],
+) -> Evidence:
+    data = tuple(task.data or task.name for task in members)
+    own = tuple(samples[task.name] for task in members)
+    mean = MeanOfSamples(own, data)
+    apart = None
+    if any(task.one_sided for task in members):
+        sides = [_extremes(task, sample) or (sample, sample) for task, sample in zip(members, own, strict=True)]
+        apart = MeanOfSamples(tuple(one[0] for one in sides), data), MeanOfSamples(tuple(one[1] for one in sides), data)
+    blocked = next(filter(None, (one.blocked for one in members)), None)
+    look = min((looks[one.name] for one in members if one.name in looks), key=_number, default=None)
+    limits = _limits_of_place(name, members, policy)
+    common: dict[str, Any] = {"blocked": blocked, "extremes": apart, "scale": members[0].scale, "look": look}
+    return gather(name, "quadrant", limits, mean.n, mean, policy, **common)
 
 
 def _number(look: Look) -> int:

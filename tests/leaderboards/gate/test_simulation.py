@@ -13,7 +13,15 @@ from emt_core.runs import read_run
 from emt_tasks.commands.app import main
 from leaderboards.comparison.forgetting import compare
 from leaderboards.gate.policy import Policy
-from leaderboards.gate.simulation import PlannedTask, Scenario, draw_clusters, plan_like, scenarios, simulate
+from leaderboards.gate.simulation import (
+    PlannedTask,
+    Scenario,
+    draw_clusters,
+    plan_like,
+    scenarios,
+    simulate,
+    simulate_all,
+)
 from leaderboards.statistics import PairedSample
 from tests.leaderboards.gate.test_gate_error_rates import error_rates
 from tests.support.synthetic_runs import judged_sample, write_run
@@ -152,3 +160,17 @@ def test_a_plan_needs_no_run_or_one(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "plan with a run of the base" in capsys.readouterr().err
     assert main(["gate", base]) == 2
     assert "expected two runs, BASE and CANDIDATE" in capsys.readouterr().err
+
+
+def test_what_scenarios_share_changes_none_of_them() -> None:
+    """Tasks in quadrants and alone, on shared data, with clusters and documents that one run alone scored."""
+    ones = np.ones(60, dtype=np.int64)
+    tasks = [
+        PlannedTask("a", "idt_idi", ones, 0.1, data="x"),
+        PlannedTask("b", "idt_idi", ones, 0.2, data="x", one_sided=4),
+        PlannedTask("c", None, np.full(12, 5), 0.1, together=0.4),
+    ]
+    policy = Policy(margin=3.0)
+    asked = scenarios(tasks, policy)
+    assert len(asked) == 5  # nothing lost; the margin, and more, in the quadrant and in c
+    assert simulate_all(tasks, policy, asked, draws=6) == [simulate(tasks, policy, one, draws=6) for one in asked]
