@@ -124,7 +124,7 @@ def _said(found: Sequence[Epoch], epochs: int) -> str:
     before, last = found[epochs - 1], found[-1]
     return (
         f"The first half: {100 * before.first:.1f} % before it was left out, {100 * last.first:.1f} % after "
-        f"{last.number - epochs} epochs on the second; the mean cosine among its vectors went from {before.cosine:.2f} "
+        f"{last.number - epochs} epoch{'s' * (last.number > epochs + 1)} on the second; the mean cosine among its vectors went from {before.cosine:.2f} "
         f"to {last.cosine:.2f}."
     )
 
