@@ -122,10 +122,11 @@ def _row(epoch: Epoch) -> dict[str, object]:
 
 def _said(found: Sequence[Epoch], epochs: int) -> str:
     before, last = found[epochs - 1], found[-1]
+    more = last.number - epochs
     return (
         f"The first half: {100 * before.first:.1f} % before it was left out, {100 * last.first:.1f} % after "
-        f"{last.number - epochs} epoch{'s' * (last.number > epochs + 1)} on the second; the mean cosine among its vectors went from {before.cosine:.2f} "
-        f"to {last.cosine:.2f}."
+        f"{more} epoch{'' if more == 1 else 's'} on the second; the mean cosine among its vectors went from "
+        f"{before.cosine:.2f} to {last.cosine:.2f}."
     )
 
 
