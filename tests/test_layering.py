@@ -135,6 +135,11 @@ def test_help_loads_nothing_heavy():
     assert not set(heavy) & set(loaded_by(code, heavy))
 
 
+def test_the_options_that_all_commands_share_load_nothing_heavy():
+    heavy = ("torch", "lmms_eval", "polars", "scipy")
+    assert not set(heavy) & set(loaded_by("import emt_tasks.commands.options", heavy))
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_only_the_plugin_touches_lmms_evals_internals(package):
     """Models implement its interface; everything else of lmms-eval is reached from one module."""

@@ -122,10 +122,11 @@ def _row(epoch: Epoch) -> dict[str, object]:
 
 def _said(found: Sequence[Epoch], epochs: int) -> str:
     before, last = found[epochs - 1], found[-1]
+    more = last.number - epochs
     return (
         f"The first half: {100 * before.first:.1f} % before it was left out, {100 * last.first:.1f} % after "
-        f"{last.number - epochs} epochs on the second; the mean cosine among its vectors went from {before.cosine:.2f} "
-        f"to {last.cosine:.2f}."
+        f"{more} epoch{'' if more == 1 else 's'} on the second; the mean cosine among its vectors went from "
+        f"{before.cosine:.2f} to {last.cosine:.2f}."
     )
 
 
@@ -199,14 +200,19 @@ def labels_command(
     names = tuple(split_names(tasks) or ())
     check(names)
     alike = EvaluationSettings(base, names, "emt_vlm", None, batch_size, device, limit, model_args=model_args)
-    rows: list[dict[str, object]] = []
-    for role, wanted in (("base", alike), ("candidate", candidate_settings(candidate, base, alike))):
+
+    def measured(role: str, wanted: EvaluationSettings) -> list[dict[str, object]]:
         with redirect_stdout(sys.stderr):
             lm = EmtVLM.create_from_arg_string(
                 wanted.all_model_args(), {"batch_size": wanted.batch_size, "device": wanted.device}
             )
-        for task, states in answer_states(lm, names, limit):
-            found = label_collapse(lm.model, lm.processor, states)
-            rows.append({"task": task, "model": role, "documents": len(states.shown)} | found.as_row())
+        return [
+            {"task": task, "model": role, "documents": len(states.shown)}
+            | label_collapse(lm.model, lm.processor, states).as_row()
+            for task, states in answer_states(lm, names, limit)
+        ]
+
+    # Each in a call of its own, so that only one model is in memory.
+    rows = [*measured("base", alike), *measured("candidate", candidate_settings(candidate, base, alike))]
     order = [*names, *dict.fromkeys(str(row["task"]) for row in rows)]  # those of groups follow
     print_rows(sorted(rows, key=lambda row: order.index(str(row["task"]))), as_json)

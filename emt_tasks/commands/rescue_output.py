@@ -66,8 +66,7 @@ class Search:
 
     def learned(self, trial: Trial) -> Interval:
         """Return what a trial learned in percent of the candidate's gain, which is taken as known."""
-        gain = _reversed(self._paired(trial, self.aim.learned).drop())
-        return gain.scaled(100 / self.aim.gained)
+        return self._paired(trial, self.aim.learned).drop().scaled(-100 / self.aim.gained)
 
     def worst(self, trial: Trial) -> Interval:
         """Return the largest drop, as estimated, on the other tasks."""
@@ -78,12 +77,6 @@ class Search:
         sample = PairedSample.from_scores(base, merged, number_clusters(self.samples[task].head(trial.documents)))
         assert sample is not None, "a trial has documents"
         return sample
-
-
-def _reversed(drop: Interval) -> Interval:
-    """Return the gain that a drop is."""
-    lower, upper = (None if bound is None else -bound for bound in (drop.upper, drop.lower))
-    return Interval(-(drop.estimate or 0.0), lower, upper, drop.n, drop.level, drop.method)
 
 
 def table(search: Search) -> Table:

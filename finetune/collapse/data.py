@@ -37,6 +37,8 @@ def read_images(data: str, size: int | None = None, limit: int | None = None) ->
         raise UserError(f"{data} has no classes; expected one of {listed(named)}")
     names = tuple(label.name for label in vocabularies.load(data).labels)
     numbers = {name: number for number, name in enumerate(names)}
+    if len(numbers) < len(names):
+        raise UserError(f"{data} has classes of the same name, which cannot be told apart here")
     source = open_source(SourceEntry(data=data, answer="{label}", limit=limit))
     side = size or NATIVE.get(data, OTHER)
     pixels = np.empty((len(source), side, side, 3), dtype=np.uint8)

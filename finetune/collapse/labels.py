@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from emt_core.errors import UserError
 from emt_tasks.diagnosis.measure import AnswerStates
 from finetune.collapse.measures import Array, Collapse, class_means, cosines, measure
+
+_TOGETHER = 256
+"""Unit vectors at a time: each has a logit for every token of the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +35,30 @@ class LabelCollapse:
         return {"labels": f"{self.labels:.3f}", "states": f"{self.states:.3f}", **self.collapse.as_row()}
 
 
-def label_vectors(model: Any, processor: Any, labels: tuple[str, ...]) -> Array:
+@torch.no_grad()
+def label_vectors(model: Any, processor: Any, labels: Sequence[str], dimensions: int) -> Array:
     """Return the direction of each label, `(labels, dimensions)`: the mean of its tokens' rows of the output layer.
 
-    Raises:
-        UserError: the model has no output layer of plain weights.
+    The rows are what the layer makes of unit vectors: so an adapter on it counts, and its weights may be quantized.
     """
     head = model.get_output_embeddings()
-    weights = getattr(head, "weight", None)
-    if weights is None or not torch.is_floating_point(weights):
-        raise UserError("collapse: the model's output layer has no plain weights; load it without quantization")
     tokenizer = getattr(processor, "tokenizer", processor)
-    found = []
-    for label in labels:
-        tokens = tokenizer(f" {label}", add_special_tokens=False)["input_ids"]
-        found.append(weights[torch.tensor(tokens, device=weights.device)].detach().double().mean(0).cpu().numpy())
-    return np.stack(found)
+    tokens = [tokenizer(f" {label}", add_special_tokens=False)["input_ids"] for label in labels]
+    wanted = [token for own in tokens for token in own]
+    units = torch.eye(dimensions, dtype=model.dtype, device=model.device)
+    zero = head(units[:1] * 0)[:, wanted]
+    rows = torch.cat([head(part)[:, wanted] - zero for part in torch.split(units, _TOGETHER)]).T.double().cpu()
+    return np.stack([own.mean(0).numpy() for own in torch.split(rows, [len(own) for own in tokens])])
 
 
 def label_collapse(model: Any, processor: Any, states: AnswerStates) -> LabelCollapse:
     """Measure one model on a task's documents.
 
     Raises:
-        UserError: as `measure` and `label_vectors`.
+        UserError: as `measure`.
     """
-    vectors = label_vectors(model, processor, states.labels)
     features = states.vectors.astype(np.float64)
+    vectors = label_vectors(model, processor, states.labels, features.shape[1])
     _, present = np.unique(states.shown, return_inverse=True)
     return LabelCollapse(
         labels=float(cosines(vectors).mean()),

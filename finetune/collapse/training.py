@@ -15,14 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from emt_core.errors import UserError
 from finetune.collapse.measures import Collapse, cosines, measure
 
 Stem = Literal["imagenet", "small"]
-SMALL = 64
-"""Pixels below which the stem is the small one: ImageNet's leaves 1 × 1 of 32 × 32 pixels."""
-
 _PADDING = 4
 """Pixels around an image of 32 from which a crop is drawn; as many in proportion around a larger one. Ours."""
 
@@ -95,6 +93,15 @@ def resnet18(classes: int, stem: Stem) -> nn.Module:
     return model
 
 
+def variation(size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what varies an image of this size at random: a crop with black around it, and half of them mirrored."""
+    from torchvision.transforms import v2
+
+    crop = v2.RandomCrop(size, padding=max(1, _PADDING * size // 32))
+    vary: Callable[[torch.Tensor], torch.Tensor] = v2.Compose([crop, v2.RandomHorizontalFlip()])
+    return vary
+
+
 def run(images: Images, settings: Settings, device: torch.device, told: Told | None = None) -> Iterator[Epoch]:
     """Train, and yield what each epoch left.
 
@@ -104,14 +111,13 @@ def run(images: Images, settings: Settings, device: torch.device, told: Told | N
     if len(images.names) < 4:
         raise UserError(f"collapse: {len(images.names)} classes; expected four or more, two in each half")
     torch.manual_seed(settings.seed)
-    draw = torch.Generator().manual_seed(settings.seed)
     model = resnet18(len(images.names), settings.stem).to(device)
     model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         model.parameters(), settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, settings.decay_every)
-    scale = _Scale(images.pixels)
+    scale, vary = _Scale(images.pixels), variation(images.pixels.shape[-1])
     # A last batch of a few images is left out: their batch statistics are noise, and a step on them undoes many.
     size = min(settings.batch_size, len(images.pixels))
     steps_each = len(images.pixels) // size
@@ -123,9 +129,8 @@ def run(images: Images, settings: Settings, device: torch.device, told: Told | N
         weights[images.first :] = float(phase == "second")
         model.train()
         losses = []
-        for chosen in torch.split(torch.randperm(len(images.pixels), generator=draw)[: steps_each * size], size):
-            batch = scale(augmented(images.pixels[chosen], draw).to(device))
-            logits = model(batch)
+        for chosen in torch.split(torch.randperm(len(images.pixels))[: steps_each * size], size):
+            logits = model(scale(torch.stack([vary(images.pixels[number]) for number in chosen]).to(device)))
             losses.append(_step(logits, images.classes[chosen].to(device), weights, optimiser))
             done += 1
             if told:
@@ -164,45 +169,6 @@ class _Scale:
         return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def augmented(pixels: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-    """Return crops at random places of the images with black around them, half of them mirrored.
-
-    Args:
-        pixels: `(images, channels, size, size)`.
-        draw: where chance comes from.
-    """
-    count, _, size, _ = pixels.shape
-    around = max(1, _PADDING * size // 32)
-    padded = functional.pad(pixels, (around,) * 4)
-    tops, lefts = (torch.randint(0, 2 * around + 1, (count,), generator=draw) for _ in range(2))
-    mirrored = torch.rand(count, generator=draw) < 0.5
-    reach = torch.arange(size)
-    rows = (tops[:, None] + reach)[:, None, :, None]
-    columns = lefts[:, None] + torch.where(mirrored[:, None], reach.flip(0), reach)
-    images = torch.arange(count)[:, None, None, None]
-    channels = torch.arange(pixels.shape[1])[None, :, None, None]
-    return padded[images, channels, rows, columns[:, None, None, :]]
-
-
-def _settle(model: nn.Module, images: Images, scale: _Scale, device: torch.device, batch_size: int) -> None:
-    """Measure the batch norms' statistics anew, for the weights as they are (precise BN: arXiv 2105.07576, §3).
-
-    The running averages are of weights that are some steps old: where these move fast, as in few epochs, the network in
-    evaluation is another one than that in training. Training itself does not use them.
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
-    model.train()
-    for part in torch.split(images.pixels, batch_size):
-        if len(part) > batch_size // 2:
-            model(scale(part.to(device)))
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
-
-
 @torch.no_grad()
 def _epoch(
     number: int,
@@ -214,7 +180,8 @@ def _epoch(
     device: torch.device,
     batch_size: int,
 ) -> Epoch:
-    _settle(model, images, scale, device, batch_size)
+    # Running averages are of weights some steps old, which in few epochs are another network's (arXiv 2105.07576, §3).
+    update_bn((scale(part) for part in torch.split(images.pixels, batch_size) if len(part) > 1), model, device)
     model.eval()
     head = model.fc
     assert isinstance(head, nn.Linear)

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, log10
+from typing import TYPE_CHECKING
 
-import numpy as np
-import polars as pl
+if TYPE_CHECKING:  # a policy, and so every command's options, needs the units alone
+    import polars as pl
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,10 @@ def find_scale(
     if stated is not None:
         low, high = stated
         return POINTS if stated == (0.0, 1.0) else Scale(unit, high - low, low, high - low)
-    seen = pl.concat([one.drop_nulls() for one in scores]).to_numpy()
-    if not len(seen) or (seen.min() >= 0 and seen.max() <= 1):
+    seen = [float(end) for one in scores if one.count() for end in (one.min(), one.max())]  # type: ignore[arg-type]
+    low, high = min(seen, default=0.0), max(seen, default=1.0)
+    if low >= 0 and high <= 1:
         return POINTS
-    low, reach = float(seen.min()), float(seen.max() - seen.min()) or float(abs(seen.max()))
-    largest = max((float(np.abs(one).max()) for each in drops if len(one := each.drop_nulls().to_numpy())), default=0.0)
+    reach = high - low or abs(high)
+    largest = max((float(one.abs().max()) for one in drops if one.count()), default=0.0)  # type: ignore[arg-type]
     return Scale(unit, largest or reach, low, reach)

@@ -154,13 +154,17 @@ def forests(rows: Sequence[ForestRow]) -> list[Forest]:
     found = []
     for unit in dict.fromkeys(row.unit for row in rows):
         own = tuple(row for row in rows if row.unit == unit)
-        title = "percentage points" if unit == POINTS.unit else f"in the unit of {unit}"
-        found.append(Forest(f"forgetting, {title}", own, _forest_axis(own)))
+        found.append(Forest(forgetting_in(unit), own, _forest_axis(own)))
     return found
 
 
+def forgetting_in(unit: str) -> str:
+    """Return the title of an axis with drops in this unit."""
+    return "forgetting, percentage points" if unit == POINTS.unit else f"forgetting, in the unit of {unit}"
+
+
 def _forest_axis(rows: Sequence[ForestRow]) -> Axis:
-    ends = [value for row in rows for drop in (row.drop, row.decides) for value in _ends(drop)]
+    ends = [value for row in rows for drop in (row.drop, row.decides) if drop for value in drop.ends]
     return make_axis(ends, include=[0.0, *(row.margin for row in rows)])
 
 
@@ -182,8 +186,3 @@ def _bar(task: TaskComparison, axis: Axis) -> BarRow:
             done += count
     judged = task.drift is not None
     return BarRow(task.task, task.n, task.flips.lost, task.flips.gained, judged, tuple(segments))
-
-
-def _ends(interval: Interval | None) -> list[float]:
-    values = (interval.lower, interval.estimate, interval.upper) if interval else ()
-    return [value for value in values if value is not None]

@@ -9,7 +9,7 @@ from leaderboards.comparison.forgetting import Comparison
 from leaderboards.comparison.scales import POINTS
 from leaderboards.comparison.summary import RunSummary
 from leaderboards.gate.decide import GateResult
-from leaderboards.report.charts import Axis, make_axis
+from leaderboards.report.charts import Axis, forgetting_in, make_axis
 from leaderboards.report.rendering import render
 from leaderboards.report.text import printable, with_bounds
 from leaderboards.statistics import Interval
@@ -57,7 +57,7 @@ def of_gate(result: GateResult) -> Forest:
     """
     unit = _one_unit(unit.unit for unit in result.units)
     lines = tuple(Line(one.name, one.drop, one.margin, one.outcome) for one in result.units if one.unit == unit)
-    return Forest(_forgetting(unit), lines, _axis(lines, 0.0))
+    return Forest(forgetting_in(unit), lines, _axis(lines, 0.0))
 
 
 def of_comparison(comparison: Comparison) -> Forest:
@@ -71,16 +71,12 @@ def of_comparison(comparison: Comparison) -> Forest:
     lines = tuple(
         Line(name, scores.forgetting if scores else None) for name, scores, scale in compared if scale.unit == unit
     )
-    return Forest(_forgetting(unit), lines, _axis(lines, 0.0))
+    return Forest(forgetting_in(unit), lines, _axis(lines, 0.0))
 
 
 def _one_unit(units: Iterable[str]) -> str:
     found = list(units)
     return POINTS.unit if POINTS.unit in found or not found else found[0]
-
-
-def _forgetting(unit: str) -> str:
-    return "forgetting, percentage points" if unit == POINTS.unit else f"forgetting, in the unit of {unit}"
 
 
 def of_run(summary: RunSummary) -> Forest:
@@ -143,11 +139,6 @@ def _column(value: float, axis: Axis) -> int:
 
 
 def _axis(lines: Sequence[Line], *include: float) -> Axis:
-    ends = [
-        end
-        for line in lines
-        for end in ((line.value.lower, line.value.estimate, line.value.upper) if line.value else ())
-        if end is not None
-    ]
+    ends = [end for line in lines if line.value for end in line.value.ends]
     margins = [line.margin for line in lines if line.margin is not None]
     return make_axis([*ends, *margins], include=include, least=1.0)

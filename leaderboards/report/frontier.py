@@ -43,9 +43,9 @@ class _Placed:
 def draw(points: Sequence[Point], margin: float | None) -> str:
     """Return the picture; bars are the points' intervals, and the dashed line is the margin, if it is one for all."""
     whole = max(point.documents for point in points)
-    x = make_axis([end for point in points for end in _known(point.learned)], include=[0.0, 100.0])
+    x = make_axis([end for point in points for end in point.learned.ends], include=[0.0, 100.0])
     low = [] if margin is None else [-margin]
-    y = make_axis([-end for point in points for end in _known(point.drop)], include=[0.0, *low])
+    y = make_axis([-end for point in points for end in point.drop.ends], include=[0.0, *low])
     return render(
         "frontier.svg",
         {
@@ -58,11 +58,6 @@ def draw(points: Sequence[Point], margin: float | None) -> str:
             "height": _HEIGHT,
         },
     )
-
-
-def _known(interval: Interval) -> list[float]:
-    values = (interval.lower, interval.estimate, interval.upper)
-    return [value for value in values if value is not None]
 
 
 def _across(value: float, axis: Axis) -> float:

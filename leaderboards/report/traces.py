@@ -5,7 +5,7 @@ As figure 2 of arXiv 2603.14493 draws it: one panel per quadrant, one curve per 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -95,7 +95,7 @@ def trace(pairs: Sequence[tuple[Candidate, Comparison]], finetuned_on: str | Non
         names, find = [name for name in names if name != task], _task
     across = {name: [_curve(recipe, name, task, pairs, find) for recipe in recipes] for name in names}
     places = [model[1] for curves in across.values() for curve in curves for model in curve]
-    x = make_axis(_ends(places), least=LEAST_SPAN, within=(0, 100), ticks=5)
+    x = make_axis([end for place in places for end in place.ends], least=LEAST_SPAN, within=(0, 100), ticks=5)
     panels = tuple(_panel(name, task, across[name], recipes, x, _members(pairs[0][1], name)) for name in names)
     return Traces(task, recipes, panels) if panels else None
 
@@ -124,7 +124,7 @@ def _curve(
 def _panel(
     name: str, task: str, curves: list[list[_Model]], recipes: tuple[str, ...], x: Axis, tasks: tuple[str, ...]
 ) -> Panel:
-    values = _ends(model[2] for curve in curves for model in curve)
+    values = [end for curve in curves for model in curve for end in model[2].ends]
     y = make_axis(values, least=LEAST_SPAN, within=(0, 100), ticks=5)
     panel = Panel(name, tasks, x, y, ())
 
@@ -187,8 +187,3 @@ def _shared(pairs: Sequence[tuple[Candidate, Comparison]], names: Callable[[Comp
     """Return the names that every comparison has, in the first one's order."""
     others = [set(names(comparison)) for _, comparison in pairs[1:]]
     return [name for name in names(pairs[0][1]) if all(name in other for other in others)]
-
-
-def _ends(intervals: Iterable[Interval]) -> list[float]:
-    values = [value for each in intervals for value in (each.lower, each.estimate, each.upper)]
-    return [value for value in values if value is not None]

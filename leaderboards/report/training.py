@@ -49,8 +49,8 @@ def draw_looks(training: Training) -> Looks:
     ends = make_axis([0.0, float(steps[-1])], ticks=5)
     accuracy = {task: _curve(training, shown, task, _accuracy) for task in tasks}
     kl = {task: _curve(training, shown, task, lambda seen: _exactly(seen.kl)) for task in tasks}
-    bounds = [value for points in accuracy.values() for _, each in points for value in _ends(each)]
-    known = [value for points in kl.values() for _, each in points for value in _ends(each)]
+    bounds = [value for points in accuracy.values() for _, each in points for value in each.ends]
+    known = [value for points in kl.values() for _, each in points for value in each.ends]
     panels = [_panel("accuracy, %", accuracy, ends, make_axis(bounds, least=LEAST_SPAN, within=(0, 100), ticks=5), 1)]
     if known:
         axis = make_axis(known, include=[0.0], least=0.05, within=(0.0, max(*known, 1.0)), ticks=5)
@@ -155,10 +155,6 @@ def _apart(curves: Sequence[Curve]) -> list[Curve]:
 
 def _line(start: Point, end: Point) -> tuple[float, ...]:
     return (*pixels(start.x, start.y), *pixels(end.x, end.y))
-
-
-def _ends(interval: Interval) -> list[float]:
-    return [value for value in (interval.lower, interval.estimate, interval.upper) if value is not None]
 
 
 def _rows(training: Training, tasks: Sequence[str]) -> list[LookRow]:

@@ -24,13 +24,19 @@ class Interval:
     level: float
     method: str
 
+    @property
+    def ends(self) -> list[float]:
+        """The bounds and the estimate, as far as they are known: what a chart has to have room for."""
+        return [value for value in (self.lower, self.estimate, self.upper) if value is not None]
+
     def scaled(self, factor: float) -> Interval:
-        """Return the same interval in another unit: `scaled(100)` turns proportions into percent."""
+        """Return the same interval in another unit: 100 makes percent of proportions, -1 gains of drops."""
 
         def scale(value: float | None) -> float | None:
             return None if value is None else value * factor
 
-        return replace(self, estimate=scale(self.estimate), lower=scale(self.lower), upper=scale(self.upper))
+        lower, upper = (self.lower, self.upper) if factor >= 0 else (self.upper, self.lower)
+        return replace(self, estimate=scale(self.estimate), lower=scale(lower), upper=scale(upper))
 
     def shifted(self, by: float) -> Interval:
         """Return the same interval counted from another zero."""

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
+from peft.tuners.lora import Linear
 
-from emt_core.errors import UserError
 from emt_tasks.commands.app import main
 from emt_tasks.diagnosis.measure import AnswerStates
 from finetune.collapse.labels import label_collapse, label_vectors
@@ -17,8 +18,12 @@ from finetune.collapse.labels import label_collapse, label_vectors
 WORDS = {" cat": [0], " sea horse": [1, 2]}
 
 
-def model(weights):
-    return SimpleNamespace(get_output_embeddings=lambda: SimpleNamespace(weight=weights))
+def model(weights, wrap=lambda head: head):
+    """A model with an output layer of these weights, and a bias, which is no part of a direction."""
+    head = torch.nn.Linear(weights.shape[1], weights.shape[0])
+    head.weight.data, head.bias.data = weights.clone(), torch.arange(len(weights), dtype=torch.float32)
+    wrapped = wrap(head)
+    return SimpleNamespace(get_output_embeddings=lambda: wrapped, dtype=torch.float32, device=torch.device("cpu"))
 
 
 def words(text, add_special_tokens):
@@ -26,14 +31,23 @@ def words(text, add_special_tokens):
     return {"input_ids": WORDS[text]}
 
 
+ROWS = torch.tensor([[1.0, 0.0], [0.0, 2.0], [4.0, 0.0], [9.0, 9.0]])
+
+
 def test_a_label_is_the_mean_of_its_tokens():
-    head = model(torch.tensor([[1.0, 0.0], [0.0, 2.0], [4.0, 0.0], [9.0, 9.0]]))
-    assert label_vectors(head, words, ("cat", "sea horse")).tolist() == [[1.0, 0.0], [2.0, 1.0]]
+    assert label_vectors(model(ROWS), words, ("cat", "sea horse"), 2).tolist() == [[1.0, 0.0], [2.0, 1.0]]
 
 
-def test_a_quantised_head_is_refused():
-    with pytest.raises(UserError, match="no plain weights; load it without quantization"):
-        label_vectors(model(torch.zeros(3, 2, dtype=torch.uint8)), words, ("cat",))
+def test_an_adapter_on_the_output_layer_counts():
+    """LoRA of rank 1 adds B·A·(alpha / rank): 2 · (1, 0, 0, 0)ᵀ (0, 3) is 6 in the first row's second place."""
+
+    def adapted(head):
+        layer = Linear(head, "default", LoraConfig(r=1, lora_alpha=2), r=1, lora_alpha=2)
+        layer.lora_A["default"].weight.data = torch.tensor([[0.0, 3.0]])
+        layer.lora_B["default"].weight.data = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+        return layer
+
+    assert label_vectors(model(ROWS, adapted), words, ("cat", "sea horse"), 2).tolist() == [[1.0, 6.0], [2.0, 1.0]]
 
 
 def test_one_model_by_hand():

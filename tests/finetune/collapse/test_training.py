@@ -6,30 +6,18 @@ import pytest
 import torch
 
 from emt_core.errors import UserError
-from finetune.collapse.training import Images, Settings, augmented, resnet18, run
+from finetune.collapse.training import Images, Settings, resnet18, run, variation
 
 
-def test_crops_are_windows_of_the_padded_image():
-    """Every one is found in the image with four black pixels around it, or in its mirror image."""
-    pixels = torch.arange(1, 33 * 32 + 1, dtype=torch.int32)[: 32 * 32].reshape(1, 1, 32, 32).repeat(40, 3, 1, 1)
-    padded = torch.nn.functional.pad(pixels[0, 0], (4,) * 4)
-    windows = {
-        window.numpy().tobytes(): turned
-        for turned, whole in ((False, padded), (True, padded))
-        for top in range(9)
-        for left in range(9)
-        for window in [
-            (
-                whole[top : top + 32, left : left + 32].flip(1) if turned else whole[top : top + 32, left : left + 32]
-            ).contiguous()
-        ]
-    }
-    found = augmented(pixels, torch.Generator().manual_seed(0))
-    assert found.shape == pixels.shape
-    turned = [windows[one[0].contiguous().numpy().tobytes()] for one in found]
-    assert 5 < sum(turned) < 35  # half of 40, within four standard errors
-    assert all(torch.equal(one[0], one[1]) for one in found)  # all channels alike
-    assert len({one.numpy().tobytes() for one in found}) > 20
+def test_a_varied_image_has_its_size_and_a_border_in_proportion():
+    """Of 64 pixels a crop is moved by 8 at most, twice as far as of 32: at least 56 × 56 of them are left."""
+    torch.manual_seed(0)
+    for size, left in ((32, 28), (64, 56)):
+        vary = variation(size)
+        found = [vary(torch.full((3, size, size), 9, dtype=torch.uint8)) for _ in range(200)]
+        assert {tuple(one.shape) for one in found} == {(3, size, size)}
+        assert min(int((one[0] > 0).sum()) for one in found) >= left**2
+        assert len({int((one[0] > 0).sum()) for one in found}) > 10
 
 
 def test_the_small_stem_keeps_the_image_s_size():

@@ -318,3 +318,11 @@ def _bounds(part: PairedSample) -> tuple[float, float, float]:
     assert drop.estimate is not None
     assert drop.upper is not None
     return drop.lower, drop.estimate, drop.upper
+
+
+def test_an_interval_turned_round_keeps_its_bounds_in_order():
+    """A drop of 3 (from 1 to 6) is a gain of −3 (from −6 to −1)."""
+    gain = Interval(3.0, 1.0, 6.0, 10, 0.95, "by hand").scaled(-1)
+    assert (gain.estimate, gain.lower, gain.upper) == (-3.0, -6.0, -1.0)
+    assert gain.ends == [-6.0, -3.0, -1.0]
+    assert Interval(3.0, None, None, 10, 0.95, "by hand").scaled(-2).ends == [-6.0]
